@@ -1,0 +1,107 @@
+//! [`Catalogue`]: the templates that a node knows, by name, and what is known about using them.
+//! Reading the files is the binary's; binding them to a database is the adapters'.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{BedsError, ErrorKind, Operation, Problem, Result, Template};
+
+/// The templates of a node. Immutable: a reload makes a new one.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    templates: BTreeMap<String, Arc<Template>>,
+}
+
+impl Catalogue {
+    /// Reads the texts of template files, given as name of the file and text.
+    ///
+    /// A file with mistakes is left out and its mistakes are reported, so that one bad file does not take the others away.
+    pub fn parse(files: &[(String, String)]) -> (Self, Vec<Problem>) {
+        let mut catalogue = Self::default();
+        let mut problems = Vec::new();
+        for (file, text) in files {
+            match Template::parse(file, text) {
+                Ok(template) => {
+                    if let Some(first) = catalogue.templates.get(&template.name) {
+                        let message = format!("the template {} is also in {}", template.name, first.source.file);
+                        problems.push(template.problem("name", message, "give each template its own name"));
+                    } else {
+                        catalogue.templates.insert(template.name.clone(), Arc::new(template));
+                    }
+                }
+                Err(mistakes) => problems.extend(mistakes),
+            }
+        }
+        (catalogue, problems)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Template>> {
+        self.templates.values()
+    }
+
+    pub fn len(&self) -> usize {
+        self.templates.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.templates.is_empty()
+    }
+
+    /// The template of a name, or an error that lists what there is.
+    pub fn get(&self, name: &str) -> Result<&Arc<Template>> {
+        self.templates.get(name).ok_or_else(|| {
+            let text = format!("there is no template {}; GET /v1/templates lists them", quote(name));
+            BedsError::new(ErrorKind::UnknownTemplate, text)
+        })
+    }
+
+    /// The template of a name, if it offers the operation.
+    pub fn offering(&self, name: &str, operation: Operation, object: Option<&str>) -> Result<&Arc<Template>> {
+        let template = self.get(name)?;
+        if template.object(operation, object).is_some() {
+            return Ok(template);
+        }
+        let text = match object {
+            Some(object) => {
+                let known: Vec<&str> = template.fetches.keys().map(String::as_str).collect();
+                format!("{name} has no fetch {}; it has: {}", quote(object), list(&known))
+            }
+            None => {
+                let known: Vec<&str> = template.offers().iter().map(|offer| offer.operation.as_str()).collect();
+                format!("{name} does not offer {operation}; it offers: {}", list(&known))
+            }
+        };
+        Err(BedsError::new(ErrorKind::NoSuchOperation, text))
+    }
+}
+
+/// What a caller can do with a template.
+#[derive(Debug, Clone, Serialize)]
+pub struct TemplateDescription {
+    pub operations: Vec<Description>,
+}
+
+/// One operation and the parameters that it takes.
+#[derive(Debug, Clone, Serialize)]
+pub struct Description {
+    pub operation: Operation,
+    /// The named fetch, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub parameters: BTreeMap<String, String>,
+}
+
+/// Quotes what a caller sent, cut short: an error message must not become an echo of a megabyte.
+pub fn quote(text: &str) -> String {
+    let short: String = text.chars().take(64).collect();
+    if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
+}
+
+/// Joins names for a message.
+pub fn list(names: &[&str]) -> String {
+    let mut names: Vec<&str> = names.to_vec();
+    names.dedup();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}

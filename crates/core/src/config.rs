@@ -1,0 +1,166 @@
+//! What may stand in `beds.toml`, read and checked. Reading the file and the environment is the binary's; here is only
+//! text in and [`Config`] or a list of every mistake out.
+
+mod check;
+mod keys;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Deserializer};
+
+pub use check::{ReadFile, load};
+pub use secret::Url;
+
+use crate::Store;
+
+/// The commented defaults, as compiled in. What is active in it is the default.
+pub const DEFAULTS: &str = include_str!("../../../config/beds.default.toml");
+
+/// What one node is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Config {
+    pub node: Node,
+    pub amqp: Amqp,
+    pub services: Services,
+    #[serde(default)]
+    pub databases: Databases,
+    pub templates: Templates,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Node {
+    pub name: String,
+    pub environment: Environment,
+    #[serde(deserialize_with = "duration")]
+    pub shutdown_grace: Duration,
+    pub control: Option<PathBuf>,
+}
+
+/// How strict a node is about its own start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Environment {
+    /// A failed step is reported and retried; the node starts without it.
+    Development,
+    /// A failed step ends the process.
+    Production,
+}
+
+impl Environment {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Environment::Development => "development",
+            Environment::Production => "production",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Amqp {
+    pub url: Url,
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub confirm_timeout: Duration,
+    pub max_queue_length: NonZeroU32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Services {
+    pub appserver: AppServer,
+    pub rec: StoreService,
+    pub rel: StoreService,
+}
+
+impl Services {
+    pub fn store(&self, store: Store) -> &StoreService {
+        match store {
+            Store::Rec => &self.rec,
+            Store::Rel => &self.rel,
+        }
+    }
+}
+
+/// `[services.appserver]`: the gateway.
+#[derive(Debug, Clone, Deserialize)]
+pub struct AppServer {
+    pub is_local: bool,
+    pub listen: SocketAddr,
+    pub max_body_bytes: usize,
+    pub max_in_flight: usize,
+    #[serde(deserialize_with = "duration")]
+    pub header_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub body_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub default_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    pub max_timeout: Duration,
+}
+
+/// `[services.rec]` and `[services.rel]`: a pool of broker tasks for each of the store's queues.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StoreService {
+    pub is_local: bool,
+    #[serde(deserialize_with = "duration")]
+    pub handler_timeout: Duration,
+    pub instances: Instances,
+}
+
+/// Broker tasks a queue: the throttle of the whole system.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Instances {
+    pub read: NonZeroU16,
+    pub write: NonZeroU16,
+}
+
+impl Instances {
+    /// The connections that a store's pool of broker tasks can use at once.
+    pub fn total(self) -> usize {
+        usize::from(self.read.get()) + usize::from(self.write.get())
+    }
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Databases {
+    #[serde(default)]
+    pub rec: BTreeMap<String, Database>,
+    #[serde(default)]
+    pub rel: BTreeMap<String, Database>,
+}
+
+impl Databases {
+    pub fn of(&self, store: Store) -> &BTreeMap<String, Database> {
+        match store {
+            Store::Rec => &self.rec,
+            Store::Rel => &self.rel,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Database {
+    pub url: Url,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Templates {
+    pub path: PathBuf,
+}
+
+/// Durations are written as people say them: `"10s"`, `"1m 30s"`, `"250ms"`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    parse_duration(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a duration such as \"10s\"")))
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let duration: SignedDuration = text.parse().ok()?;
+    Duration::try_from(duration).ok().filter(|d| !d.is_zero())
+}

@@ -1,0 +1,339 @@
+//! From the text of `beds.toml` and the environment to a [`Config`], or to every mistake in them at once.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::keys::KEYS;
+use super::{Config, DEFAULTS, parse_duration};
+use crate::shape::{Checked, Key, Kind, check};
+use crate::{Problem, Store};
+
+const PREFIX: &str = "BEDS__";
+
+/// Reads a file that the configuration names, such as a secret. The binary hands in the file system.
+pub type ReadFile<'a> = &'a dyn Fn(&Path) -> std::io::Result<String>;
+
+/// Reads the text of `beds.toml` over the defaults, then the environment over both.
+///
+/// `env` is the whole environment; only names that begin with `BEDS__` count. Paths in the file are relative to `base`.
+pub fn load(
+    file: &str,
+    text: &str,
+    base: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+    read: ReadFile<'_>,
+) -> Result<Config, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let checked = check(file, text, KEYS, &mut problems);
+    let mut defaults_problems = Vec::new();
+    let mut table = check("beds.default.toml", DEFAULTS, KEYS, &mut defaults_problems).table;
+    debug_assert!(defaults_problems.is_empty(), "{defaults_problems:?}");
+    merge(&mut table, checked.table.clone());
+    overlay(&mut table, env, &mut problems);
+
+    let mut rules = Rules { file, checked: &checked, table: &mut table, problems: &mut problems };
+    rules.name();
+    rules.one_of("node.environment", &["development", "production"]);
+    rules.durations();
+    rules.at_least_one();
+    rules.address();
+    rules.urls(base, read);
+    if !problems.is_empty() {
+        problems.sort_by_key(|p| p.line);
+        return Err(problems);
+    }
+    let mut config: Config = Value::Table(table)
+        .try_into()
+        .map_err(|e: toml::de::Error| vec![Problem::new(file, 1, e.message().to_owned(), "correct the value")])?;
+    config.templates.path = base.join(&config.templates.path);
+    config.node.control = config.node.control.map(|path| base.join(path));
+    match refusals(file, &checked, &config) {
+        refused if refused.is_empty() => Ok(config),
+        refused => Err(refused),
+    }
+}
+
+/// Combinations that no single value shows.
+fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let gateway = &config.services.appserver;
+    if gateway.is_local && config.node.environment == super::Environment::Production {
+        problems.push(Problem::new(
+            file,
+            checked.line("services.appserver.is_local"),
+            "the gateway does not start in production, because callers cannot be authenticated yet",
+            "set services.appserver.is_local = false on production nodes, or environment = \"development\"",
+        ));
+    }
+    if gateway.is_local && !gateway.listen.ip().is_loopback() {
+        problems.push(Problem::new(
+            file,
+            checked.line("services.appserver.listen"),
+            format!("{} is not a loopback address, and callers cannot be authenticated yet", gateway.listen),
+            "listen on 127.0.0.1 or [::1]",
+        ));
+    }
+    if gateway.default_timeout > gateway.max_timeout {
+        let line = checked.line("services.appserver.default_timeout");
+        problems.push(Problem::new(file, line, "default_timeout is longer than max_timeout", "raise max_timeout"));
+    }
+    for store in Store::ALL {
+        if config.services.store(store).is_local && config.databases.of(store).is_empty() {
+            problems.push(Problem::new(
+                file,
+                checked.line(&format!("services.{store}.is_local")),
+                format!("services.{store} is local, but there is no database for it"),
+                format!("add [databases.{store}.main] with a url, or set is_local = false"),
+            ));
+        }
+    }
+    problems
+}
+
+fn merge(base: &mut Table, over: Table) {
+    for (name, value) in over {
+        match (base.get_mut(&name), value) {
+            (Some(Value::Table(inner)), Value::Table(over)) => merge(inner, over),
+            (_, value) => {
+                base.insert(name, value);
+            }
+        }
+    }
+}
+
+/// `BEDS__AMQP__URL=…` sets `amqp.url`. A database's name keeps the case that the file gives it, if the file names it.
+fn overlay(table: &mut Table, env: impl IntoIterator<Item = (String, String)>, problems: &mut Vec<Problem>) {
+    for (variable, text) in env {
+        let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
+        let wanted: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
+        let Some(key) = KEYS.iter().find(|key| fits(key, &wanted)) else {
+            let fix = "name a key of beds.toml in capitals, its parts joined by two underscores";
+            problems.push(Problem::new(format!("environment variable {variable}"), 0, "no such key", fix));
+            continue;
+        };
+        let value = match key.kind {
+            Kind::Integer => text.parse().ok().map(Value::Integer),
+            Kind::Boolean => text.parse().ok().map(Value::Boolean),
+            _ => Some(Value::String(text)),
+        };
+        match value {
+            Some(value) => set(table, &wanted, value),
+            None => problems.push(Problem::new(
+                format!("environment variable {variable}"),
+                0,
+                format!("does not hold {}", if key.kind == Kind::Integer { "a whole number" } else { "true or false" }),
+                "correct the value",
+            )),
+        }
+    }
+}
+
+fn fits(key: &Key, wanted: &[String]) -> bool {
+    let parts: Vec<&str> = key.path.split('.').collect();
+    parts.len() == wanted.len() && parts.iter().zip(wanted).all(|(part, name)| *part == "*" || part == name)
+}
+
+fn set(table: &mut Table, path: &[String], value: Value) {
+    let Some((first, rest)) = path.split_first() else { return };
+    let name = table.keys().find(|key| key.to_lowercase() == *first).cloned().unwrap_or_else(|| first.clone());
+    if rest.is_empty() {
+        // A url from the environment replaces a url_file from the file, and the other way round.
+        let twin = if name == "url" { "url_file" } else { "url" };
+        if name == "url" || name == "url_file" {
+            table.remove(twin);
+        }
+        table.insert(name, value);
+        return;
+    }
+    if let Value::Table(inner) = table.entry(name).or_insert_with(|| Value::Table(Table::new())) {
+        set(inner, rest, value);
+    }
+}
+
+struct Rules<'a> {
+    file: &'a str,
+    checked: &'a Checked,
+    table: &'a mut Table,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Rules<'_> {
+    fn refuse(&mut self, path: &str, message: String, fix: &str) {
+        self.problems.push(Problem::new(self.file, self.checked.line(path), message, fix));
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        get(self.table, path)?.as_str().map(str::to_owned)
+    }
+
+    fn name(&mut self) {
+        let name = self.text("node.name").unwrap_or_default();
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+            let message = format!("`node.name` is {name:?}");
+            self.refuse("node.name", message, "use 1 to 64 letters, digits, - or _");
+        }
+    }
+
+    fn one_of(&mut self, path: &str, choices: &[&str]) {
+        let value = self.text(path).unwrap_or_default();
+        if !choices.contains(&value.as_str()) {
+            self.refuse(path, format!("`{path}` is {value:?}"), &format!("write one of: {}", choices.join(", ")));
+        }
+    }
+
+    fn durations(&mut self) {
+        let is_duration = |path: &str| path.ends_with("_timeout") || path.ends_with("_grace") || path.ends_with("heartbeat");
+        for key in KEYS.iter().filter(|key| is_duration(key.path)) {
+            let value = self.text(key.path).unwrap_or_default();
+            if parse_duration(&value).is_none() {
+                self.refuse(key.path, format!("`{}` is {value:?}", key.path), "write a duration such as \"10s\" or \"250ms\"");
+            }
+        }
+    }
+
+    fn at_least_one(&mut self) {
+        for key in KEYS.iter().filter(|key| key.kind == Kind::Integer) {
+            let most = if key.path.contains("instances") { i64::from(u16::MAX) } else { i64::from(i32::MAX) };
+            let value = get(self.table, key.path).and_then(Value::as_integer).unwrap_or(1);
+            if !(1..=most).contains(&value) {
+                self.refuse(key.path, format!("`{}` is {value}", key.path), &format!("write a number from 1 to {most}"));
+            }
+        }
+    }
+
+    fn address(&mut self) {
+        let path = "services.appserver.listen";
+        let value = self.text(path).unwrap_or_default();
+        if value.parse::<std::net::SocketAddr>().is_err() {
+            self.refuse(path, format!("`{path}` is {value:?}"), "write an address and a port, such as \"127.0.0.1:8080\"");
+        }
+    }
+
+    /// Turns each `url_file` into its `url`, and asks for what is missing.
+    fn urls(&mut self, base: &Path, read: ReadFile<'_>) {
+        let mut sections = vec![("amqp".to_owned(), "amqp://user:password@host:5672/vhost")];
+        for (store, sample) in [("rec", "mongodb://user:password@host/db"), ("rel", "mysql://user:password@host/db")] {
+            let databases = get(self.table, &format!("databases.{store}")).and_then(Value::as_table);
+            let names = databases.map(|t| t.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+            sections.extend(names.into_iter().map(|name| (format!("databases.{store}.{name}"), sample)));
+        }
+        for (section, sample) in sections {
+            self.url(&section, sample, base, read);
+        }
+    }
+
+    fn url(&mut self, section: &str, sample: &str, base: &Path, read: ReadFile<'_>) {
+        let (url, file) = (self.text(&format!("{section}.url")), self.text(&format!("{section}.url_file")));
+        let url = match (url, file) {
+            (Some(_), Some(_)) => {
+                return self.refuse(section, format!("[{section}] has both url and url_file"), "keep one of them");
+            }
+            (None, None) => {
+                let fix = format!("add url = \"{sample}\", or url_file");
+                return self.refuse(section, format!("[{section}] has no url"), &fix);
+            }
+            (Some(url), None) => url,
+            (None, Some(file)) => match read(&base.join(&file)) {
+                Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
+                Err(error) => {
+                    let message = format!("`{section}.url_file`: cannot read {file}: {error}");
+                    return self.refuse(&format!("{section}.url_file"), message, "name a file that this user can read");
+                }
+            },
+        };
+        let scheme = sample.split("://").next().unwrap_or_default();
+        let is_secure = url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("s://") || rest.starts_with("+srv://"));
+        if !url.starts_with(&format!("{scheme}://")) && !is_secure {
+            self.refuse(&format!("{section}.url"), format!("`{section}.url` is not a {scheme}:// URL"), &format!("write {sample}"));
+        }
+        if let Some(Value::Table(table)) = get_mut(self.table, section) {
+            table.remove("url_file");
+            table.insert("url".to_owned(), Value::String(url));
+        }
+    }
+}
+
+fn get<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {
+    let mut parts = path.split('.');
+    let mut value = table.get(parts.next()?)?;
+    for part in parts {
+        value = value.as_table()?.get(part)?;
+    }
+    Some(value)
+}
+
+fn get_mut<'t>(table: &'t mut Table, path: &str) -> Option<&'t mut Value> {
+    let mut parts = path.split('.');
+    let mut value = table.get_mut(parts.next()?)?;
+    for part in parts {
+        value = value.as_table_mut()?.get_mut(part)?;
+    }
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    const GOOD: &str = "[amqp]\nurl = \"amqp://u:p@h/v\"\n";
+
+    fn read(path: &Path) -> std::io::Result<String> {
+        if path == Path::new("/etc/beds/amqp.url") { Ok("amqp://a:b@c/d\n".into()) } else { Err(std::io::ErrorKind::NotFound.into()) }
+    }
+
+    fn with(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        load("beds.toml", text, Path::new("/etc/beds"), env, &read).map_err(|p| p.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn the_compiled_in_file_is_the_defaults() {
+        let config = with(GOOD, &[]).unwrap();
+        assert_eq!(config.node.environment, Environment::Development);
+        assert_eq!(config.services.rel.instances.total(), 16);
+        assert_eq!(config.templates.path, Path::new("/etc/beds/templates"));
+        for key in KEYS {
+            let name = key.path.rsplit('.').next().unwrap();
+            assert!(DEFAULTS.contains(&format!("{name} = ")), "beds.default.toml does not explain {}", key.path);
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once() {
+        let found = with("[node]\nname = \"a b\"\nshutdown_grace = \"soon\"\n[amqp]\nurll = \"x\"\n[services.rel]\nis_local = 1\n", &[])
+            .unwrap_err();
+        let text = found.join("\n");
+        for part in ["beds.toml:2", "beds.toml:3", "beds.toml:5", "did you mean `url`", "beds.toml:7", "[amqp] has no url"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_and_is_checked_too() {
+        let config = with(GOOD, &[("BEDS__NODE__NAME", "n2"), ("BEDS__SERVICES__REL__INSTANCES__READ", "3"), ("PATH", "/")]).unwrap();
+        assert_eq!((config.node.name.as_str(), config.services.rel.instances.read.get()), ("n2", 3));
+        let found = with(GOOD, &[("BEDS__NODE__NMAE", "x"), ("BEDS__AMQP__MAX_QUEUE_LENGTH", "many")]).unwrap_err();
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+
+    #[test]
+    fn a_secret_can_be_a_file_and_is_never_printed() {
+        let config = with("[amqp]\nurl_file = \"amqp.url\"\n", &[]).unwrap();
+        assert_eq!(config.amqp.url.expose(), "amqp://a:b@c/d");
+        assert!(!format!("{config:?}").contains("a:b"));
+        assert!(with("[amqp]\nurl_file = \"none\"\n", &[]).unwrap_err()[0].contains("beds.toml:2"));
+        let found = with("[amqp]\nurl = \"http://ana:s3cret@h\"\n", &[]).unwrap_err();
+        assert!(!found[0].contains("s3cret"), "{found:?}");
+    }
+
+    #[test]
+    fn an_open_gateway_is_refused() {
+        let gateway = |rest: &str| with(&format!("{GOOD}[services.appserver]\nis_local = true\n{rest}"), &[]);
+        assert!(gateway("").is_ok());
+        assert!(gateway("listen = \"0.0.0.0:80\"\n").unwrap_err()[0].contains("loopback"));
+        assert!(gateway("[node]\nenvironment = \"production\"\n").unwrap_err()[0].contains("production"));
+    }
+}

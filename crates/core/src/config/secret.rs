@@ -1,0 +1,48 @@
+//! [`Url`]: an address with a password in it, which is never printed.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+
+/// The URL of a service. `Debug` shows neither user nor password.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Url(SecretString);
+
+impl Url {
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(SecretString::from(url.into()))
+    }
+
+    /// The whole URL, for the driver that connects with it, and for nothing else.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// The host and port, which may be printed.
+    pub fn address(&self) -> &str {
+        let url = self.expose();
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        authority.rsplit_once('@').map_or(authority, |(_, address)| address)
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Url({})", self.address())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_shows_its_address_and_never_its_password() {
+        let url = Url::new("mysql://ana:s3cret%40@db.example:3306/main?x=y");
+        assert_eq!(url.address(), "db.example:3306");
+        assert_eq!(format!("{url:?}"), "Url(db.example:3306)");
+    }
+}

@@ -1,0 +1,137 @@
+//! [`BedsError`]: everything that can go wrong with a request, with a stable code.
+//! Errors of configuration files are [`crate::Problem`]s; driver errors stay in `adapters` as sources.
+
+use std::error::Error as StdError;
+
+pub type Result<T, E = BedsError> = std::result::Result<T, E>;
+
+/// What went wrong with a request.
+///
+/// The message is written for the caller: it says what to do and never contains driver text. The source, if any, is
+/// for the node's own log and does not travel.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BedsError {
+    pub kind: ErrorKind,
+    pub message: String,
+    /// The field or parameter at fault, where there is one.
+    pub field: Option<String>,
+    #[source]
+    pub source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl BedsError {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), field: None, source: None }
+    }
+
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The stable code, such as `BEDS-0007`. `docs/errors.md` has a page for each.
+    pub fn code(&self) -> &'static str {
+        self.kind.code()
+    }
+}
+
+macro_rules! error_kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
+        /// The kinds of request errors: one stable code each. A code is never given a second meaning.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorKind { $($(#[$doc])* $name,)* }
+
+        impl ErrorKind {
+            pub const ALL: &[ErrorKind] = &[$(ErrorKind::$name,)*];
+
+            pub fn code(self) -> &'static str {
+                match self { $(ErrorKind::$name => $code,)* }
+            }
+
+            /// The HTTP status that the gateway answers with (DESIGN 7).
+            pub fn status(self) -> u16 {
+                match self { $(ErrorKind::$name => $status,)* }
+            }
+
+            /// A short title that is the same for every occurrence (RFC 9457 `title`).
+            pub fn title(self) -> &'static str {
+                match self { $(ErrorKind::$name => $title,)* }
+            }
+
+            /// The kind of a code that came over the wire.
+            pub fn from_code(code: &str) -> Option<Self> {
+                match code { $($code => Some(ErrorKind::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+error_kinds! {
+    UnknownTemplate = "BEDS-0001", 404, "No such template";
+    UnknownField = "BEDS-0002", 400, "Unknown field";
+    WrongType = "BEDS-0003", 400, "Wrong type";
+    MissingParameter = "BEDS-0004", 400, "Missing parameter";
+    MalformedBody = "BEDS-0005", 400, "Malformed body";
+    BodyTooLarge = "BEDS-0006", 413, "Body too large";
+    NoSuchRecord = "BEDS-0007", 404, "No such record";
+    DuplicateRecord = "BEDS-0008", 409, "Duplicate record";
+    /// A rule of the DBA's: `SIGNAL SQLSTATE '45000'` or a collection's validator.
+    RuleRefused = "BEDS-0009", 422, "Refused by a rule of the database";
+    KeyReused = "BEDS-0010", 422, "Idempotency key used with another request";
+    KeyInFlight = "BEDS-0011", 409, "The first request with this key is still running";
+    NoSuchOperation = "BEDS-0012", 404, "The template does not offer this operation";
+    /// Certainly not executed: refused, unroutable, overloaded, draining.
+    Unavailable = "BEDS-0013", 503, "Not executed: try again";
+    OutcomeUnknown = "BEDS-0014", 504, "Outcome unknown: retry with the same key";
+    /// Certainly without effect, because the deadline passed before the work was begun or was rolled back.
+    DeadlineExceeded = "BEDS-0015", 504, "Deadline exceeded";
+    StoreUnavailable = "BEDS-0016", 503, "The database is not available";
+    Internal = "BEDS-0017", 500, "Internal error";
+    UnsupportedMediaType = "BEDS-0018", 415, "Unsupported media type";
+    BadHeader = "BEDS-0019", 400, "Bad header";
+    NoSuchRoute = "BEDS-0020", 404, "No such route";
+    MethodNotAllowed = "BEDS-0021", 405, "Method not allowed";
+    ConstraintViolated = "BEDS-0022", 422, "A constraint of the database refused the values";
+    /// The template is known, but its named objects do not fit the database.
+    TemplateUnusable = "BEDS-0023", 503, "The template is not usable on this node";
+    BadEvent = "BEDS-0024", 400, "Malformed event";
+    ValueOutOfRange = "BEDS-0025", 400, "Value out of range";
+    HeaderTooLarge = "BEDS-0026", 431, "Header too large";
+}
+
+impl ErrorKind {
+    /// True where the caller may repeat the same request (with the same key, if it writes) and expect better.
+    pub fn is_retryable(self) -> bool {
+        matches!(self.status(), 503 | 504) || self == ErrorKind::KeyInFlight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_and_has_a_page() {
+        let pages = include_str!("../../../docs/errors.md");
+        let mut seen = HashSet::new();
+        for kind in ErrorKind::ALL {
+            assert!(seen.insert(kind.code()), "{} stands twice", kind.code());
+            assert_eq!(ErrorKind::from_code(kind.code()), Some(*kind));
+            let heading = format!("## {} {}", kind.code(), kind.title());
+            assert!(pages.contains(&heading), "docs/errors.md lacks the heading {heading:?}");
+            let status = format!("HTTP {}", kind.status());
+            let page = pages.split(&heading).nth(1).unwrap().split("\n## ").next().unwrap();
+            assert!(page.contains(&status), "the page of {} does not say {status}", kind.code());
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The event: what every request becomes on the wire, with its lineage, its caller and its deadline.
+//! The envelope is a public interface (DESIGN 4): anything in any language may publish one to `beds.events`.
+
+use std::fmt;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::{BedsError, ErrorKind, Fields, Result};
+
+/// The version of the envelope that this crate writes and reads.
+pub const ENVELOPE_VERSION: u8 = 1;
+
+/// The longest idempotency key, in bytes.
+pub const MAX_KEY_BYTES: usize = 255;
+
+/// One event. Self-contained: a dead letter explains itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// The version of the envelope: [`ENVELOPE_VERSION`].
+    pub v: u8,
+    pub event_id: EventId,
+    /// The event that caused this one; empty for a root.
+    #[serde(default)]
+    pub parent_id: EventId,
+    /// The root of the chain; a root names itself.
+    pub root_id: EventId,
+    /// Levels from the root.
+    #[serde(default)]
+    pub depth: u32,
+    pub template: String,
+    pub operation: Operation,
+    /// The named fetch, for a `fetch` that is not by id.
+    #[serde(default)]
+    pub object: Option<String>,
+    /// The record's id, for `fetch`, `update` and `delete`.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// The fields of a write, or the arguments of a read (`limit` and `after` among them).
+    #[serde(default)]
+    pub params: Fields,
+    #[serde(default)]
+    pub actor: Actor,
+    /// The caller's idempotency key; without one a write is once per event id.
+    #[serde(default)]
+    pub key: Option<String>,
+    pub issued_at: Timestamp,
+    /// After this nobody waits for the answer: what was not begun is not begun any more.
+    pub deadline: Timestamp,
+}
+
+impl Event {
+    /// A root event, issued now.
+    pub fn root(event_id: EventId, template: &str, operation: Operation, patience: SignedDuration) -> Self {
+        let issued_at = Timestamp::now();
+        Self {
+            v: ENVELOPE_VERSION,
+            root_id: event_id.clone(),
+            event_id,
+            parent_id: EventId::default(),
+            depth: 0,
+            template: template.to_owned(),
+            operation,
+            object: None,
+            id: None,
+            params: Fields::new(),
+            actor: Actor::default(),
+            key: None,
+            issued_at,
+            deadline: issued_at.checked_add(patience).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// Reads an envelope as it came from the wire and checks what every reader relies on.
+    pub fn from_slice(body: &[u8]) -> Result<Self> {
+        let event: Self = serde_json::from_slice(body)
+            .map_err(|e| BedsError::new(ErrorKind::BadEvent, format!("not an event envelope: {e}")))?;
+        if event.v != ENVELOPE_VERSION {
+            let text = format!("envelope version {} is not supported; send version {ENVELOPE_VERSION}", event.v);
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
+        if event.event_id.0.is_empty() || event.root_id.0.is_empty() {
+            return Err(BedsError::new(ErrorKind::BadEvent, "event_id and root_id must not be empty"));
+        }
+        if (event.depth == 0) != event.parent_id.0.is_empty() {
+            return Err(BedsError::new(ErrorKind::BadEvent, "a root has depth 0 and no parent_id; all others have both"));
+        }
+        if let Some(key) = &event.key {
+            check_key(key)?;
+        }
+        Ok(event)
+    }
+
+    /// What is left until the deadline; zero once it has passed.
+    pub fn remaining(&self) -> std::time::Duration {
+        let left = self.deadline.duration_since(Timestamp::now());
+        std::time::Duration::try_from(left).unwrap_or_default()
+    }
+
+    /// The key under which a write takes effect once, in hexadecimal.
+    ///
+    /// A caller's key counts for that caller, template and operation only, so that nobody can ask for another's answer.
+    pub fn inbox_key(&self) -> String {
+        let mut hash = Sha256::new();
+        match &self.key {
+            None => hash_parts(&mut hash, &["event", &self.event_id.0]),
+            Some(key) => {
+                hash_parts(&mut hash, &["key", &self.actor.subject, &self.template, self.operation.as_str(), key]);
+            }
+        }
+        hex(&hash.finalize())
+    }
+
+    /// What was asked, as a digest in hexadecimal: the same key with another fingerprint is a mistake of the caller's.
+    pub fn fingerprint(&self) -> String {
+        let mut hash = Sha256::new();
+        hash_parts(&mut hash, &[&self.template, self.operation.as_str(), self.id.as_deref().unwrap_or("")]);
+        self.params.digest_into(&mut hash);
+        hex(&hash.finalize())
+    }
+}
+
+/// Checks an idempotency key: 1 to 255 printable ASCII characters.
+pub fn check_key(key: &str) -> Result<()> {
+    let fits = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if fits {
+        return Ok(());
+    }
+    let text = format!("an idempotency key has 1 to {MAX_KEY_BYTES} printable ASCII characters");
+    Err(BedsError::new(ErrorKind::BadHeader, text).with_field("Idempotency-Key"))
+}
+
+/// `"{node}.{env}.{uuid v7, no dashes}"`, such as `ms.production.0193…`. Empty where there is no event (a root's parent).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EventId(pub String);
+
+impl EventId {
+    /// A new id for an event that begins on this node.
+    pub fn new(node: &str, environment: &str) -> Self {
+        Self(format!("{node}.{environment}.{}", Uuid::now_v7().simple()))
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    pub subject: String,
+    #[serde(default)]
+    pub roles: Vec<String>,
+}
+
+/// What is asked of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    Create,
+    /// One record by id, or a named fetch where `object` is given.
+    Fetch,
+    /// A page of the default listing.
+    List,
+    Update,
+    Delete,
+}
+
+impl Operation {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "create",
+            Operation::Fetch => "fetch",
+            Operation::List => "list",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+        }
+    }
+
+    pub fn is_write(self) -> bool {
+        matches!(self, Operation::Create | Operation::Update | Operation::Delete)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+fn hash_parts(hash: &mut Sha256, parts: &[&str]) {
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        let id = EventId::new("ms", "development");
+        let mut event = Event::root(id, "Users", Operation::Create, SignedDuration::from_secs(5));
+        event.params.insert("name".into(), "Ana".into());
+        event
+    }
+
+    #[test]
+    fn an_envelope_survives_the_wire() {
+        let sent = event();
+        let read = Event::from_slice(&serde_json::to_vec(&sent).unwrap()).unwrap();
+        assert_eq!(read.event_id, sent.event_id);
+        assert_eq!(read.params, sent.params);
+        assert_eq!(read.deadline, sent.deadline);
+    }
+
+    #[test]
+    fn a_bad_envelope_is_refused_with_the_reason() {
+        let good = serde_json::to_value(event()).unwrap();
+        let refused = |change: &dyn Fn(&mut serde_json::Value)| {
+            let mut value = good.clone();
+            change(&mut value);
+            let error = Event::from_slice(&serde_json::to_vec(&value).unwrap()).unwrap_err();
+            assert!(matches!(error.kind, ErrorKind::BadEvent | ErrorKind::BadHeader));
+            error.message
+        };
+        assert!(refused(&|v| v["v"] = 2.into()).contains("version 2"));
+        assert!(refused(&|v| v["operation"] = "drop".into()).contains("drop"));
+        assert!(refused(&|v| v["depth"] = 3.into()).contains("depth 0"));
+        assert!(refused(&|v| v["event_id"] = "".into()).contains("event_id"));
+        assert!(refused(&|v| v["key"] = "x".repeat(256).into()).contains("255"));
+        assert!(Event::from_slice(b"\xff\xfe").is_err());
+    }
+
+    #[test]
+    fn a_key_counts_for_one_caller_template_and_operation() {
+        let mut first = event();
+        first.key = Some("k".into());
+        let mut other = first.clone();
+        other.event_id = EventId::new("ms", "development");
+        assert_eq!(first.inbox_key(), other.inbox_key());
+        other.actor.subject = "bob".into();
+        assert_ne!(first.inbox_key(), other.inbox_key());
+        first.key = None;
+        assert_ne!(first.inbox_key(), event().inbox_key());
+    }
+
+    #[test]
+    fn the_fingerprint_is_of_what_was_asked() {
+        let first = event();
+        let mut second = event();
+        assert_eq!(first.fingerprint(), second.fingerprint());
+        second.params.insert("name".into(), "Bea".into());
+        assert_ne!(first.fingerprint(), second.fingerprint());
+    }
+}

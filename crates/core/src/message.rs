@@ -1,0 +1,62 @@
+//! What [`crate::NamasteCore`] takes and gives: [`Payload`], [`Query`] and [`Response`].
+//! Their form on the wire is in `event` (requests) and `reply` (answers).
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::Fields;
+
+/// The page size of a listing that names none, and the largest that may be asked for.
+pub const DEFAULT_LIMIT: u32 = 50;
+pub const MAX_LIMIT: u32 = 500;
+
+/// The fields of a create or an update.
+#[derive(Debug, Clone, Default)]
+pub struct Payload {
+    /// The record to update; ignored by a create.
+    pub id: Option<String>,
+    pub fields: Fields,
+}
+
+/// Which records to read.
+#[derive(Debug, Clone)]
+pub struct Query {
+    pub select: Select,
+    /// The arguments of a named fetch or a listing, `limit` and `after` among them.
+    pub params: Fields,
+}
+
+/// The three ways to select records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Select {
+    ById(String),
+    List,
+    Named(String),
+}
+
+/// One record that an operation answers with.
+///
+/// A procedure that returned no row but something beside it (OUT values, further result sets) answers one `Response`
+/// without a record.
+#[derive(Debug, Clone, Default)]
+pub struct Response {
+    /// The value of the template's id field, as text.
+    pub id: Option<String>,
+    /// The record as a JSON object.
+    pub record: Option<Box<RawValue>>,
+    /// Set on the last record of a page that may have a successor: the `after` of the next page.
+    pub next: Option<String>,
+    /// Set on the first record only.
+    pub beside: Option<Box<Beside>>,
+}
+
+/// What came back beside the records.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Beside {
+    /// The result sets after the first, each a JSON array of objects.
+    #[serde(default)]
+    pub result_sets: Vec<Box<RawValue>>,
+    /// OUT and INOUT parameters as a JSON object of names without `p_`.
+    #[serde(default)]
+    pub out: Option<Box<RawValue>>,
+}

@@ -1,0 +1,37 @@
+//! [`NamasteCore`], the one interface to data, and [`TemplateAdapter`], which opens it for an event.
+//! Implementations live elsewhere: `adapters` (REC and REL) below the broker, `transport::Client` above it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{Event, Payload, Query, Response, Result, TemplateDescription};
+
+/// The unified interface to the records of one template.
+///
+/// The four methods are the whole contract. What a call needs besides its arguments (lineage, caller, deadline,
+/// idempotency key) belongs to the value that implements the trait: a template is opened *for an event*.
+#[async_trait]
+pub trait NamasteCore: Send + Sync {
+    /// Creates one record and answers it as the store now holds it.
+    async fn create_record(&self, payload: &Payload) -> Result<Response>;
+
+    /// Reads records: one by id, a page of the default listing, or a named fetch.
+    /// A fetch by id without a match is [`crate::ErrorKind::NoSuchRecord`]; the other two answer an empty list.
+    async fn fetch_records(&self, query: &Query) -> Result<Vec<Response>>;
+
+    /// Changes the fields given in the payload of the record that [`Payload::id`] names.
+    async fn update_record(&self, payload: &Payload) -> Result<Response>;
+
+    /// Deletes one record and answers what was deleted.
+    async fn delete_record(&self, id: &str) -> Result<Response>;
+}
+
+/// A template bound to its store: the factory keeps one for each template and opens it for each event.
+pub trait TemplateAdapter: Send + Sync {
+    /// Opens the template for one event. The value carries the event's lineage, caller, deadline and key.
+    fn open(self: Arc<Self>, event: Arc<Event>) -> Box<dyn NamasteCore>;
+
+    /// The operations that are bound, with their parameters as the store declares them.
+    fn describe(&self) -> TemplateDescription;
+}

@@ -1,0 +1,157 @@
+//! [`Reply`]: the answer to an event as it travels to `reply_to`, and [`Answer`], the part of it that the inbox stores.
+//!
+//! ```json
+//! {"v":1,"event_id":"…","status":200,"answer":{"id":"42","records":[{…}],"next":"42","result_sets":[],"out":{…}}}
+//! {"v":1,"event_id":"…","status":404,"error":{"code":"BEDS-0007","message":"…","field":null}}
+//! ```
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{BedsError, Beside, ErrorKind, EventId, Response, Result};
+
+/// The outcome of one event.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reply {
+    pub v: u8,
+    pub event_id: EventId,
+    /// The HTTP status that fits, so that a client in any language knows the class without a table.
+    pub status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorBody>,
+}
+
+/// The records of a successful operation. Empty parts are left out.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Answer {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    #[serde(default)]
+    pub records: Vec<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub result_sets: Vec<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub out: Option<Box<RawValue>>,
+}
+
+/// An error as it travels.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub code: String,
+    pub message: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+impl Reply {
+    /// Wraps an outcome. `success` is the status of a good one: 200, or 201 for a create.
+    pub fn new(event_id: EventId, success: u16, outcome: Result<Answer, &BedsError>) -> Self {
+        match outcome {
+            Ok(answer) => Self { v: 1, event_id, status: success, answer: Some(answer), error: None },
+            Err(error) => {
+                let body = ErrorBody {
+                    code: error.code().to_owned(),
+                    message: error.message.clone(),
+                    field: error.field.clone(),
+                };
+                Self { v: 1, event_id, status: error.kind.status(), answer: None, error: Some(body) }
+            }
+        }
+    }
+
+    /// The outcome that the other side wrapped.
+    pub fn into_outcome(self) -> Result<Answer> {
+        match (self.answer, self.error) {
+            (_, Some(body)) => {
+                let kind = ErrorKind::from_code(&body.code).unwrap_or(ErrorKind::Internal);
+                Err(BedsError { kind, message: body.message, field: body.field, source: None })
+            }
+            (Some(answer), None) => Ok(answer),
+            (None, None) => Err(BedsError::new(ErrorKind::Internal, "the reply holds neither an answer nor an error")),
+        }
+    }
+}
+
+impl Answer {
+    pub fn from_responses(responses: Vec<Response>) -> Self {
+        let mut answer = Answer { records: Vec::with_capacity(responses.len()), ..Answer::default() };
+        for (position, response) in responses.into_iter().enumerate() {
+            if position == 0 {
+                answer.id = response.id;
+            }
+            if let Some(beside) = response.beside {
+                answer.result_sets = beside.result_sets;
+                answer.out = beside.out;
+            }
+            answer.next = response.next;
+            answer.records.extend(response.record);
+        }
+        answer
+    }
+
+    /// The responses that this answer was made of.
+    pub fn into_responses(self) -> Vec<Response> {
+        let mut beside = (!self.result_sets.is_empty() || self.out.is_some())
+            .then(|| Box::new(Beside { result_sets: self.result_sets, out: self.out }));
+        let mut id = self.id;
+        let mut responses: Vec<Response> = self
+            .records
+            .into_iter()
+            .map(|record| Response { id: id.take(), record: Some(record), next: None, beside: beside.take() })
+            .collect();
+        if let Some(beside) = beside {
+            responses.push(Response { beside: Some(beside), ..Response::default() });
+        }
+        if let Some(last) = responses.last_mut() {
+            last.next = self.next;
+        }
+        responses
+    }
+
+    /// The single response of a write.
+    pub fn into_response(self) -> Response {
+        self.into_responses().into_iter().next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn an_answer_survives_the_wire_to_the_letter() {
+        let text = r#"{"v":1,"event_id":"a.b.c","status":200,"answer":{"id":"1","records":[{"d":1.10},{"d":2}],"next":"2","result_sets":[[{"x":1}]],"out":{"n":3}}}"#;
+        let reply: Reply = serde_json::from_str(text).unwrap();
+        let responses = reply.into_outcome().unwrap().into_responses();
+        assert_eq!(responses.len(), 2);
+        assert_eq!(responses[1].next.as_deref(), Some("2"));
+        let again = Reply::new(EventId("a.b.c".into()), 200, Ok(Answer::from_responses(responses)));
+        assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    }
+
+    #[test]
+    fn what_came_without_a_record_is_kept() {
+        let answer = Answer { out: Some(raw("{\"n\":3}")), ..Answer::default() };
+        let responses = answer.into_responses();
+        assert_eq!(responses.len(), 1);
+        assert!(responses[0].record.is_none());
+        assert_eq!(Answer::from_responses(responses).out.unwrap().get(), "{\"n\":3}");
+    }
+
+    #[test]
+    fn an_error_keeps_its_kind_and_field_but_not_its_source() {
+        let error = BedsError::new(ErrorKind::WrongType, "send text").with_field("born").with_source("driver text");
+        let text = serde_json::to_string(&Reply::new(EventId("x".into()), 200, Err(&error))).unwrap();
+        assert!(!text.contains("driver"));
+        let back = serde_json::from_str::<Reply>(&text).unwrap().into_outcome().unwrap_err();
+        assert_eq!((back.kind, back.field.as_deref()), (ErrorKind::WrongType, Some("born")));
+    }
+}

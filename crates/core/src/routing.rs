@@ -1,0 +1,82 @@
+//! The words that decide where an event goes: [`Store`], the two families of stores, and [`RoutingKey`].
+//! Which exchange and queue a key belongs to is `transport::topology`'s to say.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The two families of stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Store {
+    /// Documents: MongoDB.
+    Rec,
+    /// Relations: MariaDB.
+    Rel,
+}
+
+impl Store {
+    pub const ALL: [Store; 2] = [Store::Rec, Store::Rel];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Store::Rec => "rec",
+            Store::Rel => "rel",
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The routing keys of `beds.events`. Each is bound to exactly one queue of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RoutingKey {
+    RecRead,
+    RecWrite,
+    RelRead,
+    RelWrite,
+}
+
+impl RoutingKey {
+    pub const ALL: [RoutingKey; 4] =
+        [RoutingKey::RecRead, RoutingKey::RecWrite, RoutingKey::RelRead, RoutingKey::RelWrite];
+
+    pub fn new(store: Store, is_write: bool) -> Self {
+        match (store, is_write) {
+            (Store::Rec, false) => RoutingKey::RecRead,
+            (Store::Rec, true) => RoutingKey::RecWrite,
+            (Store::Rel, false) => RoutingKey::RelRead,
+            (Store::Rel, true) => RoutingKey::RelWrite,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RoutingKey::RecRead => "rec.read",
+            RoutingKey::RecWrite => "rec.write",
+            RoutingKey::RelRead => "rel.read",
+            RoutingKey::RelWrite => "rel.write",
+        }
+    }
+
+    pub fn store(self) -> Store {
+        match self {
+            RoutingKey::RecRead | RoutingKey::RecWrite => Store::Rec,
+            RoutingKey::RelRead | RoutingKey::RelWrite => Store::Rel,
+        }
+    }
+
+    pub fn is_write(self) -> bool {
+        matches!(self, RoutingKey::RecWrite | RoutingKey::RelWrite)
+    }
+}
+
+impl fmt::Display for RoutingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

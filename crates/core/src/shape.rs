@@ -1,0 +1,260 @@
+//! A checker for TOML files that people write: it reports every mistake at once, each with its line and a fix.
+//! `config` and `template` give it their tables of keys; what the values mean is theirs to say.
+
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table};
+
+use crate::Problem;
+
+/// One key that may stand in a file, as a dotted path. `*` stands for any name.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    pub path: &'static str,
+    pub kind: Kind,
+}
+
+/// What a key may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Integer,
+    Boolean,
+    /// A list of texts.
+    Texts,
+    /// An integer, or a table `{ read = N, write = N }` whose keys are rows of their own.
+    Table,
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match self {
+            Kind::Text => "a text in quotes",
+            Kind::Integer => "a whole number",
+            Kind::Boolean => "true or false",
+            Kind::Texts => "a list of texts",
+            Kind::Table => "a table",
+        }
+    }
+
+    fn fits(self, value: &DeValue<'_>) -> bool {
+        match self {
+            Kind::Text => value.is_str(),
+            Kind::Integer => value.is_integer(),
+            Kind::Boolean => value.is_bool(),
+            Kind::Table => value.is_table(),
+            Kind::Texts => value.as_array().is_some_and(|items| items.iter().all(|i| i.get_ref().is_str())),
+        }
+    }
+}
+
+/// A file that was read, with the line of each of its keys.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    pub table: Table,
+    pub lines: BTreeMap<String, usize>,
+}
+
+impl Checked {
+    /// The line of a key, or of the nearest table that holds it; 1 where nothing of it is in the file.
+    pub fn line(&self, path: &str) -> usize {
+        let mut path = path;
+        loop {
+            if let Some(line) = self.lines.get(path) {
+                return *line;
+            }
+            match path.rsplit_once('.') {
+                Some((parent, _)) => path = parent,
+                None => return 1,
+            }
+        }
+    }
+}
+
+/// Reads a file and compares it with the keys that it may hold. Mistakes are added to `problems`; what remains of the
+/// file without them is returned, so that later checks can go on and report theirs too.
+pub fn check(file: &str, text: &str, keys: &[Key], problems: &mut Vec<Problem>) -> Checked {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let line = error.span().map_or(1, |span| line_at(text, span.start));
+        problems.push(Problem::new(file, line, format!("not TOML: {}", error.message()), "correct the syntax"));
+    }
+    let mut walk = Walk { file, text, keys, problems, lines: BTreeMap::new() };
+    let table = walk.table(root.get_ref(), "");
+    Checked { table, lines: walk.lines }
+}
+
+/// The allowed key whose spelling is nearest, for a fix.
+fn nearest<'k>(name: &str, choices: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    choices.map(|choice| (distance(name, choice), choice)).filter(|(d, _)| *d <= 3).min().map(|(_, choice)| choice)
+}
+
+/// The Levenshtein distance, row by row.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let cost = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = cost.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn line_at(text: &str, offset: usize) -> usize {
+    text.as_bytes()[..offset.min(text.len())].iter().filter(|b| **b == b'\n').count() + 1
+}
+
+struct Walk<'a> {
+    file: &'a str,
+    text: &'a str,
+    keys: &'a [Key],
+    problems: &'a mut Vec<Problem>,
+    lines: BTreeMap<String, usize>,
+}
+
+impl Walk<'_> {
+    fn table(&mut self, table: &DeTable<'_>, prefix: &str) -> Table {
+        let mut kept = Table::new();
+        for (name, value) in table {
+            let path = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+            let line = line_at(self.text, name.span().start);
+            if let Some(value) = self.entry(&path, prefix, name.get_ref(), line, value) {
+                self.lines.insert(path, line);
+                kept.insert(name.get_ref().to_string(), value);
+            }
+        }
+        kept
+    }
+
+    fn entry(&mut self, path: &str, parent: &str, name: &str, line: usize, value: &Spanned<DeValue<'_>>) -> Option<toml::Value> {
+        let leaf = self.keys.iter().find(|key| matches(key.path, path));
+        match (leaf, value.get_ref()) {
+            (Some(key), value) if key.kind.fits(value) => match value {
+                DeValue::Table(inner) => Some(toml::Value::Table(self.table(inner, path))),
+                value => to_value(value),
+            },
+            (Some(key), value) => {
+                let message = format!("`{path}` must be {}, not {}", key.kind.words(), value.type_str());
+                self.problems.push(Problem::new(self.file, line, message, format!("write {}", example(name, key.kind))));
+                None
+            }
+            (None, DeValue::Table(inner)) if self.is_section(path) => Some(toml::Value::Table(self.table(inner, path))),
+            (None, _) if self.is_section(path) => {
+                let message = format!("`{path}` must be a table");
+                self.problems.push(Problem::new(self.file, line, message, format!("write [{path}]")));
+                None
+            }
+            (None, _) => {
+                let known = self.children(parent);
+                let fix = match nearest(name, known.iter().map(String::as_str)) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("remove it; known here: {}", known.join(", ")),
+                };
+                self.problems.push(Problem::new(self.file, line, format!("unknown key `{path}`"), fix));
+                None
+            }
+        }
+    }
+
+    fn is_section(&self, path: &str) -> bool {
+        self.keys.iter().any(|key| key.path.match_indices('.').any(|(at, _)| matches(&key.path[..at], path)))
+    }
+
+    fn children(&self, parent: &str) -> Vec<String> {
+        let depth = if parent.is_empty() { 0 } else { parent.split('.').count() };
+        let mut names: Vec<String> = Vec::new();
+        for key in self.keys {
+            let parts: Vec<&str> = key.path.split('.').collect();
+            if parts.len() > depth && (depth == 0 || matches(&parts[..depth].join("."), parent)) {
+                let name = if parts[depth] == "*" { "<any name>" } else { parts[depth] };
+                if !names.iter().any(|n| n == name) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names
+    }
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let mut pattern = pattern.split('.');
+    let mut path = path.split('.');
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(p), Some(name)) if p == "*" || p == name => {}
+            _ => return false,
+        }
+    }
+}
+
+fn example(name: &str, kind: Kind) -> String {
+    match kind {
+        Kind::Text => format!("{name} = \"…\""),
+        Kind::Integer => format!("{name} = 1"),
+        Kind::Boolean => format!("{name} = true"),
+        Kind::Texts => format!("{name} = [\"…\"]"),
+        Kind::Table => format!("[{name}]"),
+    }
+}
+
+fn to_value(value: &DeValue<'_>) -> Option<toml::Value> {
+    Some(match value {
+        DeValue::String(text) => toml::Value::String(text.to_string()),
+        DeValue::Boolean(flag) => toml::Value::Boolean(*flag),
+        DeValue::Integer(number) => toml::Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()?),
+        DeValue::Array(items) => toml::Value::Array(items.iter().filter_map(|i| to_value(i.get_ref())).collect()),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &[Key] = &[
+        Key { path: "node.name", kind: Kind::Text },
+        Key { path: "node.size", kind: Kind::Integer },
+        Key { path: "databases.*.url", kind: Kind::Text },
+        Key { path: "roles", kind: Kind::Texts },
+    ];
+
+    fn problems(text: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        check("f.toml", text, KEYS, &mut problems);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_with_its_line() {
+        let found = problems("roles = [1]\n[node]\nnaem = \"x\"\nsize = \"y\"\n[databases.a]\nurl = 3\n[other]\nz = 1\n");
+        assert_eq!(found.len(), 5, "{found:#?}");
+        assert!(found[0].starts_with("f.toml:1: `roles` must be a list of texts"));
+        assert!(found[1].contains("f.toml:3: unknown key `node.naem`. Fix: did you mean `name`?"));
+        assert!(found[2].contains("f.toml:4: `node.size` must be a whole number"));
+        assert!(found[3].contains("f.toml:6"));
+        assert!(found[4].contains("unknown key `other`") && found[4].contains("known here: node, databases, roles"));
+    }
+
+    #[test]
+    fn a_good_file_has_no_problems_and_keeps_its_lines() {
+        let mut problems = Vec::new();
+        let checked = check("f", "[node]\nname = \"a\"\nsize = 0x10\n", KEYS, &mut problems);
+        assert!(problems.is_empty());
+        assert_eq!(checked.table["node"]["size"].as_integer(), Some(16));
+        assert_eq!(checked.line("node.size"), 3);
+        assert_eq!(checked.line("node.missing"), 1);
+    }
+
+    #[test]
+    fn broken_syntax_is_one_problem_with_a_line() {
+        let found = problems("[node]\nname = \n");
+        assert!(found.iter().any(|p| p.starts_with("f.toml:2: not TOML")), "{found:?}");
+    }
+}

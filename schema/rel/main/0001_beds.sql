@@ -1,0 +1,110 @@
+-- What BEDS itself needs in a MariaDB database. A DBA applies this file first, reads it, and owns it from then on.
+--
+--   beds_inbox          one row for each write that took effect: its key, what was asked, what was answered.
+--   beds_inbox_begin    opens the transaction of a write and claims its key.
+--   beds_inbox_commit   stores the answer beside the claim and commits both with the write.
+--   beds_inbox_abort    rolls the write and its claim back.
+--   beds_inbox_prune    removes old rows; schedule it (docs/dba.md) with a window longer than any client's retries.
+--   beds_catalog        tells BEDS which objects exist and with which parameters, read from information_schema.
+--
+-- The role beds_runtime is all that the run-time login of a node gets.
+
+CREATE ROLE IF NOT EXISTS beds_runtime;
+
+CREATE TABLE IF NOT EXISTS beds_inbox (
+  inbox_key    CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  fingerprint  CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  reply        LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NULL,
+  claimed_at   TIMESTAMP(3) NOT NULL DEFAULT CURRENT_TIMESTAMP(3),
+  PRIMARY KEY (inbox_key),
+  KEY beds_inbox_age (claimed_at)
+) ENGINE = InnoDB;
+
+DELIMITER //
+
+CREATE OR REPLACE PROCEDURE beds_inbox_begin(
+  IN p_key         CHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
+  IN p_fingerprint CHAR(64) CHARACTER SET ascii COLLATE ascii_bin)
+  MODIFIES SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: opens a write and claims its key'
+BEGIN
+  -- Another session holds the key and has not committed yet.
+  DECLARE EXIT HANDLER FOR 1205
+  BEGIN
+    ROLLBACK;
+    SELECT 'running' AS state, NULL AS fingerprint, NULL AS reply;
+  END;
+  -- The key was committed before: its answer is the answer.
+  DECLARE EXIT HANDLER FOR 1062
+  BEGIN
+    SELECT 'done' AS state, i.fingerprint, i.reply FROM beds_inbox AS i WHERE i.inbox_key = p_key;
+    ROLLBACK;
+  END;
+  START TRANSACTION;
+  SET STATEMENT innodb_lock_wait_timeout = 0 FOR
+    INSERT INTO beds_inbox (inbox_key, fingerprint) VALUES (p_key, p_fingerprint);
+  SELECT 'claimed' AS state, NULL AS fingerprint, NULL AS reply;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_inbox_commit(
+  IN p_key   CHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
+  IN p_reply LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin)
+  MODIFIES SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: stores the answer and commits the write'
+BEGIN
+  UPDATE beds_inbox SET reply = p_reply WHERE inbox_key = p_key;
+  COMMIT;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_inbox_abort()
+  MODIFIES SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: rolls a write back together with its claim'
+BEGIN
+  ROLLBACK;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_inbox_prune(IN p_days INT, IN p_rows INT)
+  MODIFIES SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: removes at most p_rows keys older than p_days days'
+BEGIN
+  DELETE FROM beds_inbox WHERE claimed_at < NOW(3) - INTERVAL GREATEST(p_days, 1) DAY LIMIT p_rows;
+  SELECT ROW_COUNT() AS pruned;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_catalog()
+  READS SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: the objects of this database and their parameters'
+BEGIN
+  SELECT r.ROUTINE_NAME AS name, r.ROUTINE_TYPE AS kind, r.ROUTINE_DEFINITION AS definition
+    FROM information_schema.ROUTINES AS r
+   WHERE r.ROUTINE_SCHEMA = DATABASE();
+
+  SELECT p.SPECIFIC_NAME AS routine, p.ORDINAL_POSITION AS position, p.PARAMETER_MODE AS mode,
+         p.PARAMETER_NAME AS name, p.DATA_TYPE AS type, p.DTD_IDENTIFIER AS declared,
+         p.CHARACTER_MAXIMUM_LENGTH AS max_length, p.CHARACTER_SET_NAME AS charset, p.COLLATION_NAME AS collation
+    FROM information_schema.PARAMETERS AS p
+   WHERE p.SPECIFIC_SCHEMA = DATABASE() AND p.ORDINAL_POSITION > 0
+   ORDER BY p.SPECIFIC_NAME, p.ORDINAL_POSITION;
+
+  SELECT v.TABLE_NAME AS name FROM information_schema.VIEWS AS v WHERE v.TABLE_SCHEMA = DATABASE();
+
+  -- MariaDB stores JSON as LONGTEXT with a json_valid check; only the check tells the two apart.
+  SELECT c.TABLE_NAME AS table_name, k.COLUMN_NAME AS column_name
+    FROM information_schema.CHECK_CONSTRAINTS AS c
+    JOIN information_schema.COLUMNS AS k
+      ON k.TABLE_SCHEMA = c.CONSTRAINT_SCHEMA AND k.TABLE_NAME = c.TABLE_NAME
+     AND c.CHECK_CLAUSE = CONCAT('json_valid(`', k.COLUMN_NAME, '`)')
+   WHERE c.CONSTRAINT_SCHEMA = DATABASE();
+END //
+
+DELIMITER ;
+
+GRANT EXECUTE ON PROCEDURE beds_inbox_begin  TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_inbox_commit TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_inbox_abort  TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_catalog      TO beds_runtime;
