@@ -1,0 +1,161 @@
+//! [`Client`]: what an application holds. A template opened through it is a [`NamasteCore`] whose records are on the
+//! other side of the queue. The gateway uses nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use beds_core::reply::Answer;
+use beds_core::{
+    Actor, BedsError, ErrorKind, Event, EventId, Fields, NamasteCore, Operation, Payload, Query, Reply, Response, Result,
+    RoutingKey, Select, Store,
+};
+use jiff::SignedDuration;
+
+use crate::reply_desk::{ReplyDesk, until};
+use crate::{Publisher, Transport, TransportError};
+
+/// Reaches templates through RabbitMQ.
+#[derive(Clone)]
+pub struct Client {
+    publisher: Publisher,
+    desk: ReplyDesk,
+    node: Arc<str>,
+    environment: Arc<str>,
+}
+
+/// What a call carries besides its arguments.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub event_id: EventId,
+    /// The event that this call is a consequence of; none for a request from outside.
+    pub cause: Option<Cause>,
+    pub actor: Actor,
+    /// The idempotency key of a write. Without one, the event id is the key.
+    pub key: Option<String>,
+    /// How long the caller waits.
+    pub patience: Duration,
+}
+
+/// The event that another one comes from.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    pub event_id: EventId,
+    pub root_id: EventId,
+    pub depth: u32,
+}
+
+impl Client {
+    pub(crate) fn start(transport: &Transport, node: &str, environment: &str) -> Self {
+        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node);
+        transport.tasks.spawn(until(transport.stop.clone(), clerk));
+        let publisher = transport.publisher.clone();
+        Self { publisher, desk, node: Arc::from(node), environment: Arc::from(environment) }
+    }
+
+    /// Waits until answers can be received.
+    pub async fn ready(&self) {
+        self.desk.ready().await;
+    }
+
+    /// True while requests can be sent and answered.
+    pub fn is_ready(&self) -> bool {
+        self.publisher.link().is_live() && self.desk.queue().is_some()
+    }
+
+    /// The context of a request from outside: a new root event.
+    pub fn context(&self, patience: Duration) -> Context {
+        let event_id = EventId::new(&self.node, &self.environment);
+        Context { event_id, cause: None, actor: Actor::default(), key: None, patience }
+    }
+
+    /// Opens a template for one event.
+    pub fn open(&self, store: Store, template: &str, context: Context) -> Opened {
+        Opened { client: self.clone(), store, template: template.to_owned(), context }
+    }
+
+    async fn call(&self, event: Event, store: Store) -> Result<Answer> {
+        let is_write = event.operation.is_write();
+        let body = self.exchange(&event, RoutingKey::new(store, is_write)).await.map_err(|e| e.into_beds(is_write))?;
+        let reply: Reply = serde_json::from_slice(&body)
+            .map_err(|e| BedsError::new(ErrorKind::Internal, "the reply could not be read").with_source(e))?;
+        reply.into_outcome()
+    }
+
+    /// Sends a request and waits for its answer, whichever of confirm and answer comes first.
+    async fn exchange(&self, event: &Event, key: RoutingKey) -> Result<Vec<u8>, TransportError> {
+        let reply_to = self.desk.queue().ok_or(TransportError::NotConnected)?;
+        let mut expected = self.desk.expect(&event.event_id.0);
+        let sending = self.publisher.request(event, key, &reply_to);
+        let conversation = async {
+            tokio::pin!(sending);
+            tokio::select! {
+                biased;
+                sent = &mut sending => sent?,
+                answer = expected.answer() => return answer.ok_or(TransportError::ReplyLost),
+            }
+            expected.answer().await.ok_or(TransportError::ReplyLost)
+        };
+        tokio::time::timeout(event.remaining(), conversation).await.unwrap_or(Err(TransportError::NoReply))
+    }
+}
+
+/// A template on the other side of the queue, opened for one event.
+#[derive(Clone)]
+pub struct Opened {
+    client: Client,
+    store: Store,
+    template: String,
+    context: Context,
+}
+
+impl Opened {
+    fn event(&self, operation: Operation) -> Event {
+        let Context { event_id, cause, actor, key, patience } = self.context.clone();
+        let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
+        let mut event = Event::root(event_id, &self.template, operation, patience);
+        if let Some(cause) = cause {
+            event.parent_id = cause.event_id;
+            event.root_id = cause.root_id;
+            event.depth = cause.depth + 1;
+        }
+        event.actor = actor;
+        event.key = key.filter(|_| operation.is_write());
+        event
+    }
+}
+
+#[async_trait]
+impl NamasteCore for Opened {
+    async fn create_record(&self, payload: &Payload) -> Result<Response> {
+        let mut event = self.event(Operation::Create);
+        event.params = payload.fields.clone();
+        self.client.call(event, self.store).await.map(Answer::into_response)
+    }
+
+    async fn fetch_records(&self, query: &Query) -> Result<Vec<Response>> {
+        let operation = if query.select == Select::List { Operation::List } else { Operation::Fetch };
+        let mut event = self.event(operation);
+        match &query.select {
+            Select::ById(id) => event.id = Some(id.clone()),
+            Select::Named(name) => event.object = Some(name.clone()),
+            Select::List => {}
+        }
+        event.params = query.params.clone();
+        self.client.call(event, self.store).await.map(Answer::into_responses)
+    }
+
+    async fn update_record(&self, payload: &Payload) -> Result<Response> {
+        let mut event = self.event(Operation::Update);
+        event.id = payload.id.clone();
+        event.params = payload.fields.clone();
+        self.client.call(event, self.store).await.map(Answer::into_response)
+    }
+
+    async fn delete_record(&self, id: &str) -> Result<Response> {
+        let mut event = self.event(Operation::Delete);
+        event.id = Some(id.to_owned());
+        event.params = Fields::new();
+        self.client.call(event, self.store).await.map(Answer::into_response)
+    }
+}

@@ -1,0 +1,52 @@
+//! [`TransportError`]: what can go wrong between a node and RabbitMQ, and what it says about the message.
+
+use beds_core::{BedsError, ErrorKind};
+
+pub type TransportResult<T> = Result<T, TransportError>;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TransportError {
+    /// Nothing was sent.
+    #[error("there is no connection to RabbitMQ")]
+    NotConnected,
+    /// Nothing was sent: RabbitMQ is short of memory or disk and takes no publish.
+    #[error("RabbitMQ has blocked publishers (a memory or disk alarm)")]
+    Blocked,
+    /// RabbitMQ did not take the message: its queue is full.
+    #[error("RabbitMQ refused the message: the queue is full")]
+    Refused,
+    /// RabbitMQ did not take the message: no queue is bound.
+    #[error("RabbitMQ could not route the message: no queue is bound to its key")]
+    Unroutable,
+    /// The message was sent, and nobody knows whether RabbitMQ has it.
+    #[error("the connection to RabbitMQ was lost before the message was confirmed")]
+    Unconfirmed,
+    /// The message was taken, but the answer cannot arrive any more.
+    #[error("the connection to RabbitMQ was lost while waiting for the reply")]
+    ReplyLost,
+    /// No reply came before the deadline.
+    #[error("no reply came before the deadline")]
+    NoReply,
+    #[error("the topology could not be declared: {0}. If a queue exists with other arguments, drain and delete it, or restore amqp.max_queue_length")]
+    Topology(String),
+    #[error(transparent)]
+    Amqp(#[from] lapin::Error),
+}
+
+impl TransportError {
+    /// True where RabbitMQ certainly does not have the message.
+    pub fn is_not_executed(&self) -> bool {
+        matches!(self, Self::NotConnected | Self::Blocked | Self::Refused | Self::Unroutable | Self::Topology(_))
+    }
+
+    /// What the caller of a request learns. A read has no effect, so its loss is never an unknown outcome.
+    pub fn into_beds(self, is_write: bool) -> BedsError {
+        let (kind, text) = match &self {
+            e if e.is_not_executed() => (ErrorKind::Unavailable, "not executed: the message broker did not take the request"),
+            Self::NoReply if !is_write => (ErrorKind::DeadlineExceeded, "no answer came before the deadline"),
+            _ if !is_write => (ErrorKind::Unavailable, "the connection was lost before the answer came; a read is safe to repeat"),
+            _ => (ErrorKind::OutcomeUnknown, "the outcome is unknown; repeat the request with the same Idempotency-Key"),
+        };
+        BedsError::new(kind, text).with_source(self)
+    }
+}

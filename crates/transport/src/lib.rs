@@ -1,0 +1,85 @@
+//! AMQP for BEDS: the topology, publishing with confirms, consuming, request and reply, and the application's
+//! [`Client`]. The only crate that names lapin. It routes messages and knows no template, no database and no HTTP.
+
+mod client;
+mod consume;
+mod error;
+mod link;
+mod publish;
+mod reply_desk;
+pub mod topology;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beds_core::config;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use client::{Client, Context, Opened};
+pub use consume::{Delivery, Subscription};
+pub use error::{TransportError, TransportResult};
+pub use publish::Publisher;
+
+use crate::link::Link;
+use crate::topology::Topology;
+
+/// A node's connections to RabbitMQ: one publishes, another consumes, so that an alarm that blocks publishers never
+/// keeps a consumer from acknowledging.
+#[derive(Clone)]
+pub struct Transport {
+    publisher: Publisher,
+    consuming: Link,
+    topology: Arc<Topology>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    node: String,
+}
+
+impl Transport {
+    /// Starts both connections. They come up in the background and come back for as long as the process lives;
+    /// [`Transport::ready`] waits for the first time.
+    pub fn start(config: &config::Amqp, node: &str) -> Self {
+        let topology = Arc::new(Topology::new(config.max_queue_length.get()));
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let publishing = Link::start(config, &format!("{node} publish"), &topology, &tasks, &stop);
+        let consuming = Link::start(config, &format!("{node} consume"), &topology, &tasks, &stop);
+        let publisher = Publisher::new(publishing, config.confirm_timeout);
+        Self { publisher, consuming, topology, tasks, stop, node: node.to_owned() }
+    }
+
+    /// Waits until both connections stand and the topology is declared.
+    pub async fn ready(&self, patience: Duration) -> TransportResult<()> {
+        let both = async { tokio::join!(self.publisher.link().live(), self.consuming.live()) };
+        match tokio::time::timeout(patience, both).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.publisher.link().last_error().unwrap_or(TransportError::NotConnected)),
+        }
+    }
+
+    /// True while both connections stand.
+    pub fn is_ready(&self) -> bool {
+        self.publisher.link().is_live() && self.consuming.is_live()
+    }
+
+    pub fn publisher(&self) -> &Publisher {
+        &self.publisher
+    }
+
+    /// Consumes one queue. The subscription survives every loss of the connection or of the queue.
+    pub fn subscribe(&self, queue: &'static str, tag: &str, prefetch: u16) -> Subscription {
+        Subscription::new(self.consuming.clone(), Arc::clone(&self.topology), queue, tag, prefetch)
+    }
+
+    /// The client through which the gateway and applications reach templates.
+    pub fn client(&self, environment: &str) -> Client {
+        Client::start(self, &self.node, environment)
+    }
+
+    /// Closes both connections, the consuming one last, and waits for the background tasks.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}

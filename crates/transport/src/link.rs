@@ -1,0 +1,193 @@
+//! [`Link`]: one connection to RabbitMQ that never gives up. lapin's own recovery stays off: it does not recover
+//! channel errors or deleted queues, so a layer that rebuilds is needed anyway, and one such layer is enough
+//! (docs/decisions/0003).
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use beds_core::config;
+use futures_util::StreamExt;
+use lapin::{Channel, Connection, ConnectionProperties, Event};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::topology::Topology;
+use crate::{TransportError, TransportResult};
+
+/// Channels for confirmed publishes: a few, so that one large body does not hold up all the others.
+const CONFIRMED_CHANNELS: usize = 2;
+
+/// A connection that stands, with the channels that publishers share.
+pub(crate) struct Live {
+    pub(crate) connection: Connection,
+    pub(crate) confirmed: Vec<Channel>,
+    pub(crate) unconfirmed: Channel,
+}
+
+#[derive(Clone)]
+pub(crate) struct Link {
+    live: watch::Receiver<Option<Arc<Live>>>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    rebuild: Notify,
+    last_error: Mutex<Option<TransportError>>,
+}
+
+impl Link {
+    pub(crate) fn start(
+        config: &config::Amqp,
+        name: &str,
+        topology: &Arc<Topology>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (sender, live) = watch::channel(None);
+        let shared = Arc::new(Shared { rebuild: Notify::new(), last_error: Mutex::new(None) });
+        let keeper = Keeper {
+            url: with_heartbeat(config.url.expose(), config.heartbeat),
+            address: config.url.address().to_owned(),
+            name: name.to_owned(),
+            topology: Arc::clone(topology),
+            shared: Arc::clone(&shared),
+            sender,
+        };
+        let stop = stop.clone();
+        tasks.spawn(async move { keeper.keep(stop).await });
+        Self { live, shared }
+    }
+
+    /// The connection, once there is one.
+    pub(crate) async fn live(&self) -> Arc<Live> {
+        let mut live = self.live.clone();
+        loop {
+            if let Some(live) = live.borrow_and_update().as_ref() {
+                return Arc::clone(live);
+            }
+            if live.changed().await.is_err() {
+                // The node is stopping: nobody will connect again.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The connection, if it stands now.
+    pub(crate) fn now(&self) -> TransportResult<Arc<Live>> {
+        self.live.borrow().clone().ok_or(TransportError::NotConnected)
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.live.borrow().is_some()
+    }
+
+    pub(crate) fn last_error(&self) -> Option<TransportError> {
+        self.shared.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Asks for a new connection, because a channel of this one broke.
+    pub(crate) fn rebuild(&self) {
+        self.shared.rebuild.notify_one();
+    }
+}
+
+struct Keeper {
+    url: String,
+    address: String,
+    name: String,
+    topology: Arc<Topology>,
+    shared: Arc<Shared>,
+    sender: watch::Sender<Option<Arc<Live>>>,
+}
+
+impl Keeper {
+    async fn keep(self, stop: CancellationToken) {
+        loop {
+            let live = tokio::select! {
+                () = stop.cancelled() => return,
+                live = self.connect() => live,
+            };
+            let mut events = Box::pin(live.connection.events_listener());
+            let connection = Arc::clone(&live);
+            self.sender.send_replace(Some(live));
+            let lost = loop {
+                tokio::select! {
+                    () = stop.cancelled() => break None,
+                    () = self.shared.rebuild.notified() => break Some("a channel broke".to_owned()),
+                    event = events.next() => match event {
+                        Some(Event::Error(error)) => break Some(error.to_string()),
+                        Some(_) => {}
+                        None => break Some("the connection ended".to_owned()),
+                    },
+                    // lapin reports every loss as an event; this notices one that it might not.
+                    () = tokio::time::sleep(Duration::from_secs(1)) => {
+                        if !connection.connection.status().connected() {
+                            break Some("the connection is not open any more".to_owned());
+                        }
+                    }
+                }
+            };
+            self.sender.send_replace(None);
+            // A peer that does not answer must not hold up the next connection.
+            let goodbye = connection.connection.close(200, "closing".into());
+            if tokio::time::timeout(Duration::from_secs(2), goodbye).await.is_err() {
+                tracing::debug!(link = self.name, "RabbitMQ did not answer the close.");
+            }
+            match lost {
+                None => return,
+                Some(reason) => tracing::warn!(link = self.name, reason, "The connection to RabbitMQ was lost."),
+            }
+        }
+    }
+
+    /// Connects, however long it takes: at once, then with growing pauses of at most two seconds.
+    async fn connect(&self) -> Arc<Live> {
+        let mut pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(2))
+            .with_jitter()
+            .without_max_times()
+            .build();
+        let mut reported = String::new();
+        loop {
+            let attempt = tokio::time::timeout(Duration::from_secs(10), self.attempt()).await;
+            let error = match attempt {
+                Ok(Ok(live)) => {
+                    tracing::info!(link = self.name, address = self.address, "Connected to RabbitMQ.");
+                    return Arc::new(live);
+                }
+                Ok(Err(error)) => error,
+                Err(_) => TransportError::NotConnected,
+            };
+            // One line for each new reason, not one for each attempt.
+            let text = error.to_string();
+            if text != reported {
+                tracing::warn!(link = self.name, address = self.address, error = text, "Cannot use RabbitMQ; trying again.");
+                reported = text;
+            }
+            *self.shared.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+            tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
+        }
+    }
+
+    async fn attempt(&self) -> TransportResult<Live> {
+        let properties = ConnectionProperties::default().with_connection_name(format!("beds {}", self.name).into());
+        let connection = Connection::connect(&self.url, properties).await?;
+        let setup = connection.create_channel().await?;
+        self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;
+        let mut confirmed = Vec::with_capacity(CONFIRMED_CHANNELS);
+        for _ in 0..CONFIRMED_CHANNELS {
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(Default::default()).await?;
+            confirmed.push(channel);
+        }
+        Ok(Live { connection, confirmed, unconfirmed: setup })
+    }
+}
+
+fn with_heartbeat(url: &str, heartbeat: Duration) -> String {
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}heartbeat={}&connection_timeout=5000", heartbeat.as_secs().max(1))
+}

@@ -1,0 +1,119 @@
+//! [`Publisher`]: messages out. What a loss means for the message is in [`TransportError`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use beds_core::{Event, Reply, RoutingKey};
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{BasicProperties, Confirmation};
+
+use crate::link::{Link, Live};
+use crate::topology::{self, DEAD, EVENTS};
+use crate::{Delivery, TransportError, TransportResult};
+
+const PERSISTENT: u8 = 2;
+const TRANSIENT: u8 = 1;
+
+#[derive(Clone)]
+pub struct Publisher {
+    link: Link,
+    turn: Arc<AtomicUsize>,
+    confirm_timeout: Duration,
+}
+
+impl Publisher {
+    pub(crate) fn new(link: Link, confirm_timeout: Duration) -> Self {
+        Self { link, turn: Arc::default(), confirm_timeout }
+    }
+
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Publishes a request and waits until RabbitMQ has it: mandatory and confirmed, so that a full queue or a missing
+    /// binding is known at once.
+    pub async fn request(&self, event: &Event, key: RoutingKey, reply_to: &str) -> TransportResult<()> {
+        let body = serde_json::to_vec(event).map_err(|_| TransportError::Refused)?;
+        let id = ShortString::from(event.event_id.0.as_str());
+        let mut properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type(key.as_str().into())
+            .with_app_id(event.event_id.0.split('.').next().unwrap_or_default().into())
+            .with_message_id(id.clone())
+            .with_correlation_id(id)
+            .with_reply_to(reply_to.into())
+            .with_delivery_mode(if key.is_write() { PERSISTENT } else { TRANSIENT });
+        if !key.is_write() {
+            // A read that nobody waits for any more need not reach a worker.
+            properties = properties.with_expiration(event.remaining().as_millis().to_string().into());
+        }
+        self.confirmed(EVENTS, key.as_str(), &body, properties).await
+    }
+
+    /// Sends an answer to where the request asked for it. Best effort: the requester may be gone.
+    pub async fn reply(&self, reply_to: &str, correlation_id: &str, reply: &Reply) -> TransportResult<()> {
+        if reply_to.is_empty() || topology::is_data_queue(reply_to) {
+            return Err(TransportError::Unroutable);
+        }
+        let body = serde_json::to_vec(reply).map_err(|_| TransportError::Refused)?;
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type("reply".into())
+            .with_correlation_id(correlation_id.into());
+        let live = self.usable()?;
+        let sent = live.unconfirmed.basic_publish("".into(), reply_to.into(), BasicPublishOptions::default(), &body, properties);
+        // Awaited at once: lapin would keep a dropped one for ever.
+        self.checked(sent.await)?.await?;
+        Ok(())
+    }
+
+    /// Puts a message among the dead letters with the reason, and waits until RabbitMQ has it there.
+    pub async fn dead_letter(&self, delivery: &Delivery, reason: &str, detail: &str) -> TransportResult<()> {
+        let mut headers = FieldTable::default();
+        for (name, value) in [("beds-reason", reason), ("beds-detail", detail), ("beds-queue", delivery.queue())] {
+            headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
+        }
+        let deliveries = i64::from(delivery.deliveries());
+        headers.insert("beds-deliveries".into(), AMQPValue::LongLongInt(deliveries));
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_delivery_mode(PERSISTENT)
+            .with_content_type("application/json".into())
+            .with_message_id(delivery.message_id().into());
+        self.confirmed(DEAD, delivery.queue(), delivery.body(), properties).await
+    }
+
+    async fn confirmed(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) -> TransportResult<()> {
+        let live = self.usable()?;
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % live.confirmed.len();
+        let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+        let sent = live.confirmed[turn].basic_publish(exchange.into(), key.into(), options, body, properties).await;
+        let confirm = self.checked(sent)?;
+        match tokio::time::timeout(self.confirm_timeout, confirm).await {
+            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
+            Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)))) => Err(TransportError::Unroutable),
+            Ok(Ok(Confirmation::Nack(None))) => Err(TransportError::Refused),
+            // Without confirm mode nothing is known; the link selects it on every such channel.
+            Ok(Ok(Confirmation::NotRequested)) | Ok(Err(_)) | Err(_) => Err(TransportError::Unconfirmed),
+        }
+    }
+
+    fn usable(&self) -> TransportResult<Arc<Live>> {
+        let live = self.link.now()?;
+        if live.connection.status().blocked() {
+            return Err(TransportError::Blocked);
+        }
+        Ok(live)
+    }
+
+    /// A publish that could not even be handed to the channel was not sent; the channel is then broken.
+    fn checked<T>(&self, sent: lapin::Result<T>) -> TransportResult<T> {
+        sent.map_err(|error| {
+            tracing::debug!(%error, "A channel does not take publishes any more.");
+            self.link.rebuild();
+            TransportError::NotConnected
+        })
+    }
+}

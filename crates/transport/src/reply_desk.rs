@@ -1,0 +1,148 @@
+//! [`ReplyDesk`]: who waits for which answer. One exclusive reply queue for each connection; docs/decisions/0004 says
+//! why not direct reply-to. Entries remove themselves when their waiter is dropped, so nothing grows.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::Consumer;
+use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::link::Link;
+use crate::{TransportResult, topology};
+
+type Waiting = HashMap<String, oneshot::Sender<Vec<u8>>>;
+
+#[derive(Clone)]
+pub(crate) struct ReplyDesk {
+    waiting: Arc<Mutex<Waiting>>,
+    queue: watch::Receiver<Option<Arc<str>>>,
+}
+
+impl ReplyDesk {
+    /// The desk and the task that serves it.
+    pub(crate) fn new(link: Link, node: &str) -> (Self, impl Future<Output = ()> + Send + use<>) {
+        let (sender, queue) = watch::channel(None);
+        let desk = Self { waiting: Arc::default(), queue };
+        let clerk = Clerk { desk: desk.clone(), link, node: node.to_owned(), sender };
+        (desk, clerk.serve())
+    }
+
+    /// Where answers can be sent now; none while there is no connection.
+    pub(crate) fn queue(&self) -> Option<Arc<str>> {
+        self.queue.borrow().clone()
+    }
+
+    /// Waits until answers can be received.
+    pub(crate) async fn ready(&self) {
+        let mut queue = self.queue.clone();
+        if queue.wait_for(Option::is_some).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Begins to wait for the answer to `id`. Register before the request is sent.
+    pub(crate) fn expect(&self, id: &str) -> Expected {
+        let (sender, receiver) = oneshot::channel();
+        self.lock().insert(id.to_owned(), sender);
+        Expected { id: id.to_owned(), receiver, desk: self.clone() }
+    }
+
+    /// How many wait now.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn deliver(&self, id: &str, body: Vec<u8>) {
+        let waiter = self.lock().remove(id);
+        let taken = waiter.is_some_and(|waiter| waiter.send(body).is_ok());
+        if !taken {
+            tracing::debug!(event.id = id, "A reply came after its requester had gone.");
+        }
+    }
+
+    /// The reply queue is gone and its answers with it: nobody may go on waiting.
+    fn fail_all(&self) {
+        // Dropping the senders wakes the waiters; they must not be dropped under the lock.
+        let waiting = std::mem::take(&mut *self.lock());
+        drop(waiting);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the desk. Dropping it gives the place up.
+pub(crate) struct Expected {
+    id: String,
+    receiver: oneshot::Receiver<Vec<u8>>,
+    desk: ReplyDesk,
+}
+
+impl Expected {
+    /// The answer, or `None` once it cannot come any more.
+    pub(crate) async fn answer(&mut self) -> Option<Vec<u8>> {
+        (&mut self.receiver).await.ok()
+    }
+}
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.desk.lock().remove(&self.id);
+    }
+}
+
+struct Clerk {
+    desk: ReplyDesk,
+    link: Link,
+    node: String,
+    sender: watch::Sender<Option<Arc<str>>>,
+}
+
+impl Clerk {
+    async fn serve(self) {
+        loop {
+            match self.open().await {
+                Ok((queue, mut replies)) => {
+                    self.sender.send_replace(Some(queue));
+                    while let Some(Ok(delivery)) = replies.next().await {
+                        if let Some(id) = delivery.properties.correlation_id() {
+                            self.desk.deliver(id.as_str(), delivery.data);
+                        }
+                    }
+                    self.sender.send_replace(None);
+                    self.desk.fail_all();
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "Cannot receive replies yet.");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    async fn open(&self) -> TransportResult<(Arc<str>, Consumer)> {
+        let live = self.link.live().await;
+        let channel = live.connection.create_channel().await?;
+        let queue = topology::reply_queue(&self.node);
+        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+        channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
+        let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
+        let consumer = channel.basic_consume(queue.clone(), queue.clone(), options, FieldTable::default()).await?;
+        Ok((Arc::from(queue.as_str()), consumer))
+    }
+}
+
+/// Runs a future until the token is cancelled.
+pub(crate) async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}

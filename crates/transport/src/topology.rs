@@ -1,0 +1,139 @@
+//! The one table of exchanges, queues, bindings and arguments, and how it is declared.
+//! Every connection declares all of it before it is used, so what an operator deleted comes back.
+
+use beds_core::RoutingKey;
+use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::{Channel, ExchangeKind};
+
+/// Requests.
+pub const EVENTS: &str = "beds.events";
+/// Logs, audit, lineage and metrics of every node.
+pub const LOGS: &str = "beds.logs";
+/// What could not be worked on; the exchange and its queue have the same name.
+pub const DEAD: &str = "beds.dead";
+/// Reply queues begin with this, and nothing else does.
+pub const REPLY_PREFIX: &str = "beds.reply.";
+
+/// How often RabbitMQ hands out a write again before it becomes a dead letter.
+pub const DELIVERY_LIMIT: u32 = 5;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    pub exchange: &'static str,
+    pub routing_key: &'static str,
+    pub queue: &'static str,
+    pub kind: QueueKind,
+}
+
+/// What a queue promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueKind {
+    /// Classic; messages are not persistent and expire with their request's deadline. For reads.
+    Volatile,
+    /// Quorum; persistent, with a delivery limit and dead letters. For writes.
+    Durable,
+    /// Quorum; where dead letters wait for a person.
+    Dead,
+}
+
+pub const ROUTES: &[Route] = &[
+    Route { exchange: EVENTS, routing_key: "rec.read", queue: "rec.read", kind: QueueKind::Volatile },
+    Route { exchange: EVENTS, routing_key: "rel.read", queue: "rel.read", kind: QueueKind::Volatile },
+    Route { exchange: EVENTS, routing_key: "rec.write", queue: "rec.write", kind: QueueKind::Durable },
+    Route { exchange: EVENTS, routing_key: "rel.write", queue: "rel.write", kind: QueueKind::Durable },
+    Route { exchange: DEAD, routing_key: "#", queue: DEAD, kind: QueueKind::Dead },
+];
+
+/// The queue of a routing key of `beds.events`.
+pub fn queue_of(key: RoutingKey) -> &'static str {
+    key.as_str()
+}
+
+/// True for a queue of the table: a reply must never be sent to one.
+pub fn is_data_queue(name: &str) -> bool {
+    ROUTES.iter().any(|route| route.queue == name)
+}
+
+/// The table with the one number that comes from the configuration.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    max_length: i64,
+}
+
+impl Topology {
+    pub(crate) fn new(max_length: u32) -> Self {
+        Self { max_length: i64::from(max_length) }
+    }
+
+    /// Declares everything. Safe to repeat.
+    pub(crate) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
+        for exchange in [EVENTS, LOGS, DEAD] {
+            let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
+            channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+        }
+        for route in ROUTES {
+            self.declare_route(channel, route).await?;
+        }
+        Ok(())
+    }
+
+    /// Declares one queue and its binding.
+    pub(crate) async fn declare_queue(&self, channel: &Channel, queue: &str) -> lapin::Result<()> {
+        for route in ROUTES.iter().filter(|route| route.queue == queue) {
+            self.declare_route(channel, route).await?;
+        }
+        Ok(())
+    }
+
+    async fn declare_route(&self, channel: &Channel, route: &Route) -> lapin::Result<()> {
+        let options = QueueDeclareOptions { durable: true, ..Default::default() };
+        channel.queue_declare(route.queue.into(), options, self.arguments(route.kind)).await?;
+        let options = QueueBindOptions::default();
+        channel
+            .queue_bind(route.queue.into(), route.exchange.into(), route.routing_key.into(), options, FieldTable::default())
+            .await
+    }
+
+    fn arguments(&self, kind: QueueKind) -> FieldTable {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(self.max_length));
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+        if kind == QueueKind::Volatile {
+            return arguments;
+        }
+        arguments.insert("x-queue-type".into(), text("quorum"));
+        if kind == QueueKind::Durable {
+            arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERY_LIMIT)));
+            arguments.insert("x-dead-letter-exchange".into(), text(DEAD));
+            // Needs reject-publish as the overflow; a dead letter then cannot be lost between the two queues.
+            arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+        }
+        arguments
+    }
+}
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(value))
+}
+
+/// The name of a reply queue: one for each connection of a node, because an exclusive queue dies with its connection.
+pub(crate) fn reply_queue(node: &str) -> ShortString {
+    format!("{REPLY_PREFIX}{node}.{}", uuid::Uuid::new_v4().simple()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_data_routing_key_is_bound_to_exactly_one_queue() {
+        for key in RoutingKey::ALL {
+            let routes: Vec<_> = ROUTES.iter().filter(|route| route.routing_key == key.as_str()).collect();
+            assert_eq!(routes.len(), 1, "{key}");
+            assert_eq!(routes[0].queue, queue_of(key));
+            assert_eq!(routes[0].kind == QueueKind::Durable, key.is_write());
+        }
+    }
+}
