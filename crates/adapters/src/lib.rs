@@ -1,1 +1,10 @@
-//! x
+//! REC (MongoDB) and REL (MariaDB): the only crate that names a database driver. It calls named objects that a DBA
+//! owns, and exports no driver type. It knows neither AMQP nor HTTP.
+
+mod inbox;
+mod operations;
+mod rel;
+pub mod schema;
+mod stores;
+
+pub use stores::{Bound, Stores};

@@ -5,6 +5,7 @@
 --   beds_inbox_commit   stores the answer beside the claim and commits both with the write.
 --   beds_inbox_abort    rolls the write and its claim back.
 --   beds_inbox_prune    removes old rows; schedule it (docs/dba.md) with a window longer than any client's retries.
+--   beds_schema         which of the numbered files were applied, by whom and when; kept by `beds schema apply`.
 --   beds_catalog        tells BEDS which objects exist and with which parameters, read from information_schema.
 --
 -- The role beds_runtime is all that the run-time login of a node gets.
@@ -20,7 +21,31 @@ CREATE TABLE IF NOT EXISTS beds_inbox (
   KEY beds_inbox_age (claimed_at)
 ) ENGINE = InnoDB;
 
+CREATE TABLE IF NOT EXISTS beds_schema (
+  file        VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+  digest      CHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  applied_by  VARCHAR(255) CHARACTER SET utf8mb4 NOT NULL,
+  applied_at  TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP,
+  PRIMARY KEY (file)
+) ENGINE = InnoDB;
+
 DELIMITER //
+
+CREATE OR REPLACE PROCEDURE beds_schema_list()
+  READS SQL DATA
+  SQL SECURITY INVOKER
+  COMMENT 'BEDS: the files that were applied'
+BEGIN
+  SELECT file, digest FROM beds_schema ORDER BY file;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_schema_record(IN p_file VARCHAR(255) CHARACTER SET utf8mb4, IN p_digest CHAR(64) CHARACTER SET ascii)
+  MODIFIES SQL DATA
+  SQL SECURITY INVOKER
+  COMMENT 'BEDS: notes that a file was applied'
+BEGIN
+  REPLACE INTO beds_schema (file, digest, applied_by) VALUES (p_file, p_digest, CURRENT_USER());
+END //
 
 CREATE OR REPLACE PROCEDURE beds_inbox_begin(
   IN p_key         CHAR(64) CHARACTER SET ascii COLLATE ascii_bin,

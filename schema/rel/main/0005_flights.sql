@@ -263,8 +263,8 @@ END //
 
 DELIMITER ;
 
--- The busiest airports of the sample. A view is called as SELECT * FROM airports_busy LIMIT ?: it takes no arguments,
--- and its own LIMIT is what keeps its ORDER BY.
+-- The hundred busiest airports of the sample. A view is called as SELECT * FROM airports_busy LIMIT ?, so it takes no
+-- arguments. MariaDB answers in the order of its ORDER BY, but SQL does not promise that: a procedure would.
 CREATE OR REPLACE SQL SECURITY DEFINER VIEW airports_busy AS
 SELECT a.faa, a.name,
        CAST(SUM(m.departures) AS SIGNED) AS departures,

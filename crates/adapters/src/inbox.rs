@@ -1,0 +1,13 @@
+//! What the inbox of either store says to a caller. How a key is claimed is `rel::once`'s and `rec::once`'s.
+
+use beds_core::{BedsError, ErrorKind};
+
+pub(crate) fn in_flight() -> BedsError {
+    let text = "the first request with this Idempotency-Key is still running; repeat it later with the same key";
+    BedsError::new(ErrorKind::KeyInFlight, text)
+}
+
+pub(crate) fn key_reused() -> BedsError {
+    let text = "this Idempotency-Key was used with another request; use a new key for a new request";
+    BedsError::new(ErrorKind::KeyReused, text)
+}

@@ -1,0 +1,141 @@
+//! One call of a named object, from values to rows as JSON. Which values is `bind`'s; transactions are `once`'s.
+
+use beds_core::reply::Answer;
+use beds_core::{BedsError, ErrorKind, Result};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Params, Row, Value as Sql};
+use serde_json::value::RawValue;
+
+use super::bind::Binding;
+use super::connect::Database;
+use super::convert::Columns;
+use super::error;
+
+/// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Why a call gave no answer.
+pub(super) enum Failure {
+    Sql(mysql_async::Error),
+    Beds(BedsError),
+}
+
+impl Failure {
+    pub(super) fn into_beds(self, database: &Database) -> BedsError {
+        match self {
+            Failure::Sql(error) => error::to_beds(error, database),
+            Failure::Beds(error) => error,
+        }
+    }
+}
+
+impl From<mysql_async::Error> for Failure {
+    fn from(error: mysql_async::Error) -> Self {
+        Failure::Sql(error)
+    }
+}
+
+/// Reads. A connection that turns out to be dead is no reason to fail: a read is repeated on another one.
+pub(super) async fn read(database: &Database, binding: &Binding, arguments: Vec<Sql>) -> Result<Answer> {
+    let mut attempts = 0;
+    loop {
+        let mut conn = database.connection().await?;
+        match call(&mut conn, binding, &arguments).await {
+            Ok(answer) => return Ok(answer),
+            Err(Failure::Sql(e)) if attempts < 2 && (error::is_connection_lost(&e) || error::is_transient(&e)) => {
+                attempts += 1;
+                database.discard(conn);
+            }
+            Err(failure) => {
+                database.discard(conn);
+                return Err(failure.into_beds(database));
+            }
+        }
+    }
+}
+
+/// Calls the object and takes in everything it answers.
+pub(super) async fn call(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Result<Answer, Failure> {
+    let mut result = conn.exec_iter(binding.statement.as_str(), Params::Positional(arguments.to_vec())).await?;
+    let mut sets: Vec<Set> = Vec::new();
+    let mut size = 0;
+    while !result.is_empty() {
+        let columns = result.columns().unwrap_or_default();
+        let mut set = Set::new(Columns::new(&columns, &binding.id_column, &binding.catalog));
+        while let Some(row) = result.next().await? {
+            set.push(row, sets.is_empty());
+            size += set.last_size;
+            if size > MAX_ANSWER_BYTES {
+                let text = format!("the answer is larger than {} MiB; ask for a smaller page", MAX_ANSWER_BYTES >> 20);
+                return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
+            }
+        }
+        // What only says "done" has no columns.
+        if !columns.is_empty() {
+            sets.push(set);
+        }
+    }
+    drop(result);
+    Ok(answer(sets, binding, arguments))
+}
+
+/// One result set, written as JSON.
+struct Set {
+    columns: Columns,
+    rows: Vec<Box<RawValue>>,
+    raw: Vec<Row>,
+    first_id: Option<String>,
+    last_id: Option<String>,
+    last_size: usize,
+}
+
+impl Set {
+    fn new(columns: Columns) -> Self {
+        Self { columns, rows: Vec::new(), raw: Vec::new(), first_id: None, last_id: None, last_size: 0 }
+    }
+
+    fn push(&mut self, row: Row, is_first_set: bool) {
+        if is_first_set {
+            self.last_id = self.columns.id(&row);
+            if self.rows.is_empty() {
+                self.first_id.clone_from(&self.last_id);
+            }
+        }
+        let mut text = String::with_capacity(256);
+        self.columns.write(&row, &mut text);
+        self.last_size = text.len();
+        if let Ok(record) = RawValue::from_string(text) {
+            self.rows.push(record);
+        }
+        if self.raw.is_empty() {
+            self.raw.push(row);
+        }
+    }
+
+    fn into_array(self) -> Option<Box<RawValue>> {
+        serde_json::value::to_raw_value(&self.rows).ok()
+    }
+}
+
+fn answer(mut sets: Vec<Set>, binding: &Binding, arguments: &[Sql]) -> Answer {
+    // The values of OUT parameters come last, as a set of one row.
+    let out = match binding.out.is_empty() {
+        true => None,
+        false => sets.pop().and_then(|mut set| {
+            set.columns.rename(&binding.out);
+            let mut text = String::new();
+            set.columns.write(set.raw.first()?, &mut text);
+            RawValue::from_string(text).ok()
+        }),
+    };
+    let mut sets = sets.into_iter();
+    let Some(first) = sets.next() else { return Answer { out, ..Answer::default() } };
+    let is_full = binding.limit(arguments).is_some_and(|limit| first.rows.len() as u64 >= limit);
+    Answer {
+        id: first.first_id,
+        next: first.last_id.filter(|_| is_full),
+        records: first.rows,
+        result_sets: sets.filter_map(Set::into_array).collect(),
+        out,
+    }
+}

@@ -1,0 +1,109 @@
+//! What a MariaDB database offers: its routines, their parameters and its views, as `beds_catalog` reads them from
+//! information_schema. Whether a template fits is `bind`'s to say.
+
+use std::collections::{BTreeMap, HashSet};
+
+use beds_core::{BedsError, ErrorKind, Result};
+use mysql_async::Row;
+use mysql_async::prelude::Queryable;
+
+use super::connect::Database;
+use super::{error, lint};
+
+/// The objects of one database.
+#[derive(Debug, Default)]
+pub(super) struct Catalog {
+    pub(super) routines: BTreeMap<String, Routine>,
+    pub(super) views: HashSet<String>,
+    /// Table and column of every JSON column: MariaDB sends them as text.
+    pub(super) json_columns: HashSet<(String, String)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Routine {
+    pub(super) is_function: bool,
+    pub(super) parameters: Vec<Parameter>,
+    /// Why it must not be called inside a transaction of BEDS, if so.
+    pub(super) refusal: Option<String>,
+}
+
+/// A parameter as the DBA declared it.
+#[derive(Debug, Clone)]
+pub(super) struct Parameter {
+    pub(super) name: String,
+    /// The base type, such as `varchar`.
+    pub(super) data_type: String,
+    /// The whole declaration, such as `bigint(20) unsigned`.
+    pub(super) declared: String,
+    pub(super) max_length: Option<u64>,
+    pub(super) collation: Option<String>,
+    pub(super) mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    In,
+    Out,
+    InOut,
+}
+
+pub(super) async fn read(database: &Database) -> Result<Catalog> {
+    let mut conn = database.connection().await?;
+    let failed = |e: mysql_async::Error| match &e {
+        mysql_async::Error::Server(server) if matches!(server.code, 1305 | 1370) => {
+            let text = format!(
+                "the database {} has no beds_catalog that this login may call; apply schema/rel/*/0001_beds.sql and grant the role beds_runtime",
+                database.name
+            );
+            BedsError::new(ErrorKind::TemplateUnusable, text).with_source(e)
+        }
+        _ => error::to_beds(e, database),
+    };
+    let mut result = conn.exec_iter("CALL `beds_catalog`()", ()).await.map_err(failed)?;
+    let mut sets: Vec<Vec<Row>> = Vec::new();
+    while !result.is_empty() {
+        sets.push(result.collect::<Row>().await.map_err(failed)?);
+    }
+    let mut sets = sets.into_iter();
+    let mut next = || sets.next().unwrap_or_default();
+    let (routines, parameters, views, json) = (next(), next(), next(), next());
+    Ok(build(&routines, &parameters, &views, &json))
+}
+
+fn build(routines: &[Row], parameters: &[Row], views: &[Row], json: &[Row]) -> Catalog {
+    let mut catalog = Catalog::default();
+    let mut definitions = BTreeMap::new();
+    for row in routines {
+        let Some(name) = text(row, "name") else { continue };
+        definitions.insert(name.clone(), text(row, "definition").unwrap_or_default());
+        let is_function = text(row, "kind").as_deref() == Some("FUNCTION");
+        catalog.routines.insert(name, Routine { is_function, parameters: Vec::new(), refusal: None });
+    }
+    for row in parameters {
+        let Some(routine) = text(row, "routine").and_then(|name| catalog.routines.get_mut(&name)) else { continue };
+        let mode = match text(row, "mode").as_deref() {
+            Some("OUT") => Mode::Out,
+            Some("INOUT") => Mode::InOut,
+            _ => Mode::In,
+        };
+        routine.parameters.push(Parameter {
+            name: text(row, "name").unwrap_or_default(),
+            data_type: text(row, "type").unwrap_or_default().to_lowercase(),
+            declared: text(row, "declared").unwrap_or_default().to_lowercase(),
+            max_length: row.get_opt::<Option<u64>, _>("max_length").and_then(|r| r.ok()).flatten(),
+            collation: text(row, "collation"),
+            mode,
+        });
+    }
+    for (name, routine) in &mut catalog.routines {
+        routine.refusal = lint::refusal(name, &definitions);
+    }
+    catalog.views = views.iter().filter_map(|row| text(row, "name")).collect();
+    catalog.json_columns =
+        json.iter().filter_map(|row| Some((text(row, "table_name")?, text(row, "column_name")?))).collect();
+    catalog
+}
+
+fn text(row: &Row, column: &str) -> Option<String> {
+    row.get_opt::<Option<Vec<u8>>, _>(column)?.ok()?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,160 @@
+//! A write takes effect once per key: the key is claimed in the write's own transaction, and the answer is stored
+//! beside it. A repeat gets the stored answer. `rec/once.rs` does the same in MongoDB.
+
+use std::time::Duration;
+
+use beds_core::reply::Answer;
+use beds_core::{BedsError, ErrorKind, Event, Operation, Result};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row, Value as Sql};
+
+use super::bind::Binding;
+use super::call::{self, Failure};
+use super::connect::Database;
+use super::error;
+use crate::operations;
+
+/// How often a write is tried when other writes or a lost connection are in the way.
+const ATTEMPTS: u32 = 4;
+
+/// What one attempt came to, where it is not an answer.
+enum Miss {
+    /// Final: certainly without effect.
+    Refused(BedsError),
+    /// Without effect, and worth another attempt.
+    Again(BedsError),
+    /// The commit was sent and its answer did not come.
+    Unknown(BedsError),
+}
+
+/// Writes once. The error kinds say what is certain: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
+pub(super) async fn write(database: &Database, binding: &Binding, arguments: Vec<Sql>, event: &Event) -> Result<Answer> {
+    let (key, fingerprint) = (event.inbox_key(), event.fingerprint());
+    let mut may_have_happened = false;
+    let mut attempt = 0;
+    loop {
+        attempt += 1;
+        let miss = match once(database, binding, &arguments, event, &key, &fingerprint).await {
+            Ok(answer) => return Ok(answer),
+            Err(miss) => miss,
+        };
+        let error = match miss {
+            Miss::Refused(error) => return Err(error),
+            Miss::Again(error) if may_have_happened => unknown(error),
+            Miss::Again(error) => error,
+            Miss::Unknown(error) => {
+                may_have_happened = true;
+                unknown(error)
+            }
+        };
+        if attempt >= ATTEMPTS {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(10 << attempt)).await;
+    }
+}
+
+async fn once(
+    database: &Database,
+    binding: &Binding,
+    arguments: &[Sql],
+    event: &Event,
+    key: &str,
+    fingerprint: &str,
+) -> Result<Answer, Miss> {
+    let conn = database.connection().await.map_err(Miss::Again)?;
+    let mut transaction = Transaction { database, conn: Some(conn) };
+    let conn = transaction.conn();
+
+    let sql = |e: mysql_async::Error| classify(Failure::Sql(e), database);
+    let claim: Option<Row> = conn.exec_first("CALL `beds_inbox_begin`(?,?)", (key, fingerprint)).await.map_err(sql)?;
+    if let Some(stored) = claimed(claim, fingerprint)? {
+        transaction.end();
+        return Ok(stored);
+    }
+
+    let answer = match call::call(transaction.conn(), binding, arguments).await {
+        Ok(answer) => settle(answer, event),
+        Err(failure) => Err(classify(failure, database)),
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(miss) => {
+            if transaction.conn().exec_drop("CALL `beds_inbox_abort`()", ()).await.is_ok() {
+                transaction.end();
+            }
+            return Err(miss);
+        }
+    };
+    let reply = serde_json::to_string(&answer).unwrap_or_default();
+    match transaction.conn().exec_drop("CALL `beds_inbox_commit`(?,?)", (key, reply)).await {
+        Ok(()) => {
+            transaction.end();
+            Ok(answer)
+        }
+        Err(e) if error::is_connection_lost(&e) => Err(Miss::Unknown(error::to_beds(e, database))),
+        Err(e) => Err(classify(Failure::Sql(e), database)),
+    }
+}
+
+/// A connection with an open transaction. Unless it is ended, the connection is not used again: a handler that is
+/// cancelled in the middle must not hand it on dirty.
+struct Transaction<'d> {
+    database: &'d Database,
+    conn: Option<Conn>,
+}
+
+impl Transaction<'_> {
+    #[expect(clippy::expect_used, reason = "the connection is only taken by end and drop, which both end the value's use")]
+    fn conn(&mut self) -> &mut Conn {
+        self.conn.as_mut().expect("the transaction has not ended")
+    }
+
+    /// The transaction is committed or rolled back: the connection goes back to the pool.
+    fn end(mut self) {
+        drop(self.conn.take());
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.database.discard(conn);
+        }
+    }
+}
+
+/// Reads what `beds_inbox_begin` said: claimed (nothing), done (the stored answer), or still running.
+fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Answer>, Miss> {
+    let broken = || Miss::Refused(BedsError::new(ErrorKind::Internal, "the inbox could not be read"));
+    let row = row.ok_or_else(broken)?;
+    let text = |column: &str| row.get_opt::<Option<String>, _>(column).and_then(std::result::Result::ok).flatten();
+    match text("state").as_deref() {
+        Some("claimed") => Ok(None),
+        Some("running") => Err(Miss::Refused(crate::inbox::in_flight())),
+        Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(crate::inbox::key_reused())),
+        Some("done") => text("reply").and_then(|reply| serde_json::from_str(&reply).ok()).map(Some).ok_or_else(broken),
+        _ => Err(broken()),
+    }
+}
+
+/// An update or delete that touched nothing is "no such record", and is rolled back.
+fn settle(answer: Answer, event: &Event) -> Result<Answer, Miss> {
+    let nothing = answer.records.is_empty() && answer.out.is_none() && answer.result_sets.is_empty();
+    match (&event.id, event.operation) {
+        (Some(id), Operation::Update | Operation::Delete) if nothing => Err(Miss::Refused(operations::no_such_record(id))),
+        _ => Ok(answer),
+    }
+}
+
+fn classify(failure: Failure, database: &Database) -> Miss {
+    match failure {
+        Failure::Sql(e) if error::is_transient(&e) || error::is_connection_lost(&e) => Miss::Again(error::to_beds(e, database)),
+        failure => Miss::Refused(failure.into_beds(database)),
+    }
+}
+
+fn unknown(error: BedsError) -> BedsError {
+    let text = "the database did not confirm the commit; repeat the request with the same Idempotency-Key";
+    BedsError::new(ErrorKind::OutcomeUnknown, text).with_source(error)
+}

@@ -1,0 +1,47 @@
+//! Schema files: numbered, applied in order, recorded. What is in them is the DBA's; how a store takes them is
+//! `rel::schema`'s and `rec::schema`'s.
+
+use std::path::PathBuf;
+
+use beds_core::{BedsError, ErrorKind, Result};
+use sha2::{Digest, Sha256};
+
+/// One file, read.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// The name without folders: what is recorded.
+    pub name: String,
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// What was done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    Now,
+    AlreadyThere,
+    /// Applied again, because it changed and that was asked for.
+    Again,
+}
+
+impl File {
+    pub(crate) fn digest(&self) -> String {
+        Sha256::digest(self.text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// What to do, given the digest that was recorded for this name.
+    pub(crate) fn action(&self, recorded: Option<&str>, redo: bool) -> Result<Applied> {
+        match recorded {
+            None => Ok(Applied::Now),
+            Some(digest) if digest == self.digest() => Ok(Applied::AlreadyThere),
+            Some(_) if redo => Ok(Applied::Again),
+            Some(_) => {
+                let text = format!(
+                    "{} was changed after it was applied; put the change into a new numbered file, or pass --redo to apply it again",
+                    self.path.display()
+                );
+                Err(BedsError::new(ErrorKind::Internal, text))
+            }
+        }
+    }
+}

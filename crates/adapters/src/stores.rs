@@ -1,0 +1,79 @@
+//! [`Stores`]: the databases of a node by name. Connects, binds templates, and says which database is away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use beds_core::{Catalogue, Config, Problem, Result, Store, Template, TemplateAdapter, config};
+
+use crate::schema::{Applied, File};
+use crate::rel;
+
+/// The databases of the stores that are local to this node.
+pub struct Stores {
+    rel: BTreeMap<String, Arc<rel::Database>>,
+}
+
+/// A template that was fitted to its database, with what does not fit.
+pub struct Bound {
+    pub template: Arc<Template>,
+    pub adapter: Arc<dyn TemplateAdapter>,
+    pub problems: Vec<Problem>,
+}
+
+impl Stores {
+    /// Prepares the databases of the local services. Connects to nothing yet.
+    pub fn new(config: &Config) -> Result<Self> {
+        let mut rel = BTreeMap::new();
+        let service = &config.services.rel;
+        if service.is_local {
+            for (name, database) in &config.databases.rel {
+                rel.insert(name.clone(), Arc::new(rel::Database::new(name, database, service.instances.total())?));
+            }
+        }
+        Ok(Self { rel })
+    }
+
+    /// Store, name and address of each database.
+    pub fn names(&self) -> Vec<(Store, String, String)> {
+        self.rel.values().map(|db| (Store::Rel, db.name.clone(), db.address.clone())).collect()
+    }
+
+    /// Asks whether a database answers.
+    pub async fn ping(&self, store: Store, name: &str) -> Result<()> {
+        match store {
+            Store::Rel => self.rel[name].ping().await,
+            Store::Rec => Ok(()),
+        }
+    }
+
+    /// Binds the templates of one database. Fails as a whole only if the database cannot be asked.
+    pub async fn bind(&self, store: Store, name: &str, catalogue: &Catalogue) -> Result<Vec<Bound>> {
+        let templates: Vec<Arc<Template>> =
+            catalogue.iter().filter(|t| t.store == store && t.database == name).cloned().collect();
+        let bound = match store {
+            Store::Rel => rel::bind(&self.rel[name], &templates).await?,
+            Store::Rec => Vec::new(),
+        };
+        Ok(bound.into_iter().map(|(template, adapter, problems)| Bound { template, adapter, problems }).collect())
+    }
+
+    pub async fn close(&self) {
+        for database in self.rel.values() {
+            database.close().await;
+        }
+    }
+}
+
+/// Applies schema files to one database with the DBA's login.
+pub async fn apply_schema(
+    store: Store,
+    database: &config::Database,
+    files: &[File],
+    redo: bool,
+    report: impl FnMut(&File, Applied),
+) -> Result<()> {
+    match store {
+        Store::Rel => rel::apply(database, files, redo, report).await,
+        Store::Rec => Ok(()),
+    }
+}

@@ -1,0 +1,80 @@
+"""A private MongoDB, a replica set of one: its command, its first start, its logins. Starting and stopping it is stack.py's."""
+
+import sys
+import time
+
+from devkit import net, paths
+from devkit.install import PYTHON_PACKAGES, mongod
+from devkit.step import Failure
+
+PORTS = ("mongo",)
+REPLICA_SET = "beds"
+DATABASES = ("main", "msLogs")
+
+
+def prepare(home, ports, secret, run_name):
+    """Write the key file, and return the server's command and environment."""
+    data = paths.private_dir(home) / "data"
+    data.mkdir(exist_ok=True)
+    key = home / "key"
+    key.touch(mode=0o600)
+    key.write_text(secret("mongo_key"))
+    command = [
+        mongod(), f"--dbpath={data}", "--bind_ip=127.0.0.1", f"--port={ports['mongo']}", "--nounixsocket",
+        f"--replSet={REPLICA_SET}", "--auth", f"--keyFile={key}", "--noscripting",
+        "--wiredTigerCacheSizeGB=0.5", "--setParameter=transactionLifetimeLimitSeconds=30",
+    ]
+    return command, {"HOME": str(home)}
+
+
+def is_ready(home, ports, secret):
+    return net.accepts(ports["mongo"])
+
+
+def settle(home, ports, secret, fresh):
+    """Wait until the one member leads; on the first start make the replica set and its logins.
+
+    That goes through the exception that MongoDB grants to loopback until a login exists.
+    """
+    pymongo = load_pymongo()
+    address = f"127.0.0.1:{ports['mongo']}"
+    try:
+        with pymongo.MongoClient(f"mongodb://{address}/?directConnection=true", serverSelectionTimeoutMS=20_000) as client:
+            if fresh:
+                client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": [{"_id": 0, "host": address}]})
+            wait_for_primary(client)
+            if fresh:
+                client.admin.command("createUser", "beds_dba", pwd=secret("mongo_dba"), roles=["root"])
+        if fresh:
+            with pymongo.MongoClient(url("beds_dba", secret("mongo_dba"), ports)) as client:
+                create_runtime_login(client.admin, secret)
+    except pymongo.errors.PyMongoError as error:
+        raise Failure(f"MongoDB refused to be set up: {error}") from None
+
+
+def create_runtime_login(admin, secret):
+    roles = [{"role": "readWrite", "db": name} for name in DATABASES]
+    admin.command("createRole", "beds_runtime", privileges=[], roles=roles)
+    admin.command("createUser", "beds_run", pwd=secret("mongo_run"), roles=["beds_runtime"])
+
+
+def wait_for_primary(client):
+    deadline = time.monotonic() + 30
+    while not client.admin.command("hello")["isWritablePrimary"]:
+        if time.monotonic() > deadline:
+            raise Failure("the replica set has no primary after 30 s")
+        time.sleep(0.05)
+
+
+def url(user, password, ports, database="", options="authSource=admin&directConnection=true"):
+    return f"mongodb://{user}:{password}@127.0.0.1:{ports['mongo']}/{database}?{options}"
+
+
+def load_pymongo():
+    if str(PYTHON_PACKAGES) not in sys.path:
+        sys.path.insert(0, str(PYTHON_PACKAGES))
+    import pymongo
+    import pymongo.errors
+
+    return pymongo
+

@@ -1,0 +1,158 @@
+"""./dev test, bench, faults and services: commands that run beside private services, which end with them.
+
+What the command finds in its environment is the interface to the Rust tests; it is all in `environment`.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import subprocess
+
+from devkit import install, mongodb, node, paths, proc, sample
+from devkit.instance import SERVICES, Instance
+from devkit.lock import exclusive
+from devkit.step import Failure, say, step
+
+# Directories of failed runs, for whoever wants to look into them.
+KEPT = 5
+
+
+def test(arguments):
+    cargo = install.cargo()
+    runner = [cargo, "nextest", "run"] if has_nextest(cargo) else [cargo, "test"]
+    return run_beside_services([*runner, "--workspace", "--features", "beds/failpoints", *arguments], "tests")
+
+
+def faults(arguments):
+    names = [argument for argument in arguments if argument != "--full"]
+    if len(names) > 1:
+        raise Failure(f"unknown argument: {' '.join(names[1:])}", "Usage: ./dev faults [NAME] [--full]", code=2)
+    if not any(paths.ROOT.glob("crates/*/tests/faults*")):
+        raise Failure("there are no fault runs yet", "They will be the test target `faults` of a crate.", code=2)
+    cargo = install.cargo()
+    runner = [cargo, "nextest", "run", "--test", "faults"] if has_nextest(cargo) else [cargo, "test", "--test", "faults"]
+    extra = {"BEDS_FAULTS_FULL": "1"} if "--full" in arguments else {}
+    return run_beside_services([*runner, "--workspace", "--features", "beds/failpoints", *names], "fault runs", extra)
+
+
+def services(arguments):
+    if arguments[:1] == ["--"]:
+        arguments = arguments[1:]
+    if not arguments:
+        raise Failure("which command?", "Usage: ./dev services -- COMMAND [ARGS]", code=2)
+    return run_beside_services(arguments, "command")
+
+
+def bench(arguments):
+    """Like a test run, but in release, with the schema applied and a configuration at hand."""
+    install.cargo()
+    with exclusive("bench", wait=False):
+        with exclusive("install"):
+            install.everything()
+            sample.ensure()
+        stop_leftovers(paths.BENCH)
+        shutil.rmtree(paths.BENCH, ignore_errors=True)
+        instance = Instance.private(paths.BENCH)
+        try:
+            start(instance)
+            node.build("beds", "beds-bench")
+            node.prepare_schema(instance)
+            extra = {"BEDS_BENCH_DIR": str(instance.home), "BEDS_BIN": str(node.beds())}
+            return run([paths.target("release", "beds-bench"), *arguments], {**environment(instance), **extra})
+        finally:
+            instance.stop()
+
+
+def run_beside_services(command, what, extra=None):
+    """Run a command and return its code. Its output is the last thing printed, but for one line when it failed."""
+    with exclusive("install"):
+        install.everything()
+        sample.ensure()
+        sweep()
+        instance = Instance.private(paths.TEST / secrets.token_hex(4))
+        (instance.home / "owner.json").write_text(json.dumps([os.getpid(), proc.born(os.getpid())]))
+    keep = False
+    try:
+        start(instance)
+        code = run(command, {**environment(instance), **(extra or {})})
+        keep = code != 0
+    except Failure:
+        keep = True
+        raise
+    finally:
+        instance.stop()
+        if not keep:
+            instance.remove()
+    if keep:
+        say(f"dev: the {what} ended with exit code {code}; the services' logs and data are in {paths.shown(instance.home)}")
+    return code
+
+
+def start(instance):
+    with step("start private services") as line:
+        line.note = instance.start_services()
+
+
+def run(command, environment):
+    try:
+        code = subprocess.run([str(part) for part in command], cwd=paths.ROOT, env=environment).returncode
+    except OSError as error:
+        raise Failure(f"{command[0]} cannot be run: {error.strerror}") from None
+    return code if code >= 0 else 128 - code
+
+
+def environment(instance):
+    """The caller's environment, and where the services are."""
+    ports, secret = instance.ports, instance.secret
+    rabbit = f"beds:{secret('rabbitmq')}@127.0.0.1"
+    return {
+        **os.environ,
+        "BEDS_TEST_AMQP_URL": f"amqp://{rabbit}:{ports['amqp']}",
+        "BEDS_TEST_RABBIT_API": f"http://{rabbit}:{ports['http']}",
+        "BEDS_TEST_MARIA_URL": f"mysql://beds_dba:{secret('maria_dba')}@127.0.0.1:{ports['sql']}",
+        "BEDS_TEST_MONGO_URL": mongodb.url("beds_dba", secret("mongo_dba"), ports),
+        "BEDS_TEST_SERVICES": str(describe(instance)),
+        "BEDS_TEST_DATA": str(paths.DATA),
+    }
+
+
+def describe(instance):
+    """A file with all that a test needs to kill a service and to start it again: pid, command, env, cwd, log, ports.
+
+    A test has to pass `env` on whole: the mark in it is how a restarted service is found when the run ends.
+    """
+    file = instance.home / "services.json"
+    wanted = ("pid", "command", "env", "cwd", "log")
+    described = {
+        name: {**{key: instance.processes[name][key] for key in wanted}, "ports": {port: instance.ports[port] for port in service.PORTS}}
+        for name, service in SERVICES.items()
+    }
+    file.touch(mode=0o600)
+    file.write_text(json.dumps(described, indent=1))
+    return file
+
+
+def sweep():
+    """End what runs left behind whose ./dev was killed, and remove all but the newest of the kept directories."""
+    ended = []
+    for home in paths.TEST.iterdir() if paths.TEST.exists() else ():
+        try:
+            owner = json.loads((home / "owner.json").read_text())
+        except (OSError, ValueError):
+            owner = (None, None)
+        if not proc.alive(*owner):
+            stop_leftovers(home)
+            ended.append(home)
+    ended.sort(key=lambda home: home.stat().st_mtime, reverse=True)
+    for home in ended[KEPT:]:
+        Instance(home, home.name, {}).remove()
+
+
+def stop_leftovers(home):
+    for name in SERVICES:
+        proc.end(proc.marked(home / name), grace=10)
+
+
+def has_nextest(cargo):
+    return subprocess.run([cargo, "nextest", "--version"], capture_output=True, cwd=paths.ROOT).returncode == 0
