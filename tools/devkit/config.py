@@ -1,4 +1,7 @@
-"""Writes beds.toml and dba.toml of an instance. The keys are BEDS's, explained in config/beds.default.toml; no process is started here."""
+"""Writes beds.toml and dba.toml of an instance, and starts nothing.
+
+The keys are BEDS's, explained in config/beds.default.toml.
+"""
 
 import os
 
@@ -31,6 +34,10 @@ instances = {{ read = 8, write = 8 }}
 path = "{templates}"
 """
 
+DBA = """\
+# Written by ./dev. The DBA's own logins, for `beds schema apply` only.
+"""
+
 DATABASES = """\
 [databases.rec.main]
 url_file = "secrets/rec{who}.url"
@@ -55,7 +62,7 @@ def write(instance):
         templates=os.path.relpath(paths.ROOT / "templates", home),
     )
     (home / "beds.toml").write_text(text)
-    (home / "dba.toml").write_text("# Written by ./dev. The DBA's own logins, for `beds schema apply` only.\n" + DATABASES.format(who=".dba"))
+    (home / "dba.toml").write_text(DBA + DATABASES.format(who=".dba"))
 
 
 def urls(ports, secret):

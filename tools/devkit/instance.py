@@ -65,21 +65,21 @@ class Instance:
                 raise
 
     def _start_service(self, name):
-        if self.is_running(name):
-            return f"{name} was up"
         service, home, began = SERVICES[name], self.home / name, time.monotonic()
-        proc.end(proc.marked(home), grace=5)  # what a killed server left behind, such as RabbitMQ's epmd
-        fresh = not (home / "initialised").exists()
-        if fresh:
-            shutil.rmtree(home, ignore_errors=True)  # a first start that did not finish
-        for port in service.PORTS:
-            net.require_free(self.ports[port], name)
-        command, environment = service.prepare(home, self.ports, self.secret, self.name)
-        self.launch(name, command, environment)
+        initialised = home / "initialised"
+        fresh = not initialised.exists()
+        was_up = self.is_running(name) and not fresh
+        if not was_up:
+            proc.end(proc.marked(home), grace=5)  # what a killed server left behind, such as RabbitMQ's epmd
+            if fresh:
+                shutil.rmtree(home, ignore_errors=True)  # a first start that did not finish
+            for port in service.PORTS:
+                net.require_free(self.ports[port], name)
+            self.launch(name, *service.prepare(home, self.ports, self.secret, self.name))
         self.await_ready(name, lambda: service.is_ready(home, self.ports, self.secret), START_SECONDS)
         service.settle(home, self.ports, self.secret, fresh)
-        (home / "initialised").touch()
-        return f"{name} {time.monotonic() - began:.1f} s"
+        initialised.touch()
+        return f"{name} was up" if was_up else f"{name} {time.monotonic() - began:.1f} s"
 
     def launch(self, name, command, environment, cwd=None):
         """Start a process of this instance and record it."""
@@ -107,16 +107,21 @@ class Instance:
         record = self.processes.get(name, {})
         return proc.alive(record.get("pid"), record.get("born"))
 
-    def stop(self, names=("node", *SERVICES)):
-        """End the recorded processes and whatever they started; the node first, so that it can finish what it has in hand."""
+    def stop(self, grace=STOP_SECONDS, names=("node", *SERVICES)):
+        """End the recorded processes and whatever they started, and say which those were."""
+        with proc.undisturbed():
+            return self._stop(grace, names)
+
+    def _stop(self, grace, names):
         ended = []
+        # The node goes first, so that it can finish what it has in hand.
         for group in (["node"], list(SERVICES)):
             group = [name for name in group if name in names]
             running = {name: self.processes[name]["pid"] for name in group if self.is_running(name)}
-            killed = proc.end(running.values(), STOP_SECONDS)
+            killed = proc.end(running.values(), grace)
             ended += [f"{name} ({pid}{', killed' if pid in killed else ''})" for name, pid in running.items()]
             left = [pid for name in group for pid in proc.marked(self.home / name)]
-            proc.end(left, grace=10)
+            proc.end(left, grace=min(grace, 10))
             if left:
                 ended.append(f"children {', '.join(map(str, left))}")
             for name in group:
@@ -140,5 +145,7 @@ class Instance:
         with self._writing:
             part = self.home / "state.part"
             part.touch(mode=0o600)
-            part.write_text(json.dumps({"ports": self.ports, "processes": self.processes}, indent=1))
+            # The services start in threads: another may be adding its process right now.
+            state = {"ports": self.ports, "processes": dict(self.processes)}
+            part.write_text(json.dumps(state, indent=1))
             part.replace(self.home / "state.json")

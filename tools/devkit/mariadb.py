@@ -1,4 +1,7 @@
-"""A private MariaDB: its data directory, its command, its logins. Starting and stopping it is stack.py's; tables are the schema's."""
+"""A private MariaDB: its data directory, its command, its logins.
+
+Starting and stopping it is instance.py's; the tables are the schema's.
+"""
 
 import getpass
 import os

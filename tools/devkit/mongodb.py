@@ -1,4 +1,7 @@
-"""A private MongoDB, a replica set of one: its command, its first start, its logins. Starting and stopping it is stack.py's."""
+"""A private MongoDB, a replica set of one: its command, its first start, its logins.
+
+Starting and stopping it is instance.py's; collections and named operations are the schema's.
+"""
 
 import sys
 import time

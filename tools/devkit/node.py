@@ -1,9 +1,8 @@
 """Builds BEDS and runs its commands against an instance: schema, node, sample data. How BEDS works inside is not known here."""
 
 import os
-import subprocess
 
-from devkit import config, install, mariadb, net, paths, sample
+from devkit import config, install, mariadb, net, paths, proc, sample
 from devkit.step import Failure, step
 
 READY_SECONDS = 60
@@ -44,7 +43,7 @@ def start(instance):
             if marker.exists() and marker.read_text() == version and ready_status(instance) == 200:
                 line.note = "was up"
                 return
-            instance.stop(["node"])
+            instance.stop(names=["node"])
         port = instance.ports["gateway"]
         net.require_free(port, "the gateway")
         passed = {name: value for name, value in os.environ.items() if name.startswith(("RUST_", "BEDS__"))}
@@ -83,7 +82,7 @@ def load(instance, everything=False):
 def run(command, why, do):
     """Run a command in the foreground, from the repository's root."""
     try:
-        code = subprocess.run([str(part) for part in command], cwd=paths.ROOT).returncode
+        code = proc.run(command, None, paths.ROOT)
     except FileNotFoundError:
         raise Failure(f"{paths.shown(command[0])} does not exist", "Build it first: ./dev up does.") from None
     if code != 0:

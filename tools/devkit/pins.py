@@ -41,12 +41,13 @@ def _pin_file(name):
 
 
 def _pip(verb, *arguments):
-    # pip's own retries would take minutes without a network.
-    command = [sys.executable, "-m", "pip", verb, "--quiet", "--retries=2", "--timeout=20", *map(str, arguments)]
+    # With pip's usual retries it takes minutes to learn that there is no network.
+    command = [sys.executable, "-m", "pip", verb, "--quiet", "--retries=2", *map(str, arguments)]
     quiet = {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(command, env={**os.environ, **quiet}, capture_output=True, text=True)
     if done.returncode != 0:
-        reason = "\n     ".join(done.stderr.strip().splitlines()[-4:]) or f"pip ended with {done.returncode}"
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or done.stderr.splitlines()
+        reason = "\n     ".join(errors[-4:]) or f"pip ended with {done.returncode}"
         raise Failure(
             f"pip could not {verb} it:\n     {reason}",
             "This needs a package index that pip can reach (see `pip config list`), x86-64 Linux and Python 3.9 to 3.14.",

@@ -16,6 +16,8 @@ from devkit.step import Failure, say, step
 
 # Directories of failed runs, for whoever wants to look into them.
 KEPT = 5
+# Nobody will read these services' data again, so they need not close them in peace.
+STOP_SECONDS = 1
 
 
 def test(arguments):
@@ -61,7 +63,7 @@ def bench(arguments):
             extra = {"BEDS_BENCH_DIR": str(instance.home), "BEDS_BIN": str(node.beds())}
             return run([paths.target("release", "beds-bench"), *arguments], {**environment(instance), **extra})
         finally:
-            instance.stop()
+            instance.stop(STOP_SECONDS)
 
 
 def run_beside_services(command, what, extra=None):
@@ -81,7 +83,7 @@ def run_beside_services(command, what, extra=None):
         keep = True
         raise
     finally:
-        instance.stop()
+        instance.stop(STOP_SECONDS)
         if not keep:
             instance.remove()
     if keep:
@@ -96,10 +98,9 @@ def start(instance):
 
 def run(command, environment):
     try:
-        code = subprocess.run([str(part) for part in command], cwd=paths.ROOT, env=environment).returncode
+        return proc.run(command, environment, paths.ROOT)
     except OSError as error:
         raise Failure(f"{command[0]} cannot be run: {error.strerror}") from None
-    return code if code >= 0 else 128 - code
 
 
 def environment(instance):
@@ -123,11 +124,10 @@ def describe(instance):
     A test has to pass `env` on whole: the mark in it is how a restarted service is found when the run ends.
     """
     file = instance.home / "services.json"
-    wanted = ("pid", "command", "env", "cwd", "log")
-    described = {
-        name: {**{key: instance.processes[name][key] for key in wanted}, "ports": {port: instance.ports[port] for port in service.PORTS}}
-        for name, service in SERVICES.items()
-    }
+    described = {}
+    for name, service in SERVICES.items():
+        record = {key: instance.processes[name][key] for key in ("pid", "command", "env", "cwd", "log")}
+        described[name] = {**record, "ports": {port: instance.ports[port] for port in service.PORTS}}
     file.touch(mode=0o600)
     file.write_text(json.dumps(described, indent=1))
     return file

@@ -9,9 +9,11 @@ import resource
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 MARK = "BEDS_DEV_RUN"
+_children = {}
 
 
 def start(command, env, log, cwd):
@@ -21,6 +23,7 @@ def start(command, env, log, cwd):
             [str(part) for part in command], env=env, cwd=cwd, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
         )
+    _children[child.pid] = child
     return child.pid
 
 
@@ -79,6 +82,34 @@ def end(pids, grace):
     return left
 
 
+@contextmanager
+def undisturbed():
+    """Let no signal interrupt this: an impatient second Ctrl-C would leave half of the processes behind."""
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def run(command, env, cwd):
+    """Run a command in the foreground and return its code; 128 + N when signal N ended it."""
+    child = subprocess.Popen([str(part) for part in command], env=env, cwd=cwd)
+    try:
+        code = child.wait()
+    except KeyboardInterrupt:
+        # The terminal sent it to the child as well; `kill` did not. Either way it may finish its report.
+        for patience, push in ((2, child.terminate), (15, child.kill)):
+            try:
+                child.wait(patience)
+                break
+            except subprocess.TimeoutExpired:
+                push()
+        raise
+    return code if code >= 0 else 128 - code
+
+
 def send(pid, signum):
     try:
         os.kill(pid, signum)
@@ -88,10 +119,8 @@ def send(pid, signum):
 
 def reap(pid):
     """Collect a child of ours that has ended; as a zombie it would look alive to everybody else."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass
+    if pid in _children:
+        _children[pid].poll()
 
 
 def tail(log, lines=12):

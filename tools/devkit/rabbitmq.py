@@ -1,4 +1,4 @@
-"""A private RabbitMQ: its files, its command and when it is ready. Starting and stopping it is stack.py's."""
+"""A private RabbitMQ: its files, its command and when it is ready. Starting and stopping it is instance.py's."""
 
 from devkit import net, paths
 from devkit.install import RABBITMQ_SERVER
@@ -66,7 +66,8 @@ def environment(home, ports, run_name):
 
 def is_ready(home, ports, secret):
     # The listener is the last thing that comes up; before it, the management API may answer already.
-    return net.http_status(ports["http"], f"/api/health/checks/port-listener/{ports['amqp']}", ("beds", secret("rabbitmq"))) == 200
+    check = f"/api/health/checks/port-listener/{ports['amqp']}"
+    return net.http_status(ports["http"], check, ("beds", secret("rabbitmq"))) == 200
 
 
 def settle(home, ports, secret, fresh):

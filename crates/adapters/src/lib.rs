@@ -3,8 +3,9 @@
 
 mod inbox;
 mod operations;
+mod rec;
 mod rel;
 pub mod schema;
 mod stores;
 
-pub use stores::{Bound, Stores};
+pub use stores::{Bound, Stores, apply_schema};

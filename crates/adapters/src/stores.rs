@@ -6,10 +6,11 @@ use std::sync::Arc;
 use beds_core::{Catalogue, Config, Problem, Result, Store, Template, TemplateAdapter, config};
 
 use crate::schema::{Applied, File};
-use crate::rel;
+use crate::{rec, rel};
 
 /// The databases of the stores that are local to this node.
 pub struct Stores {
+    rec: BTreeMap<String, Arc<rec::Database>>,
     rel: BTreeMap<String, Arc<rel::Database>>,
 }
 
@@ -22,27 +23,35 @@ pub struct Bound {
 
 impl Stores {
     /// Prepares the databases of the local services. Connects to nothing yet.
-    pub fn new(config: &Config) -> Result<Self> {
-        let mut rel = BTreeMap::new();
+    pub async fn new(config: &Config) -> Result<Self> {
+        let (mut rec, mut rel) = (BTreeMap::new(), BTreeMap::new());
+        let service = &config.services.rec;
+        if service.is_local {
+            for (name, database) in &config.databases.rec {
+                let database = rec::Database::new(name, database, service.instances.total()).await?;
+                rec.insert(name.clone(), Arc::new(database));
+            }
+        }
         let service = &config.services.rel;
         if service.is_local {
             for (name, database) in &config.databases.rel {
                 rel.insert(name.clone(), Arc::new(rel::Database::new(name, database, service.instances.total())?));
             }
         }
-        Ok(Self { rel })
+        Ok(Self { rec, rel })
     }
 
     /// Store, name and address of each database.
     pub fn names(&self) -> Vec<(Store, String, String)> {
-        self.rel.values().map(|db| (Store::Rel, db.name.clone(), db.address.clone())).collect()
+        let rec = self.rec.values().map(|db| (Store::Rec, db.name.clone(), db.address.clone()));
+        rec.chain(self.rel.values().map(|db| (Store::Rel, db.name.clone(), db.address.clone()))).collect()
     }
 
     /// Asks whether a database answers.
     pub async fn ping(&self, store: Store, name: &str) -> Result<()> {
         match store {
             Store::Rel => self.rel[name].ping().await,
-            Store::Rec => Ok(()),
+            Store::Rec => self.rec[name].ping().await,
         }
     }
 
@@ -52,12 +61,15 @@ impl Stores {
             catalogue.iter().filter(|t| t.store == store && t.database == name).cloned().collect();
         let bound = match store {
             Store::Rel => rel::bind(&self.rel[name], &templates).await?,
-            Store::Rec => Vec::new(),
+            Store::Rec => rec::bind(&self.rec[name], &templates).await?,
         };
         Ok(bound.into_iter().map(|(template, adapter, problems)| Bound { template, adapter, problems }).collect())
     }
 
     pub async fn close(&self) {
+        for database in self.rec.values() {
+            database.close().await;
+        }
         for database in self.rel.values() {
             database.close().await;
         }
@@ -67,6 +79,7 @@ impl Stores {
 /// Applies schema files to one database with the DBA's login.
 pub async fn apply_schema(
     store: Store,
+    name: &str,
     database: &config::Database,
     files: &[File],
     redo: bool,
@@ -74,6 +87,6 @@ pub async fn apply_schema(
 ) -> Result<()> {
     match store {
         Store::Rel => rel::apply(database, files, redo, report).await,
-        Store::Rec => Ok(()),
+        Store::Rec => rec::apply(database, name, files, redo, report).await,
     }
 }

@@ -1,0 +1,149 @@
+//! The binding of a named operation: its parameters, checked against what a caller sends, and its command. Where in the
+//! command a value may stand is `fill`'s.
+
+use std::collections::BTreeMap;
+
+use beds_core::template::Offer;
+use beds_core::{Event, Fields, Operation, Problem, Result, Template};
+use bson::{Bson, Document};
+use serde_json::Value as Json;
+
+use super::catalog::Catalog;
+use super::convert::{Kind, Spec};
+use super::{fill, lint};
+use crate::operations;
+
+/// The typed values of one call, by parameter. A parameter that was left out and has no default is absent.
+pub(super) type Arguments = BTreeMap<String, Bson>;
+
+/// One operation of a template, ready to be called.
+#[derive(Debug)]
+pub(super) struct Binding {
+    pub(super) command: Document,
+    /// Parameters that stand in expressions: they travel in `let`.
+    pub(super) variables: Vec<String>,
+    parameters: BTreeMap<String, Spec>,
+    pub(super) operation: Operation,
+    pub(super) id_field: String,
+    is_named: bool,
+}
+
+/// Fits one offer to the catalogue. What does not fit is reported and gives no binding.
+pub(super) fn bind(catalog: &Catalog, template: &Template, offer: &Offer<'_>, problems: &mut Vec<Problem>) -> Option<Binding> {
+    let mut refuse = |message: String, fix: &str| -> Option<Binding> {
+        problems.push(template.problem(&offer.key, message, fix));
+        None
+    };
+    let object = offer.object;
+    let Some(document) = catalog.get(object) else {
+        let message = format!("beds_objects of the database {} has no {object}", template.database);
+        return refuse(message, "ask the DBA to add the named operation, or correct the name");
+    };
+    let kind = document.get_str("kind").unwrap_or_default();
+    if kind != offer.operation.as_str() && !(kind == "list" && offer.operation == Operation::Fetch) {
+        let message = format!("{object} is of the kind {kind:?}, and is used for {}", offer.operation);
+        return refuse(message, "name an operation of the right kind");
+    }
+    let Ok(command) = document.get_document("command") else {
+        return refuse(format!("{object} has no command"), "ask the DBA to give it a command");
+    };
+    if let Some(reason) = lint::refusal(command, offer.operation.is_write()) {
+        return refuse(format!("{object} is refused: {reason}"), "ask the DBA to change the named operation (docs/dba.md)");
+    }
+    let mut parameters = BTreeMap::new();
+    for (name, spec) in document.get_document("params").into_iter().flatten() {
+        match Spec::parse(spec) {
+            Ok(spec) => drop(parameters.insert(name.clone(), spec)),
+            Err(reason) => return refuse(format!("{object}: the parameter {name} {reason}"), "see docs/dba.md for the types"),
+        }
+    }
+    let is_by_id = offer.name.is_none() && matches!(offer.operation, Operation::Fetch | Operation::Update | Operation::Delete);
+    if is_by_id && !parameters.contains_key("id") {
+        return refuse(format!("{object} has no parameter id, which {} needs", offer.operation), "ask the DBA for it");
+    }
+    let variables = match fill::check(command, &parameters) {
+        Ok(variables) => variables,
+        Err(reason) => return refuse(format!("{object}: {reason}"), "ask the DBA to change the command (docs/dba.md)"),
+    };
+    Some(Binding {
+        command: command.clone(),
+        variables,
+        parameters,
+        operation: offer.operation,
+        id_field: template.id.clone(),
+        is_named: offer.name.is_some(),
+    })
+}
+
+impl Binding {
+    /// The typed values for a call, or what is wrong with what the caller sent.
+    pub(super) fn arguments(&self, event: &Event, id: Option<&str>, fields: &Fields) -> Result<Arguments> {
+        self.check_names(fields)?;
+        let mut arguments = Arguments::new();
+        for (name, spec) in &self.parameters {
+            let value = match name.as_str() {
+                "event_id" => Some(Bson::String(event.event_id.0.clone())),
+                "actor" => Some(Bson::String(event.actor.subject.clone())),
+                "id" if !self.is_named && self.operation != Operation::Create => match id {
+                    Some(id) => Some(spec.read("id", id)?),
+                    None => None,
+                },
+                "limit" if !self.operation.is_write() => Some(Bson::Int32(operations::limit(fields)? as i32)),
+                "document" | "changes" if spec.kind == Kind::Document && self.operation.is_write() => {
+                    Some(spec.convert_whole(fields)?)
+                }
+                _ => match fields.get(name) {
+                    // What a read asks with comes from a URL, so numbers and dates may be text there.
+                    Some(Json::String(text)) if !self.operation.is_write() => Some(spec.read(name, text)?),
+                    Some(value) => Some(spec.convert(name, value)?),
+                    None => None,
+                },
+            };
+            match value.or_else(|| spec.default.clone()) {
+                Some(value) => drop(arguments.insert(name.clone(), value)),
+                None if spec.is_required => return Err(operations::missing(name)),
+                None => {}
+            }
+        }
+        Ok(arguments)
+    }
+
+    /// True where the operation pages, so that a full page may have a successor.
+    pub(super) fn pages(&self) -> bool {
+        !self.operation.is_write() && self.parameters.contains_key("limit") && self.parameters.contains_key("after")
+    }
+
+    /// Fields and their types, for `/v1/templates` and `beds check`.
+    pub(super) fn parameters(&self) -> BTreeMap<String, String> {
+        let mut parameters = BTreeMap::new();
+        for (name, spec) in &self.parameters {
+            match name.as_str() {
+                "event_id" | "actor" => {}
+                "id" if !self.is_named => {}
+                "limit" if !self.operation.is_write() => drop(parameters.insert(name.clone(), "1 to 500".to_owned())),
+                "document" | "changes" if !spec.properties.is_empty() => {
+                    parameters.extend(spec.properties.iter().map(|(name, spec)| (name.clone(), spec.kind.words())));
+                }
+                _ => drop(parameters.insert(name.clone(), spec.kind.words())),
+            }
+        }
+        parameters
+    }
+
+    fn check_names(&self, fields: &Fields) -> Result<()> {
+        let whole = self.parameters.iter().find(|(name, spec)| {
+            matches!(name.as_str(), "document" | "changes") && spec.kind == Kind::Document && self.operation.is_write()
+        });
+        if whole.is_some_and(|(_, spec)| spec.properties.is_empty()) {
+            return Ok(());
+        }
+        let known = self.parameters();
+        match fields.keys().find(|name| !known.contains_key(*name)) {
+            None => Ok(()),
+            Some(unknown) => {
+                let known: Vec<&str> = known.keys().map(String::as_str).collect();
+                Err(operations::unknown_field(unknown, &known))
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! One named operation, from values to documents as JSON. Which values is `bind`'s; transactions are `once`'s.
+
+use std::sync::Arc;
+
+use beds_core::reply::Answer;
+use beds_core::{BedsError, ErrorKind, Event, Operation, Result};
+use bson::oid::ObjectId;
+use bson::{Bson, Document};
+use futures_util::TryStreamExt;
+use mongodb::{ClientSession, Database as Handle};
+use serde_json::value::RawValue;
+
+use super::bind::{Arguments, Binding};
+use super::connect::Database;
+use super::convert::{id_text, write_document};
+use super::{error, fill};
+
+/// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
+const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Why a call gave no answer.
+pub(super) enum Failure {
+    Driver(mongodb::error::Error),
+    Beds(BedsError),
+}
+
+impl Failure {
+    pub(super) fn into_beds(self, database: &Database) -> BedsError {
+        match self {
+            Failure::Driver(e) => error::to_beds(e, database),
+            Failure::Beds(error) => error,
+        }
+    }
+}
+
+impl From<mongodb::error::Error> for Failure {
+    fn from(error: mongodb::error::Error) -> Self {
+        Failure::Driver(error)
+    }
+}
+
+/// Reads. A connection that turns out to be dead is no reason to fail: a read is repeated on another one.
+pub(super) async fn read(database: &Database, binding: &Arc<Binding>, arguments: Arguments, event: &Event) -> Result<Answer> {
+    let mut command = fill::fill(&binding.command, &binding.variables, &arguments);
+    let left = i64::try_from(event.remaining().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
+    command.insert("maxTimeMS", left);
+    let limit = arguments.get("limit").and_then(Bson::as_i32).filter(|_| binding.pages());
+    let mut attempts = 0;
+    loop {
+        let (handle, binding, command) = (database.handle.clone(), Arc::clone(binding), command.clone());
+        let outcome = database.run(async move { documents(&handle, command, &binding, limit).await }).await?;
+        match outcome {
+            Ok(answer) => return Ok(answer),
+            Err(Failure::Driver(e)) if attempts < 2 && error::is_connection_lost(&e) => attempts += 1,
+            Err(failure) => return Err(failure.into_beds(database)),
+        }
+    }
+}
+
+async fn documents(handle: &Handle, command: Document, binding: &Binding, limit: Option<i32>) -> Result<Answer, Failure> {
+    let mut cursor = handle.run_cursor_command(command).await?;
+    let mut answer = Answer::default();
+    let mut last = None;
+    let mut size = 0;
+    while let Some(document) = cursor.try_next().await? {
+        let record = record(&document);
+        size += record.get().len();
+        if size > MAX_ANSWER_BYTES {
+            let text = format!("the answer is larger than {} MiB; ask for a smaller page", MAX_ANSWER_BYTES >> 20);
+            return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
+        }
+        last = document.get(&binding.id_field).and_then(id_text);
+        if answer.records.is_empty() {
+            answer.id.clone_from(&last);
+        }
+        answer.records.push(record);
+    }
+    let is_full = limit.is_some_and(|limit| answer.records.len() >= usize::try_from(limit).unwrap_or(usize::MAX));
+    answer.next = last.filter(|_| is_full);
+    Ok(answer)
+}
+
+/// Runs a write inside a transaction and answers what it touched.
+pub(super) async fn write(
+    handle: &Handle,
+    session: &mut ClientSession,
+    binding: &Binding,
+    arguments: &Arguments,
+) -> Result<Answer, Failure> {
+    let mut command = fill::fill(&binding.command, &binding.variables, arguments);
+    let inserted = with_ids(&mut command);
+    let reply = handle.run_command(command).session(session).await?;
+    if let Some(Bson::Document(first)) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+        return Err(Failure::Beds(error::of_code(first.get_i32("code").unwrap_or(0))));
+    }
+    let records = match reply.get("value") {
+        Some(Bson::Document(document)) => vec![document.clone()],
+        Some(_) => Vec::new(),
+        None if binding.operation == Operation::Create => inserted,
+        None => counts(&reply),
+    };
+    Ok(Answer {
+        id: records.first().and_then(|document| document.get(&binding.id_field)).and_then(id_text),
+        records: records.iter().map(record).collect(),
+        ..Answer::default()
+    })
+}
+
+/// Gives each document of an insert an `_id`, as a driver would, and returns the documents: they are the answer.
+fn with_ids(command: &mut Document) -> Vec<Document> {
+    if !command.contains_key("insert") {
+        return Vec::new();
+    }
+    let Ok(documents) = command.get_array_mut("documents") else { return Vec::new() };
+    let mut inserted = Vec::new();
+    for document in documents {
+        if let Bson::Document(document) = document {
+            if !document.contains_key("_id") {
+                let mut with_id = bson::doc! {"_id": ObjectId::new()};
+                with_id.extend(std::mem::take(document));
+                *document = with_id;
+            }
+            inserted.push(document.clone());
+        }
+    }
+    inserted
+}
+
+/// `update` and `delete` answer with numbers only; touching nothing is "no such record".
+fn counts(reply: &Document) -> Vec<Document> {
+    let count = |key: &str| reply.get(key).cloned().unwrap_or(Bson::Int32(0));
+    match reply.get_i32("n") {
+        Ok(0) | Err(_) => Vec::new(),
+        Ok(n) => vec![bson::doc! {"matched": n, "modified": count("nModified")}],
+    }
+}
+
+fn record(document: &Document) -> Box<RawValue> {
+    let mut text = String::with_capacity(256);
+    write_document(document, &mut text);
+    RawValue::from_string(text).unwrap_or_default()
+}

@@ -1,0 +1,357 @@
+//! JSON to BSON values and back, such that every value survives exactly: Decimal128 is text, `ObjectId` is hexadecimal,
+//! Date is RFC 3339 in UTC, binary is base64, a UUID has its dashes. `rel/convert.rs` does the same for SQL.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use beds_core::{Fields, Result};
+use bson::oid::ObjectId;
+use bson::spec::BinarySubtype;
+use bson::{Binary, Bson, DateTime, Decimal128, Document};
+use jiff::Timestamp;
+use jiff::civil;
+use serde_json::{Map, Value as Json};
+
+use crate::operations::{bad_value, missing, out_of_range, unknown_field, wrong_type};
+
+/// A parameter as the DBA declared it in `beds_objects`.
+#[derive(Debug, Clone)]
+pub(super) struct Spec {
+    pub(super) kind: Kind,
+    pub(super) is_required: bool,
+    pub(super) default: Option<Bson>,
+    max_length: Option<i64>,
+    minimum: Option<f64>,
+    maximum: Option<f64>,
+    choices: Vec<Bson>,
+    /// The fields of a document; none means any.
+    pub(super) properties: BTreeMap<String, Spec>,
+    items: Option<Box<Spec>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    String,
+    Int,
+    Long,
+    Double,
+    Decimal,
+    Bool,
+    Date,
+    ObjectId,
+    Uuid,
+    Binary,
+    Document,
+    Array,
+}
+
+impl Kind {
+    fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "string" => Kind::String,
+            "int" => Kind::Int,
+            "long" => Kind::Long,
+            "double" => Kind::Double,
+            "decimal" => Kind::Decimal,
+            "bool" => Kind::Bool,
+            "date" => Kind::Date,
+            "objectId" => Kind::ObjectId,
+            "uuid" => Kind::Uuid,
+            "binary" => Kind::Binary,
+            "document" => Kind::Document,
+            "array" => Kind::Array,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn words(self) -> String {
+        let words = match self {
+            Kind::String => "a string",
+            Kind::Int | Kind::Long => "a whole number",
+            Kind::Double => "a number",
+            Kind::Decimal => "a decimal number as text, such as \"10.50\"",
+            Kind::Bool => "true or false",
+            Kind::Date => "a date such as \"2026-11-23\" or \"2026-11-23T10:00:00Z\"",
+            Kind::ObjectId => "24 hexadecimal digits",
+            Kind::Uuid => "a UUID",
+            Kind::Binary => "bytes in base64",
+            Kind::Document => "an object",
+            Kind::Array => "an array",
+        };
+        words.to_owned()
+    }
+}
+
+impl Spec {
+    /// Reads a declaration; the error completes the sentence "the parameter x …".
+    pub(super) fn parse(spec: &Bson) -> Result<Self, String> {
+        let Bson::Document(spec) = spec else { return Err("must be declared by a document".to_owned()) };
+        const KNOWN: &[&str] =
+            &["type", "required", "default", "maxLength", "minimum", "maximum", "enum", "properties", "items", "description"];
+        if let Some(unknown) = spec.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+            return Err(format!("has an unknown key {unknown:?}; known: {}", KNOWN.join(", ")));
+        }
+        let name = spec.get_str("type").unwrap_or_default();
+        let kind = Kind::parse(name).ok_or_else(|| format!("has the unknown type {name:?}"))?;
+        let mut properties = BTreeMap::new();
+        for (name, property) in spec.get_document("properties").into_iter().flatten() {
+            properties.insert(name.clone(), Spec::parse(property).map_err(|e| format!("has a property {name} which {e}"))?);
+        }
+        Ok(Self {
+            kind,
+            is_required: spec.get_bool("required").unwrap_or(false),
+            default: spec.get("default").filter(|value| **value != Bson::Null).cloned(),
+            max_length: spec.get("maxLength").and_then(number).map(|n| n as i64),
+            minimum: spec.get("minimum").and_then(number),
+            maximum: spec.get("maximum").and_then(number),
+            choices: spec.get_array("enum").cloned().unwrap_or_default(),
+            properties,
+            items: spec.get("items").map(Spec::parse).transpose()?.map(Box::new),
+        })
+    }
+
+    /// A value that can only be text where it comes from: in a path or a query string.
+    pub(super) fn read(&self, field: &str, text: &str) -> Result<Bson> {
+        let invalid = || bad_value(field, &self.kind.words());
+        let json = match self.kind {
+            Kind::Int | Kind::Long => Json::from(text.parse::<i64>().map_err(|_| invalid())?),
+            Kind::Double => text.parse().ok().and_then(serde_json::Number::from_f64).map(Json::Number).ok_or_else(invalid)?,
+            Kind::Bool => Json::Bool(text.parse().map_err(|_| invalid())?),
+            _ => Json::String(text.to_owned()),
+        };
+        self.convert(field, &json)
+    }
+
+    /// The whole payload as a document of this type.
+    pub(super) fn convert_whole(&self, fields: &Fields) -> Result<Bson> {
+        self.document("", fields)
+    }
+
+    /// A JSON value as this type, or what is wrong with it.
+    pub(super) fn convert(&self, field: &str, value: &Json) -> Result<Bson> {
+        let wrong = || wrong_type(field, &self.kind.words(), value);
+        let invalid = || bad_value(field, &self.kind.words());
+        let converted = match (self.kind, value) {
+            (_, Json::Null) => return Ok(Bson::Null),
+            (Kind::String, Json::String(text)) => Bson::String(text.clone()),
+            (Kind::Int, Json::Number(number)) => {
+                let wide = number.as_i64().ok_or_else(wrong)?;
+                Bson::Int32(i32::try_from(wide).map_err(|_| out_of_range(field, "is a number of 32 bits"))?)
+            }
+            (Kind::Long, Json::Number(number)) => Bson::Int64(number.as_i64().ok_or_else(wrong)?),
+            (Kind::Double, Json::Number(number)) => Bson::Double(number.as_f64().ok_or_else(wrong)?),
+            (Kind::Decimal, Json::String(text)) => Bson::Decimal128(decimal(text).ok_or_else(invalid)?),
+            (Kind::Decimal, Json::Number(number)) if number.is_i64() || number.is_u64() => {
+                Bson::Decimal128(decimal(&number.to_string()).ok_or_else(invalid)?)
+            }
+            (Kind::Bool, Json::Bool(flag)) => Bson::Boolean(*flag),
+            (Kind::Date, Json::String(text)) => Bson::DateTime(date(text).ok_or_else(invalid)?),
+            (Kind::ObjectId, Json::String(text)) => Bson::ObjectId(ObjectId::parse_str(text).map_err(|_| invalid())?),
+            (Kind::Uuid, Json::String(text)) => Bson::from(bson::Uuid::parse_str(text).map_err(|_| invalid())?),
+            (Kind::Binary, Json::String(text)) => {
+                let bytes = BASE64.decode(text).map_err(|_| invalid())?;
+                Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes })
+            }
+            (Kind::Document, Json::Object(map)) => self.document(field, map)?,
+            (Kind::Array, Json::Array(items)) => {
+                let item = |value: &Json| match &self.items {
+                    Some(spec) => spec.convert(field, value),
+                    None => any(field, value),
+                };
+                Bson::Array(items.iter().map(item).collect::<Result<_>>()?)
+            }
+            _ => return Err(wrong()),
+        };
+        self.check(field, &converted)?;
+        Ok(converted)
+    }
+
+    fn document(&self, field: &str, map: &Map<String, Json>) -> Result<Bson> {
+        let path = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+        let mut document = Document::new();
+        for (name, value) in map {
+            let path = path(name);
+            let value = match self.properties.get(name) {
+                Some(spec) => spec.convert(&path, value)?,
+                None if self.properties.is_empty() => {
+                    check_key(&path, name)?;
+                    any(&path, value)?
+                }
+                None => {
+                    let known: Vec<&str> = self.properties.keys().map(String::as_str).collect();
+                    return Err(unknown_field(&path, &known));
+                }
+            };
+            document.insert(name, value);
+        }
+        for (name, spec) in &self.properties {
+            if !document.contains_key(name) {
+                match &spec.default {
+                    Some(default) => drop(document.insert(name, default.clone())),
+                    None if spec.is_required => return Err(missing(&path(name))),
+                    None => {}
+                }
+            }
+        }
+        Ok(Bson::Document(document))
+    }
+
+    fn check(&self, field: &str, value: &Bson) -> Result<()> {
+        let length = match value {
+            Bson::String(text) => Some(text.chars().count()),
+            Bson::Binary(binary) => Some(binary.bytes.len()),
+            Bson::Array(items) => Some(items.len()),
+            _ => None,
+        };
+        if let (Some(length), Some(most)) = (length, self.max_length) {
+            if length as i64 > most {
+                return Err(out_of_range(field, &format!("has a length of at most {most}")));
+            }
+        }
+        let size = number(value);
+        if let (Some(size), Some(least)) = (size, self.minimum) {
+            if size < least {
+                return Err(out_of_range(field, &format!("is at least {least}")));
+            }
+        }
+        if let (Some(size), Some(most)) = (size, self.maximum) {
+            if size > most {
+                return Err(out_of_range(field, &format!("is at most {most}")));
+            }
+        }
+        if !self.choices.is_empty() && !self.choices.contains(value) {
+            let choices: Vec<String> = self.choices.iter().map(ToString::to_string).collect();
+            return Err(out_of_range(field, &format!("is one of {}", choices.join(", "))));
+        }
+        Ok(())
+    }
+}
+
+/// Writes a document as one JSON object.
+pub(super) fn write_document(document: &Document, out: &mut String) {
+    out.push('{');
+    for (position, (key, value)) in document.iter().enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        write_text(key, out);
+        out.push(':');
+        write_value(value, out);
+    }
+    out.push('}');
+}
+
+/// The text of an id, as it stands in a path.
+pub(super) fn id_text(value: &Bson) -> Option<String> {
+    let mut text = String::new();
+    write_value(value, &mut text);
+    match text.as_bytes().first() {
+        Some(b'"') => serde_json::from_str(&text).ok(),
+        Some(b'{' | b'[') | None => None,
+        Some(_) => Some(text).filter(|text| text != "null"),
+    }
+}
+
+fn write_value(value: &Bson, out: &mut String) {
+    let written = match value {
+        Bson::Null | Bson::Undefined => return out.push_str("null"),
+        Bson::String(text) | Bson::Symbol(text) => return write_text(text, out),
+        Bson::Boolean(flag) => write!(out, "{flag}"),
+        Bson::Int32(number) => write!(out, "{number}"),
+        Bson::Int64(number) => write!(out, "{number}"),
+        // JSON has no other form for NaN and the infinities than text.
+        Bson::Double(number) if !number.is_finite() => write!(out, "\"{number}\""),
+        Bson::Double(number) => return out.push_str(&serde_json::to_string(number).unwrap_or_default()),
+        Bson::Decimal128(number) => write!(out, "\"{number}\""),
+        Bson::ObjectId(id) => write!(out, "\"{}\"", id.to_hex()),
+        Bson::DateTime(date) => write!(out, "\"{}\"", date_text(*date)),
+        Bson::Document(document) => return write_document(document, out),
+        Bson::Array(items) => {
+            out.push('[');
+            for (position, item) in items.iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                write_value(item, out);
+            }
+            out.push(']');
+            return;
+        }
+        Bson::Binary(binary) => match binary.to_uuid() {
+            Ok(uuid) => write!(out, "\"{uuid}\""),
+            Err(_) => write!(out, "\"{}\"", BASE64.encode(&binary.bytes)),
+        },
+        Bson::Timestamp(time) => write!(out, "\"{}.{}\"", time.time, time.increment),
+        other => return write_text(&other.to_string(), out),
+    };
+    debug_assert!(written.is_ok(), "writing to a String cannot fail");
+}
+
+fn write_text(text: &str, out: &mut String) {
+    out.push_str(&serde_json::to_string(text).unwrap_or_default());
+}
+
+fn date_text(date: DateTime) -> String {
+    let millis = date.timestamp_millis();
+    match Timestamp::from_millisecond(millis) {
+        Ok(timestamp) => format!("{timestamp:.3}"),
+        Err(_) => millis.to_string(),
+    }
+}
+
+/// A value of a document whose fields are not declared: the JSON types as BSON's.
+fn any(field: &str, value: &Json) -> Result<Bson> {
+    Ok(match value {
+        Json::Null => Bson::Null,
+        Json::Bool(flag) => Bson::Boolean(*flag),
+        Json::String(text) => Bson::String(text.clone()),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(n), _) => i32::try_from(n).map_or(Bson::Int64(n), Bson::Int32),
+            (None, Some(n)) if !number.is_u64() => Bson::Double(n),
+            _ => return Err(out_of_range(field, "is a number of at most 64 bits with a sign; send larger ones as text")),
+        },
+        Json::Array(items) => Bson::Array(items.iter().map(|item| any(field, item)).collect::<Result<_>>()?),
+        Json::Object(map) => {
+            let mut document = Document::new();
+            for (name, value) in map {
+                let path = format!("{field}.{name}");
+                check_key(&path, name)?;
+                document.insert(name, any(&path, value)?);
+            }
+            Bson::Document(document)
+        }
+    })
+}
+
+/// A key with `$` or `.` could become an operator or a path.
+fn check_key(path: &str, name: &str) -> Result<()> {
+    if name.is_empty() || name.starts_with('$') || name.contains('.') || name.contains('\0') {
+        return Err(bad_value(&path.chars().take(64).collect::<String>(), "only names without `$` at the front, `.` and NUL"));
+    }
+    Ok(())
+}
+
+fn number(value: &Bson) -> Option<f64> {
+    match value {
+        Bson::Int32(n) => Some(f64::from(*n)),
+        Bson::Int64(n) => Some(*n as f64),
+        Bson::Double(n) => Some(*n),
+        _ => None,
+    }
+}
+
+fn decimal(text: &str) -> Option<Decimal128> {
+    let is_number = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) && text.bytes().any(|b| b.is_ascii_digit());
+    if is_number { text.parse().ok() } else { None }
+}
+
+fn date(text: &str) -> Option<DateTime> {
+    let timestamp: Timestamp = match text.parse() {
+        Ok(timestamp) => timestamp,
+        Err(_) => text.parse::<civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
+    };
+    // MongoDB keeps milliseconds; what would be cut off is refused instead.
+    (timestamp.as_microsecond() % 1000 == 0).then(|| DateTime::from_millis(timestamp.as_millisecond()))
+}

@@ -1,0 +1,59 @@
+//! MongoDB's errors as BEDS's. Driver text stays here, as the source of the error, for the node's own log.
+
+use beds_core::{BedsError, ErrorKind};
+use mongodb::error::{Error, ErrorKind as Driver, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+
+use super::connect::Database;
+
+/// The server's code of an error, if the server sent one.
+pub(super) fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        Driver::Command(command) => Some(command.code),
+        _ => None,
+    }
+}
+
+/// True where the same transaction may succeed when it is run again.
+pub(super) fn is_transient(error: &Error) -> bool {
+    error.contains_label(TRANSIENT_TRANSACTION_ERROR) || code(error) == Some(112)
+}
+
+/// True where the commit may have happened.
+pub(super) fn is_commit_unknown(error: &Error) -> bool {
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || is_connection_lost(error)
+}
+
+/// True where the connection is gone, or the server is going.
+pub(super) fn is_connection_lost(error: &Error) -> bool {
+    match error.kind.as_ref() {
+        Driver::Io(_) | Driver::ConnectionPoolCleared { .. } | Driver::ServerSelection { .. } | Driver::DnsResolve { .. } => true,
+        _ => matches!(code(error), Some(91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436)),
+    }
+}
+
+pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
+    if is_connection_lost(&error) {
+        return database.unavailable().with_source(error);
+    }
+    if is_transient(&error) {
+        return BedsError::new(ErrorKind::Unavailable, "other writes were in the way; not executed").with_source(error);
+    }
+    match code(&error) {
+        Some(code) => of_code(code).with_source(error),
+        None => BedsError::new(ErrorKind::Internal, "the database call failed; the node's log has the cause").with_source(error),
+    }
+}
+
+/// The error of a code, which also stands in `writeErrors` of a command that succeeded as a whole.
+pub(super) fn of_code(code: i32) -> BedsError {
+    let (kind, text) = match code {
+        11000 => (ErrorKind::DuplicateRecord, "a record with the same unique value exists"),
+        121 => (ErrorKind::ConstraintViolated, "the collection's validator refused the document"),
+        112 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
+        50 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it took too long"),
+        13 | 18 | 26 | 59 | 166 => (ErrorKind::TemplateUnusable, "the named operation cannot be used; `beds check` says why"),
+        10334 | 17280 | 17419 => (ErrorKind::ValueOutOfRange, "the document is too large"),
+        _ => (ErrorKind::Internal, "the named operation failed; the node's log has the cause"),
+    };
+    BedsError::new(kind, text)
+}

@@ -1,0 +1,185 @@
+//! Puts typed values into the command of a named operation, where `"$$name"` stands.
+//!
+//! Three kinds of places: in an expression (`$expr`, most pipeline stages) the text stays and the value travels in `let`
+//! as `$literal`; in a match the value must be a single one, so that it cannot be an operator; elsewhere (documents to
+//! insert, `$set`, `limit`) any typed value goes. No value is ever text that the server parses.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::{Bson, Document, doc};
+
+use super::bind::Arguments;
+use super::convert::{Kind, Spec};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Data,
+    Match,
+    Expression,
+}
+
+/// Checks a command against its parameters and finds those that must travel in `let`.
+pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    for (key, value) in command {
+        collect(value, place_of(command, key), &mut found);
+    }
+    let mut variables = BTreeSet::new();
+    for (name, place) in found {
+        match (parameters.get(name), place) {
+            // Not ours: a system variable, or one that the expression defines itself.
+            (None, Place::Expression) => {}
+            (None, _) => return Err(format!("\"$${name}\" is not a parameter")),
+            (Some(spec), Place::Match) if matches!(spec.kind, Kind::Document | Kind::Array) => {
+                return Err(format!("\"$${name}\" stands in a match, where only a single value may; use $expr"));
+            }
+            (Some(_), Place::Expression) => drop(variables.insert(name.to_owned())),
+            (Some(_), _) => {}
+        }
+    }
+    let takes_let = command.keys().next().is_some_and(|name| name != "insert");
+    if !takes_let && !variables.is_empty() {
+        return Err("an insert has no expressions".to_owned());
+    }
+    Ok(variables.into_iter().collect())
+}
+
+/// The command with its values.
+pub(super) fn fill(command: &Document, variables: &[String], arguments: &Arguments) -> Document {
+    let mut filled = Document::new();
+    for (key, value) in command {
+        if let Some(value) = put(value, place_of(command, key), arguments) {
+            filled.insert(key, value);
+        }
+    }
+    if !variables.is_empty() {
+        let mut lets = filled.get_document("let").cloned().unwrap_or_default();
+        for name in variables {
+            let value = arguments.get(name).cloned().unwrap_or(Bson::Null);
+            lets.insert(name, doc! {"$literal": value});
+        }
+        filled.insert("let", lets);
+    }
+    if filled.contains_key("aggregate") && !filled.contains_key("cursor") {
+        filled.insert("cursor", Document::new());
+    }
+    filled
+}
+
+/// What stands under a key of the command itself.
+fn place_of(command: &Document, key: &str) -> Place {
+    match key {
+        "filter" | "query" | "q" => Place::Match,
+        "pipeline" | "projection" | "fields" | "let" => Place::Expression,
+        "update" | "u" if matches!(command.get(key), Some(Bson::Array(_))) => Place::Expression,
+        _ => Place::Data,
+    }
+}
+
+fn name_of(text: &str) -> Option<&str> {
+    text.strip_prefix("$$")
+}
+
+fn collect<'b>(value: &'b Bson, place: Place, found: &mut Vec<(&'b str, Place)>) {
+    match value {
+        Bson::String(text) => {
+            if let Some(name) = name_of(text) {
+                // "$$user.name" reads a part of a variable.
+                let name = if place == Place::Expression { name.split('.').next().unwrap_or(name) } else { name };
+                found.push((name, place));
+            }
+        }
+        Bson::Array(items) => items.iter().for_each(|item| collect(item, place, found)),
+        Bson::Document(document) => {
+            for (key, value) in document {
+                collect(value, inner_place(document, key, place), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// `None` where a left-out value takes its key away with it.
+fn put(value: &Bson, place: Place, arguments: &Arguments) -> Option<Bson> {
+    match value {
+        Bson::String(text) if place != Place::Expression => match name_of(text) {
+            Some(name) => match (arguments.get(name), place) {
+                (Some(value), _) => Some(value.clone()),
+                (None, Place::Match) => Some(Bson::Null),
+                (None, _) => None,
+            },
+            None => Some(value.clone()),
+        },
+        Bson::Array(items) => Some(Bson::Array(items.iter().filter_map(|item| put(item, place, arguments)).collect())),
+        Bson::Document(document) => {
+            let pairs = document.iter().filter_map(|(key, value)| {
+                Some((key.clone(), put(value, inner_place(document, key, place), arguments)?))
+            });
+            Some(Bson::Document(pairs.collect()))
+        }
+        other => Some(other.clone()),
+    }
+}
+
+/// How a key changes the kind of place for what stands under it.
+fn inner_place(document: &Document, key: &str, place: Place) -> Place {
+    match (place, key) {
+        (Place::Match, "$expr") => Place::Expression,
+        // Stages of a pipeline.
+        (Place::Expression, "$match") => Place::Match,
+        (Place::Expression, "$limit" | "$skip") => Place::Data,
+        // The statements inside `updates` and `deletes`.
+        (Place::Data, "q" | "u") => place_of(document, key),
+        _ => place,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameters(names: &[(&str, &str)]) -> BTreeMap<String, Spec> {
+        names.iter().map(|(name, kind)| ((*name).to_owned(), Spec::parse(&Bson::Document(doc! {"type": *kind})).unwrap())).collect()
+    }
+
+    #[test]
+    fn each_place_takes_its_value_in_its_own_way() {
+        let command = doc! {
+            "find": "users",
+            "filter": {"_id": "$$id", "$expr": {"$eq": ["$email", "$$email"]}},
+            "limit": "$$limit",
+        };
+        let parameters = parameters(&[("id", "string"), ("email", "string"), ("limit", "int")]);
+        let variables = check(&command, &parameters).unwrap();
+        assert_eq!(variables, ["email"]);
+        let arguments = Arguments::from([
+            ("id".to_owned(), Bson::from("$email")),
+            ("email".to_owned(), Bson::from("$$ROOT")),
+            ("limit".to_owned(), Bson::Int32(3)),
+        ]);
+        let expected = doc! {
+            "find": "users",
+            "filter": {"_id": "$email", "$expr": {"$eq": ["$email", "$$email"]}},
+            "limit": 3,
+            "let": {"email": {"$literal": "$$ROOT"}},
+        };
+        assert_eq!(fill(&command, &variables, &arguments), expected);
+    }
+
+    #[test]
+    fn a_document_cannot_stand_in_a_match() {
+        let command = doc! {"find": "users", "filter": {"a": "$$d"}};
+        assert!(check(&command, &parameters(&[("d", "document")])).unwrap_err().contains("single value"));
+        let command = doc! {"update": "users", "updates": [{"q": {"a": "$$d"}, "u": {"$set": {"b": 1}}}]};
+        assert!(check(&command, &parameters(&[("d", "array")])).is_err());
+        let command = doc! {"find": "users", "filter": {"a": "$$typo"}};
+        assert!(check(&command, &parameters(&[("d", "string")])).unwrap_err().contains("typo"));
+    }
+
+    #[test]
+    fn a_left_out_field_is_left_out_of_the_document() {
+        let command = doc! {"insert": "u", "documents": [{"a": "$$a", "b": "$$b"}]};
+        let arguments = Arguments::from([("a".to_owned(), Bson::Int32(1))]);
+        assert_eq!(fill(&command, &[], &arguments), doc! {"insert": "u", "documents": [{"a": 1}]});
+    }
+}
