@@ -1,1 +1,9 @@
-//! x
+//! Everything behind the queue: pools of supervised broker tasks, and the factory that finds a template's adapter at
+//! run time. It sees `dyn NamasteCore` and never names an adapter, a database or a driver.
+
+mod dispatch;
+mod factory;
+mod pool;
+
+pub use factory::{Factory, Slot};
+pub use pool::{PoolSpec, Pools};

@@ -10,17 +10,29 @@ use serde_json::value::RawValue;
 
 use crate::{BedsError, Beside, ErrorKind, EventId, Response, Result};
 
-/// The outcome of one event.
-#[derive(Debug, Serialize, Deserialize)]
+/// The outcome of one event, read.
+#[derive(Debug, Deserialize)]
 pub struct Reply {
     pub v: u8,
     pub event_id: EventId,
     /// The HTTP status that fits, so that a client in any language knows the class without a table.
     pub status: u16,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub answer: Option<Answer>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub error: Option<ErrorBody>,
+}
+
+/// The outcome of one event, to be written. It borrows, because an answer may be large.
+#[derive(Debug, Serialize)]
+pub struct ReplyRef<'a> {
+    v: u8,
+    event_id: &'a EventId,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answer: Option<&'a Answer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorBody>,
 }
 
 /// The records of a successful operation. Empty parts are left out.
@@ -49,16 +61,16 @@ pub struct ErrorBody {
 
 impl Reply {
     /// Wraps an outcome. `success` is the status of a good one: 200, or 201 for a create.
-    pub fn new(event_id: EventId, success: u16, outcome: Result<Answer, &BedsError>) -> Self {
+    pub fn of<'a>(event_id: &'a EventId, success: u16, outcome: Result<&'a Answer, &BedsError>) -> ReplyRef<'a> {
         match outcome {
-            Ok(answer) => Self { v: 1, event_id, status: success, answer: Some(answer), error: None },
+            Ok(answer) => ReplyRef { v: 1, event_id, status: success, answer: Some(answer), error: None },
             Err(error) => {
                 let body = ErrorBody {
                     code: error.code().to_owned(),
                     message: error.message.clone(),
                     field: error.field.clone(),
                 };
-                Self { v: 1, event_id, status: error.kind.status(), answer: None, error: Some(body) }
+                ReplyRef { v: 1, event_id, status: error.kind.status(), answer: None, error: Some(body) }
             }
         }
     }
@@ -133,7 +145,8 @@ mod tests {
         let responses = reply.into_outcome().unwrap().into_responses();
         assert_eq!(responses.len(), 2);
         assert_eq!(responses[1].next.as_deref(), Some("2"));
-        let again = Reply::new(EventId("a.b.c".into()), 200, Ok(Answer::from_responses(responses)));
+        let (id, answer) = (EventId("a.b.c".into()), Answer::from_responses(responses));
+        let again = Reply::of(&id, 200, Ok(&answer));
         assert_eq!(serde_json::to_string(&again).unwrap(), text);
     }
 
@@ -149,7 +162,7 @@ mod tests {
     #[test]
     fn an_error_keeps_its_kind_and_field_but_not_its_source() {
         let error = BedsError::new(ErrorKind::WrongType, "send text").with_field("born").with_source("driver text");
-        let text = serde_json::to_string(&Reply::new(EventId("x".into()), 200, Err(&error))).unwrap();
+        let text = serde_json::to_string(&Reply::of(&EventId("x".into()), 200, Err(&error))).unwrap();
         assert!(!text.contains("driver"));
         let back = serde_json::from_str::<Reply>(&text).unwrap().into_outcome().unwrap_err();
         assert_eq!((back.kind, back.field.as_deref()), (ErrorKind::WrongType, Some("born")));

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use beds_core::{Event, Reply, RoutingKey};
+use beds_core::reply::ReplyRef;
+use beds_core::{Event, RoutingKey};
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Confirmation};
@@ -53,7 +54,7 @@ impl Publisher {
     }
 
     /// Sends an answer to where the request asked for it. Best effort: the requester may be gone.
-    pub async fn reply(&self, reply_to: &str, correlation_id: &str, reply: &Reply) -> TransportResult<()> {
+    pub async fn reply(&self, reply_to: &str, correlation_id: &str, reply: &ReplyRef<'_>) -> TransportResult<()> {
         if reply_to.is_empty() || topology::is_data_queue(reply_to) {
             return Err(TransportError::Unroutable);
         }

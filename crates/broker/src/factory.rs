@@ -1,0 +1,63 @@
+//! [`Factory`]: template name to adapter, at run time. What an adapter is, it does not know.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use beds_core::catalogue::quote;
+use beds_core::{BedsError, ErrorKind, Event, NamasteCore, Result, Store, TemplateAdapter, TemplateDescription};
+
+/// What the factory knows of one template.
+#[derive(Clone)]
+pub struct Slot {
+    pub store: Store,
+    /// None while the template's database has not been reached yet.
+    pub adapter: Option<Arc<dyn TemplateAdapter>>,
+}
+
+/// The templates of this node. Replaced as a whole by a reload, without holding up events.
+#[derive(Default)]
+pub struct Factory {
+    slots: ArcSwap<HashMap<String, Slot>>,
+}
+
+impl Factory {
+    pub fn replace(&self, slots: HashMap<String, Slot>) {
+        self.slots.store(Arc::new(slots));
+    }
+
+    /// Puts adapters in beside the others, such as when a database came back.
+    pub fn add(&self, adapters: Vec<(String, Slot)>) {
+        self.slots.rcu(|slots| {
+            let mut slots = HashMap::clone(slots);
+            slots.extend(adapters.iter().cloned());
+            slots
+        });
+    }
+
+    /// Opens the template of an event that came through a queue of `store`.
+    pub fn open(&self, event: &Arc<Event>, store: Store) -> Result<Box<dyn NamasteCore>> {
+        let slots = self.slots.load();
+        let slot = slots.get(&event.template).ok_or_else(|| {
+            let text = format!("there is no template {}", quote(&event.template));
+            BedsError::new(ErrorKind::UnknownTemplate, text)
+        })?;
+        if slot.store != store {
+            let text = format!("{} is a template of {}, and came through a queue of {store}", event.template, slot.store);
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
+        match &slot.adapter {
+            Some(adapter) => Ok(Arc::clone(adapter).open(Arc::clone(event))),
+            None => {
+                let text = format!("the database of {} has not been reached yet; not executed", event.template);
+                Err(BedsError::new(ErrorKind::StoreUnavailable, text))
+            }
+        }
+    }
+
+    /// What callers can do with each bound template.
+    pub fn describe(&self) -> HashMap<String, TemplateDescription> {
+        let slots = self.slots.load();
+        slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.adapter.as_ref()?.describe()))).collect()
+    }
+}

@@ -1,0 +1,94 @@
+//! A broker task that panics is logged and replaced, with growing pauses; the pool never shrinks.
+//!
+//! The task's consumer outlives it: only the message that it panicked on goes back to the queue. Were the channel
+//! closed instead, its innocent neighbours would be counted as failed deliveries too.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use beds_transport::{Delivery, Transport};
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::worker::Worker;
+use super::{Census, PoolSpec};
+use crate::Factory;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Everything that a task is made of.
+#[derive(Clone)]
+pub(super) struct Task {
+    pub(super) name: String,
+    pub(super) pool: PoolSpec,
+    pub(super) prefetch: u16,
+    pub(super) transport: Transport,
+    pub(super) factory: Arc<Factory>,
+    pub(super) stop: CancellationToken,
+    pub(super) census: Arc<Census>,
+}
+
+/// Keeps one place in the pool filled until the pool stops.
+pub(super) async fn supervise(task: Task, tasks: TaskTracker) {
+    let mut pause = FIRST_PAUSE;
+    while !task.stop.is_cancelled() {
+        // A panic outside the handling of a message would be a fault of the pool itself; it must not cost a place either.
+        match tasks.spawn(run(task.clone())).await {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::error!(task.name = task.name, %error, "A broker task ended; it is replaced.");
+                task.census.replaced.fetch_add(1, Ordering::Relaxed);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+async fn run(task: Task) {
+    let queue = beds_transport::topology::queue_of(task.pool.key);
+    let mut subscription = task.transport.subscribe(queue, &task.name, task.prefetch);
+    let _present = task.census.enter();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            () = task.stop.cancelled() => break,
+            delivery = subscription.next() => delivery,
+        };
+        let worker = Worker { pool: task.pool, publisher: task.transport.publisher(), factory: &task.factory };
+        match AssertUnwindSafe(worker.handle(&delivery)).catch_unwind().await {
+            Ok(()) => pause = FIRST_PAUSE,
+            Err(panic) => {
+                report(&task, &delivery, panic.as_ref());
+                worker.after_panic(&delivery, &message_of(panic.as_ref())).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+    subscription.cancel().await;
+}
+
+fn report(task: &Task, delivery: &Delivery, panic: &(dyn Any + Send)) {
+    task.census.replaced.fetch_add(1, Ordering::Relaxed);
+    let template = beds_core::Event::from_slice(delivery.body()).map(|event| event.template).unwrap_or_default();
+    tracing::error!(
+        task.name = task.name,
+        event.id = delivery.message_id(),
+        template,
+        deliveries = delivery.deliveries() + 1,
+        panic = message_of(panic),
+        "A broker task panicked; it is replaced.",
+    );
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+}

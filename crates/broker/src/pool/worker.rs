@@ -1,0 +1,165 @@
+//! One message, from its bytes to its acknowledgement. The order at the end is the promise: the database has committed,
+//! then the reply is on its way, then the message is acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beds_core::reply::Answer;
+use beds_core::{BedsError, ErrorKind, Event, EventId, Operation, Reply, Result};
+use beds_transport::topology::DELIVERY_LIMIT;
+use beds_transport::{Delivery, Publisher};
+use fail::fail_point;
+
+use super::PoolSpec;
+use crate::Factory;
+use crate::dispatch::dispatch;
+
+/// How long a reply may take to leave. A worker never waits longer for a publisher that RabbitMQ has blocked.
+const REPLY_PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) struct Worker<'t> {
+    pub(super) pool: PoolSpec,
+    pub(super) publisher: &'t Publisher,
+    pub(super) factory: &'t Factory,
+}
+
+impl Worker<'_> {
+    pub(super) async fn handle(&self, delivery: &Delivery) {
+        let event = match self.read(delivery) {
+            Ok(event) => Arc::new(event),
+            Err(error) => return self.bury(delivery, "malformed", &error).await,
+        };
+        fail_point!("received", |_| die());
+        let outcome = self.work(&event, delivery).await;
+        fail_point!("committed", |_| die());
+        if let Err(error) = &outcome {
+            log(&event, error);
+            if delivery.reply_to().is_none() {
+                return self.unanswered(delivery, error).await;
+            }
+        }
+        self.answer(delivery, &event.event_id, event.operation, outcome.as_ref()).await;
+        fail_point!("replied", |_| die());
+        delivery.ack().await;
+    }
+
+    /// The message goes back to its queue, or to the dead letters with the reason once it was tried often enough.
+    pub(super) async fn after_panic(&self, delivery: &Delivery, panic: &str) {
+        let text = match self.pool.key.is_write() {
+            true => "the handler failed repeatedly; a write may have taken effect, so repeat it with the same Idempotency-Key",
+            false => "the handler failed; the node's log has the cause",
+        };
+        let error = BedsError::new(ErrorKind::Internal, text).with_source(panic.to_owned());
+        if !self.pool.key.is_write() {
+            // A read has no effect to save: its caller learns at once.
+            self.answer(delivery, &EventId(delivery.message_id().to_owned()), Operation::Fetch, Err(&error)).await;
+            return delivery.ack().await;
+        }
+        if delivery.deliveries() < DELIVERY_LIMIT {
+            return delivery.requeue().await;
+        }
+        self.bury(delivery, "panic", &error).await;
+    }
+
+    fn read(&self, delivery: &Delivery) -> Result<Event> {
+        let event = Event::from_slice(delivery.body())?;
+        if event.operation.is_write() != self.pool.key.is_write() {
+            let text = format!("the operation {} does not belong into the queue {}", event.operation, self.pool.key);
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
+        Ok(event)
+    }
+
+    async fn work(&self, event: &Arc<Event>, delivery: &Delivery) -> Result<Answer> {
+        let patience = event.remaining().min(self.pool.handler_timeout);
+        if patience.is_zero() {
+            return Err(BedsError::new(ErrorKind::DeadlineExceeded, "the deadline passed before the work began; not executed"));
+        }
+        let work = async {
+            fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
+            loop {
+                match dispatch(self.factory, event, self.pool.key.store()).await {
+                    // The transaction of the delivery before is still open in the database; it will end.
+                    Err(error) if error.kind == ErrorKind::KeyInFlight && delivery.is_redelivered() => {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                    outcome => return outcome,
+                }
+            }
+        };
+        tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    fn late(&self) -> BedsError {
+        match self.pool.key.is_write() {
+            true => BedsError::new(
+                ErrorKind::OutcomeUnknown,
+                "the deadline passed while the write was running; repeat it with the same Idempotency-Key",
+            ),
+            false => BedsError::new(ErrorKind::DeadlineExceeded, "the deadline passed while the read was running"),
+        }
+    }
+
+    async fn answer(&self, delivery: &Delivery, event_id: &EventId, operation: Operation, outcome: Result<&Answer, &BedsError>) {
+        let Some(reply_to) = delivery.reply_to() else { return };
+        let success = if operation == Operation::Create { 201 } else { 200 };
+        let reply = Reply::of(event_id, success, outcome);
+        let sent = self.publisher.reply(reply_to, delivery.correlation_id(), &reply);
+        match tokio::time::timeout(REPLY_PATIENCE, sent).await {
+            Ok(Ok(())) => {}
+            // The requester learns "outcome unknown" from its own side and repeats with the same key.
+            Ok(Err(error)) => tracing::warn!(event.id = event_id.0, %error, "A reply could not be sent."),
+            Err(_) => tracing::warn!(event.id = event_id.0, "A reply could not be sent in time."),
+        }
+    }
+
+    /// Nobody waits for the answer, so the message itself must not get lost: it is tried again if that can help, and
+    /// kept among the dead letters if not.
+    async fn unanswered(&self, delivery: &Delivery, error: &BedsError) {
+        if !self.pool.key.is_write() {
+            return delivery.ack().await;
+        }
+        if error.kind.is_retryable() && error.kind != ErrorKind::DeadlineExceeded && delivery.deliveries() < DELIVERY_LIMIT {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            return delivery.requeue().await;
+        }
+        self.bury(delivery, "refused", error).await;
+    }
+
+    async fn bury(&self, delivery: &Delivery, reason: &str, error: &BedsError) {
+        let id = EventId(delivery.message_id().to_owned());
+        match self.publisher.dead_letter(delivery, reason, &format!("{} {}", error.code(), error.message)).await {
+            Ok(()) => {
+                tracing::warn!(event.id = id.0, queue = delivery.queue(), reason, code = error.code(), "A message became a dead letter.");
+                self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
+                delivery.ack().await;
+            }
+            Err(failure) => {
+                tracing::warn!(event.id = id.0, %failure, "A dead letter could not be kept; the message goes back.");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                delivery.requeue().await;
+            }
+        }
+    }
+}
+
+/// Failures that an operator must know of are logged once, here; what the caller did wrong is the caller's to know.
+fn log(event: &Event, error: &BedsError) {
+    let source = error.source.as_ref().map(ToString::to_string);
+    let (id, template, operation, code) = (&event.event_id.0, &event.template, event.operation.as_str(), error.code());
+    match error.kind {
+        ErrorKind::Internal | ErrorKind::TemplateUnusable => {
+            tracing::error!(event.id = id, template, operation, code, source, "An event failed.");
+        }
+        kind if kind.status() >= 500 => {
+            tracing::warn!(event.id = id, template, operation, code, source, "An event was not completed.");
+        }
+        _ => tracing::debug!(event.id = id, template, operation, code, "An event was refused."),
+    }
+}
+
+/// For tests of what survives a crash: no destructor runs, no connection is closed cleanly.
+#[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "only fail points call it"))]
+fn die() {
+    std::process::abort();
+}
