@@ -1,1 +1,13 @@
-//! x
+//! A BEDS node: everything put together. [`ipl::boot`] starts a node from a [`beds_core::Config`]; an application links
+//! this crate and reaches templates through [`Client`], which implements [`NamasteCore`] over RabbitMQ.
+
+pub mod commands;
+pub mod control;
+pub mod domains;
+pub mod ipl;
+pub mod logging;
+pub mod settings;
+
+pub use beds_core::{BedsError, NamasteCore, Payload, Query, Response, Select};
+pub use beds_transport::{Client, Context};
+pub use ipl::{IplError, Node};

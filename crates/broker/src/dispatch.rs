@@ -12,11 +12,11 @@ pub(crate) async fn dispatch(factory: &Factory, event: &Arc<Event>, store: Store
     let id = || event.id.clone().ok_or_else(|| BedsError::new(ErrorKind::BadEvent, "the event has no id").with_field("id"));
     match event.operation {
         Operation::Create => {
-            let payload = Payload { id: None, fields: event.params.clone() };
+            let payload = Payload { id: None, fields: event.params.clone(), is_text: event.text };
             core.create_record(&payload).await.map(|response| Answer::from_responses(vec![response]))
         }
         Operation::Update => {
-            let payload = Payload { id: Some(id()?), fields: event.params.clone() };
+            let payload = Payload { id: Some(id()?), fields: event.params.clone(), is_text: event.text };
             core.update_record(&payload).await.map(|response| Answer::from_responses(vec![response]))
         }
         Operation::Delete => core.delete_record(&id()?).await.map(|response| Answer::from_responses(vec![response])),

@@ -41,6 +41,9 @@ pub struct Event {
     /// The fields of a write, or the arguments of a read (`limit` and `after` among them).
     #[serde(default)]
     pub params: Fields,
+    /// The values in `params` are texts that stand for values of the declared types, as in a CSV file.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub text: bool,
     #[serde(default)]
     pub actor: Actor,
     /// The caller's idempotency key; without one a write is once per event id.
@@ -66,6 +69,7 @@ impl Event {
             object: None,
             id: None,
             params: Fields::new(),
+            text: false,
             actor: Actor::default(),
             key: None,
             issued_at,

@@ -16,6 +16,8 @@ pub struct Payload {
     /// The record to update; ignored by a create.
     pub id: Option<String>,
     pub fields: Fields,
+    /// The values are texts that stand for values of the declared types, as in a CSV file.
+    pub is_text: bool,
 }
 
 /// Which records to read.

@@ -130,6 +130,7 @@ impl NamasteCore for Opened {
     async fn create_record(&self, payload: &Payload) -> Result<Response> {
         let mut event = self.event(Operation::Create);
         event.params = payload.fields.clone();
+        event.text = payload.is_text;
         self.client.call(event, self.store).await.map(Answer::into_response)
     }
 
@@ -149,6 +150,7 @@ impl NamasteCore for Opened {
         let mut event = self.event(Operation::Update);
         event.id = payload.id.clone();
         event.params = payload.fields.clone();
+        event.text = payload.is_text;
         self.client.call(event, self.store).await.map(Answer::into_response)
     }
 

@@ -90,11 +90,11 @@ impl Binding {
                 },
                 "limit" if !self.operation.is_write() => Some(Bson::Int32(operations::limit(fields)? as i32)),
                 "document" | "changes" if spec.kind == Kind::Document && self.operation.is_write() => {
-                    Some(spec.convert_whole(fields)?)
+                    Some(spec.convert_whole(fields, event.text)?)
                 }
                 _ => match fields.get(name) {
                     // What a read asks with comes from a URL, so numbers and dates may be text there.
-                    Some(Json::String(text)) if !self.operation.is_write() => Some(spec.read(name, text)?),
+                    Some(Json::String(text)) if event.text || !self.operation.is_write() => Some(spec.read(name, text)?),
                     Some(value) => Some(spec.convert(name, value)?),
                     None => None,
                 },

@@ -125,8 +125,8 @@ impl Spec {
     }
 
     /// The whole payload as a document of this type.
-    pub(super) fn convert_whole(&self, fields: &Fields) -> Result<Bson> {
-        self.document("", fields)
+    pub(super) fn convert_whole(&self, fields: &Fields, is_text: bool) -> Result<Bson> {
+        self.document("", fields, is_text)
     }
 
     /// A JSON value as this type, or what is wrong with it.
@@ -154,7 +154,7 @@ impl Spec {
                 let bytes = BASE64.decode(text).map_err(|_| invalid())?;
                 Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes })
             }
-            (Kind::Document, Json::Object(map)) => self.document(field, map)?,
+            (Kind::Document, Json::Object(map)) => self.document(field, map, false)?,
             (Kind::Array, Json::Array(items)) => {
                 let item = |value: &Json| match &self.items {
                     Some(spec) => spec.convert(field, value),
@@ -168,18 +168,19 @@ impl Spec {
         Ok(converted)
     }
 
-    fn document(&self, field: &str, map: &Map<String, Json>) -> Result<Bson> {
+    fn document(&self, field: &str, map: &Map<String, Json>, is_text: bool) -> Result<Bson> {
         let path = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
         let mut document = Document::new();
         for (name, value) in map {
             let path = path(name);
-            let value = match self.properties.get(name) {
-                Some(spec) => spec.convert(&path, value)?,
-                None if self.properties.is_empty() => {
+            let value = match (self.properties.get(name), value) {
+                (Some(spec), Json::String(text)) if is_text => spec.read(&path, text)?,
+                (Some(spec), value) => spec.convert(&path, value)?,
+                (None, value) if self.properties.is_empty() => {
                     check_key(&path, name)?;
                     any(&path, value)?
                 }
-                None => {
+                (None, _) => {
                     let known: Vec<&str> = self.properties.keys().map(String::as_str).collect();
                     return Err(unknown_field(&path, &known));
                 }

@@ -181,7 +181,7 @@ impl Binding {
             Source::Nothing => Ok(Sql::NULL),
             Source::Field(name) => match fields.get(name) {
                 // What a read asks with comes from a URL, so numbers and dates may be text there.
-                Some(Json::String(text)) if !self.operation.is_write() => slot.sql_type.parse(name, text),
+                Some(Json::String(text)) if event.text || !self.operation.is_write() => slot.sql_type.parse(name, text),
                 Some(value) => slot.sql_type.convert(name, value),
                 None if self.operation.is_write() => Ok(Sql::NULL),
                 None => Err(operations::missing(name)),

@@ -1,0 +1,92 @@
+//! The commands: one file each. Standard output is for what was asked for, standard error for everything else.
+
+mod check;
+mod load;
+mod reload;
+mod run;
+mod schema;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use beds_core::{Config, Problem};
+use clap::{Args, Subcommand};
+
+/// Exit code of a mistake in a file or on the command line (sysexits.h: `EX_USAGE`).
+pub const EX_USAGE: u8 = 64;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Start a node and run it until SIGTERM
+    Run(run::RunArgs),
+    /// Check the configuration, the templates and every named object. Exit code 0: fine; 1: problems; 2: not checked
+    Check(check::CheckArgs),
+    /// Apply the DBA's schema files
+    Schema {
+        #[command(subcommand)]
+        command: SchemaCommand,
+    },
+    /// Send a CSV or NDJSON file as creates, the way an application would
+    Load(load::LoadArgs),
+    /// Make a running node read its templates again
+    Reload(ConfigArgs),
+    /// Print every key of beds.toml with its default
+    Defaults,
+}
+
+#[derive(Subcommand)]
+pub enum SchemaCommand {
+    /// Apply the numbered files that were not applied yet, with the DBA's own login
+    Apply(schema::ApplyArgs),
+}
+
+#[derive(Args)]
+pub struct ConfigArgs {
+    /// The node's configuration
+    #[arg(long, default_value = "beds.toml", env = "BEDS_CONFIG")]
+    pub config: PathBuf,
+}
+
+impl ConfigArgs {
+    /// The configuration, or the exit code after every mistake in it was printed.
+    fn load(&self) -> Result<Config, ExitCode> {
+        crate::settings::load(&self.config).map_err(|problems| report(&problems))
+    }
+}
+
+pub async fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Run(args) => run::run(args).await,
+        Command::Check(args) => check::check(args).await,
+        Command::Schema { command: SchemaCommand::Apply(args) } => schema::apply(args).await,
+        Command::Load(args) => load::load(args).await,
+        Command::Reload(args) => reload::reload(args).await,
+        Command::Defaults => {
+            say(beds_core::config::DEFAULTS.trim_end());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Says why a command failed, and gives its exit code.
+pub fn fail(code: u8, text: &str) -> ExitCode {
+    warn(&format!("beds: {text}"));
+    ExitCode::from(code)
+}
+
+fn report(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        warn(&problem.to_string());
+    }
+    fail(EX_USAGE, &format!("{} problem(s) in the configuration", problems.len()))
+}
+
+#[expect(clippy::print_stdout, reason = "this is where commands answer")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "this is where commands report")]
+fn warn(text: &str) {
+    eprintln!("{text}");
+}

@@ -1,0 +1,117 @@
+//! `beds check`: does everything fit? The configuration, the templates, and every named object with its parameters.
+
+use std::process::ExitCode;
+
+use beds_adapters::Stores;
+use beds_core::{Config, Problem, Store, TemplateDescription};
+use clap::Args;
+use serde::Serialize;
+
+use super::{ConfigArgs, fail, say, warn};
+use crate::settings;
+
+/// The check itself could not be made: a file cannot be read, or a database is away.
+const NOT_CHECKED: u8 = 2;
+
+#[derive(Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Default, Serialize)]
+struct Findings {
+    problems: Vec<Problem>,
+    templates: Vec<Checked>,
+    /// Why something could not be checked.
+    not_checked: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    name: String,
+    store: Store,
+    database: String,
+    #[serde(flatten)]
+    description: TemplateDescription,
+}
+
+pub(super) async fn check(args: CheckArgs) -> ExitCode {
+    let mut findings = Findings::default();
+    match settings::load(&args.config.config) {
+        Ok(config) => findings.take(config).await,
+        Err(problems) => findings.problems = problems,
+    }
+    let code = match (&findings.not_checked[..], &findings.problems[..]) {
+        ([], []) => 0,
+        ([], _) => 1,
+        _ => NOT_CHECKED,
+    };
+    match args.json {
+        true => match serde_json::to_string_pretty(&findings) {
+            Ok(text) => say(&text),
+            Err(error) => return fail(NOT_CHECKED, &error.to_string()),
+        },
+        false => findings.print(),
+    }
+    ExitCode::from(code)
+}
+
+impl Findings {
+    async fn take(&mut self, mut config: Config) {
+        let (catalogue, problems) = settings::templates(&config.templates.path);
+        self.problems = problems;
+        for template in catalogue.iter() {
+            if !config.databases.of(template.store).contains_key(&template.database) {
+                let path = format!("databases.{}.{}", template.store, template.database);
+                let fix = format!("add [{path}] to beds.toml, or correct the name");
+                self.problems.push(template.problem("database", format!("there is no [{path}]"), fix));
+            }
+        }
+        // Every database is checked, whichever node serves it.
+        config.services.rec.is_local = true;
+        config.services.rel.is_local = true;
+        let stores = match Stores::new(&config).await {
+            Ok(stores) => stores,
+            Err(error) => return self.not_checked.push(error.message),
+        };
+        for (store, name, address) in stores.names() {
+            match stores.bind(store, &name, &catalogue).await {
+                Ok(bound) => {
+                    for bound in bound {
+                        self.problems.extend(bound.problems);
+                        self.templates.push(Checked {
+                            name: bound.template.name.clone(),
+                            store,
+                            database: name.clone(),
+                            description: bound.adapter.describe(),
+                        });
+                    }
+                }
+                Err(error) => {
+                    let source = error.source.as_ref().map(|s| format!(" ({s})")).unwrap_or_default();
+                    self.not_checked.push(format!("databases.{store}.{name} at {address}: {}{source}", error.message));
+                }
+            }
+        }
+        stores.close().await;
+        self.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    }
+
+    fn print(&self) {
+        for template in &self.templates {
+            say(&format!("{} ({} {})", template.name, template.store, template.database));
+            for operation in &template.description.operations {
+                let name = operation.name.as_ref().map(|name| format!(" by/{name}")).unwrap_or_default();
+                let parameters: Vec<String> = operation.parameters.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
+                say(&format!("  {}{name}({})", operation.operation, parameters.join(", ")));
+            }
+        }
+        self.problems.iter().for_each(|problem| warn(&problem.to_string()));
+        self.not_checked.iter().for_each(|text| warn(&format!("not checked: {text}")));
+        say(&format!("{} templates, {} problem(s)", self.templates.len(), self.problems.len()));
+    }
+}

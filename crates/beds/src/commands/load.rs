@@ -1,0 +1,180 @@
+//! `beds load`: sends the rows of a file as creates through RabbitMQ, as an application would. It can be killed and
+//! started again: each row's key is its idempotency key, so a row that was sent before takes effect once.
+
+mod checkpoint;
+mod rows;
+
+use std::fs::OpenOptions;
+use std::io::{IsTerminal, Write as _};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use beds_core::{BedsError, ErrorKind, NamasteCore, Operation, Payload, Store};
+use beds_transport::{Client, Transport};
+use clap::Args;
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::{ConfigArgs, EX_USAGE, fail, say};
+use crate::settings;
+use checkpoint::Checkpoint;
+use rows::{Row, Rows};
+
+/// How long one create may take before it is sent again with the same key.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the load goes on trying while the services are away.
+const GIVE_UP: Duration = Duration::from_secs(120);
+
+#[derive(Args)]
+pub struct LoadArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The template to create records of
+    template: String,
+    /// A .csv file with a header line, or .ndjson with one object a line
+    file: PathBuf,
+    /// Rows in flight at once
+    #[arg(long, default_value = "64")]
+    concurrency: NonZeroUsize,
+    /// Stop after this many rows of the file
+    #[arg(long)]
+    limit: Option<usize>,
+    /// Begin at the first row again, whatever an earlier run noted. Rows that took effect still do so once
+    #[arg(long)]
+    restart: bool,
+}
+
+pub(super) async fn load(args: LoadArgs) -> ExitCode {
+    let config = match args.config.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let (catalogue, problems) = settings::templates(&config.templates.path);
+    let store = match catalogue.offering(&args.template, Operation::Create, None) {
+        Ok(template) => template.store,
+        Err(error) => {
+            problems.iter().for_each(|problem| super::warn(&problem.to_string()));
+            return fail(EX_USAGE, &error.message);
+        }
+    };
+    let transport = Transport::start(&config.amqp, &format!("{}-load", config.node.name));
+    let client = transport.client(config.node.environment.as_str());
+    if let Err(error) = transport.ready(Duration::from_secs(10)).await {
+        return fail(1, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address()));
+    }
+    client.ready().await;
+    let outcome = send(&args, store, &client).await;
+    transport.close().await;
+    match outcome {
+        Ok(code) => code,
+        Err(text) => fail(1, &text),
+    }
+}
+
+/// What became of the rows.
+#[derive(Default)]
+struct Tally {
+    created: usize,
+    rejected: usize,
+}
+
+async fn send(args: &LoadArgs, store: Store, client: &Client) -> Result<ExitCode, String> {
+    let rows = Rows::open(&args.file, &args.template, args.limit)?;
+    let mut checkpoint = Checkpoint::open(&args.file, &args.template, rows.digest(), args.restart)?;
+    let begin = checkpoint.done();
+    let bar = bar(rows.total(), begin);
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    let mut rejects = None;
+
+    let pending = futures_util::stream::iter(rows.skip(begin))
+        .map(async |row| {
+            let outcome = match &row.fields {
+                Ok(_) => create(client, store, &args.template, &row).await,
+                Err(text) => Err(BedsError::new(ErrorKind::MalformedBody, text.clone())),
+            };
+            (row, outcome)
+        })
+        .buffer_unordered(args.concurrency.get());
+    tokio::pin!(pending);
+    while let Some((row, outcome)) = pending.next().await {
+        match outcome {
+            Ok(()) => tally.created += 1,
+            Err(error) if error.kind.is_retryable() => {
+                bar.abandon();
+                return Err(format!("row {}: {}; start the same command again to go on", row.number, error.message));
+            }
+            Err(error) => {
+                tally.rejected += 1;
+                reject(&mut rejects, args, &row, &error)?;
+            }
+        }
+        checkpoint.finish(row.number)?;
+        bar.inc(1);
+    }
+    checkpoint.save()?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64().max(0.001);
+    let rate = (tally.created + tally.rejected) as f64 / seconds;
+    let skipped = if begin > 0 { format!(", {begin} done before") } else { String::new() };
+    say(&format!("{}: {} created, {} rejected{skipped} ({rate:.0} rows/s)", args.template, tally.created, tally.rejected));
+    if tally.rejected > 0 {
+        return Err(format!("{} rows were rejected; they stand with the reason in {}", tally.rejected, rejects_path(args).display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Creates one record, and goes on trying with the same key while the outcome is unknown or a service is away.
+async fn create(client: &Client, store: Store, template: &str, row: &Row) -> Result<(), BedsError> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(50);
+    let payload = Payload { id: None, fields: row.fields.clone().unwrap_or_default(), is_text: row.is_text };
+    loop {
+        let mut context = client.context(PATIENCE);
+        context.key = Some(row.key.clone());
+        match client.open(store, template, context).create_record(&payload).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind.is_retryable() && started.elapsed() < GIVE_UP => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_secs(2));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn rejects_path(args: &LoadArgs) -> PathBuf {
+    PathBuf::from(format!("{}.{}.rejects.ndjson", args.file.display(), args.template))
+}
+
+fn reject(file: &mut Option<std::fs::File>, args: &LoadArgs, row: &Row, error: &BedsError) -> Result<(), String> {
+    let path = rejects_path(args);
+    let failed = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
+    if file.is_none() {
+        *file = Some(OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?);
+    }
+    let line = serde_json::json!({
+        "row": row.number,
+        "code": error.code(),
+        "reason": error.message,
+        "field": error.field,
+        "record": row.fields.as_ref().ok(),
+    });
+    match file {
+        Some(file) => writeln!(file, "{line}").map_err(failed),
+        None => Ok(()),
+    }
+}
+
+fn bar(rows: usize, begin: usize) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(rows as u64), target);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left") {
+        bar.set_style(style);
+    }
+    bar.set_position(begin as u64);
+    bar
+}

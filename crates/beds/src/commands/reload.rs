@@ -1,0 +1,27 @@
+//! `beds reload`: makes a running node read its templates again, and says what came of it.
+
+use std::process::ExitCode;
+
+use super::{ConfigArgs, EX_USAGE, fail, say, warn};
+use crate::control;
+
+pub(super) async fn reload(args: ConfigArgs) -> ExitCode {
+    let config = match args.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let Some(path) = config.node.control else {
+        return fail(EX_USAGE, "node.control is not set, so there is no socket to speak through; set it, or send SIGHUP to the node");
+    };
+    match control::reload(&path).await {
+        Ok(reloaded) => {
+            reloaded.problems.iter().for_each(|problem| warn(problem));
+            if !reloaded.applied {
+                return fail(1, "nothing was changed; correct the templates and try again");
+            }
+            say(&format!("{} templates, {} problem(s)", reloaded.templates, reloaded.problems.len()));
+            if reloaded.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+        }
+        Err(error) => fail(1, &format!("no node answers at {}: {error}. Is it running?", path.display())),
+    }
+}

@@ -1,0 +1,64 @@
+//! `beds run`: a node from start to SIGTERM.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{ConfigArgs, fail};
+use crate::{Node, ipl, logging};
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Write the log as JSON, one object a line
+    #[arg(long)]
+    json_log: bool,
+}
+
+pub(super) async fn run(args: RunArgs) -> ExitCode {
+    logging::start(args.json_log);
+    let config = match args.config.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let (mut terminate, mut interrupt, mut hangup) = match signals() {
+        Ok(signals) => signals,
+        Err(error) => return fail(1, &format!("cannot listen for signals: {error}")),
+    };
+    let booting = ipl::boot(config);
+    let node = tokio::select! {
+        booted = booting => match booted {
+            Ok(node) => node,
+            Err(error) => return fail(1, &format!("IPL failed: {error}")),
+        },
+        _ = terminate.recv() => return ExitCode::SUCCESS,
+        _ = interrupt.recv() => return ExitCode::SUCCESS,
+    };
+    wait(&node, &mut terminate, &mut interrupt, &mut hangup).await;
+    tracing::info!("Stopping: no new requests; finishing those that were begun.");
+    if node.shutdown().await {
+        tracing::info!("Stopped.");
+        ExitCode::SUCCESS
+    } else {
+        fail(1, "some work did not end within node.shutdown_grace; RabbitMQ hands it out again")
+    }
+}
+
+async fn wait(node: &Node, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return,
+            _ = interrupt.recv() => return,
+            _ = hangup.recv() => {
+                let reloaded = node.domains().reload().await;
+                reloaded.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+            }
+        }
+    }
+}
+
+fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
+    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?))
+}

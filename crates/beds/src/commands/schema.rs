@@ -1,0 +1,88 @@
+//! `beds schema apply`: the DBA's numbered files, with the DBA's own login. Nodes never have that login.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use beds_adapters::apply_schema;
+use beds_adapters::schema::{Applied, File};
+use beds_core::{Store, config};
+use clap::Args;
+
+use super::{EX_USAGE, fail, report, say};
+use crate::settings;
+
+#[derive(Args)]
+pub struct ApplyArgs {
+    /// A TOML file with [databases.rel.NAME] and [databases.rec.NAME], each with the DBA's url or url_file
+    #[arg(long)]
+    credentials: PathBuf,
+    /// The folder with rel/NAME/NNNN_*.sql and rec/NAME/NNNN_*.json
+    #[arg(long, default_value = "schema")]
+    schema: PathBuf,
+    /// Apply files again that changed after they were applied
+    #[arg(long)]
+    redo: bool,
+}
+
+pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
+    let databases = match credentials(&args.credentials) {
+        Ok(databases) => databases,
+        Err(problems) => return report(&problems),
+    };
+    let mut count = 0;
+    for store in Store::ALL {
+        for (name, database) in databases.of(store) {
+            let folder = args.schema.join(store.as_str()).join(name);
+            let files = match files(&folder, if store == Store::Rel { "sql" } else { "json" }) {
+                Ok(files) => files,
+                Err(text) => return fail(EX_USAGE, &text),
+            };
+            count += files.len();
+            let applied = apply_schema(store, name, database, &files, args.redo, |file, action| {
+                let word = match action {
+                    Applied::Now => "applied",
+                    Applied::Again => "applied again",
+                    Applied::AlreadyThere => "already there",
+                };
+                say(&format!("{store}/{name}/{}: {word}", file.name));
+            });
+            if let Err(error) = applied.await {
+                return fail(1, &error.message);
+            }
+        }
+    }
+    match count {
+        0 => fail(EX_USAGE, &format!("there are no schema files for these databases under {}", args.schema.display())),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The same shape as in `beds.toml`; the rest of the file may be absent.
+fn credentials(path: &Path) -> Result<config::Databases, Vec<beds_core::Problem>> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| vec![beds_core::Problem::new(&file, 0, format!("cannot be read: {e}"), "name it with --credentials")])?;
+    let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    // Applying needs no broker, but a configuration without one is incomplete.
+    let no_broker = [("BEDS__AMQP__URL".to_owned(), "amqp://unused".to_owned())];
+    config::load(&file, &text, &base, no_broker, &|path| std::fs::read_to_string(path)).map(|config| config.databases)
+}
+
+fn files(folder: &Path, extension: &str) -> Result<Vec<File>, String> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let files = settings::read_folder(folder, extension).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
+    files
+        .into_iter()
+        .map(|(path, text)| {
+            let path = PathBuf::from(path);
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let is_numbered = name.len() > 5 && name.as_bytes()[..4].iter().all(u8::is_ascii_digit) && name.as_bytes()[4] == b'_';
+            match is_numbered {
+                true => Ok(File { name, path, text }),
+                false => Err(format!("{} is not named NNNN_name.{extension}, so its place in the order is unknown", path.display())),
+            }
+        })
+        .collect()
+}

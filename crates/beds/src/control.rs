@@ -1,0 +1,72 @@
+//! The control socket of a node: `beds reload` speaks through it and learns what came of it. One line in, one line of
+//! JSON out. Only who may write to the socket file may speak.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::domains::{Domains, Reloaded};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Takes the socket. One that a dead node left behind is replaced; one that answers is not.
+pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    if std::os::unix::net::UnixStream::connect(path).is_ok() {
+        let text = "another node answers there";
+        return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, text));
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+/// Serves one caller after the other.
+pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>) {
+    let _remove = RemoveAtEnd(path);
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { continue };
+        match tokio::time::timeout(PATIENCE, converse(stream, &domains)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "A control conversation broke."),
+            Err(_) => tracing::debug!("A control conversation took too long."),
+        }
+    }
+}
+
+/// Asks the node behind a socket to reload its templates.
+pub async fn reload(path: &Path) -> std::io::Result<Reloaded> {
+    let conversation = async {
+        let mut stream = UnixStream::connect(path).await?;
+        stream.write_all(b"reload\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        serde_json::from_str(&text).map_err(std::io::Error::other)
+    };
+    tokio::time::timeout(PATIENCE, conversation).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+async fn converse(mut stream: UnixStream, domains: &Domains) -> std::io::Result<()> {
+    let (read, mut write) = stream.split();
+    let mut line = String::new();
+    BufReader::new(read.take(256)).read_line(&mut line).await?;
+    let answer = match line.trim() {
+        "reload" => serde_json::to_string(&domains.reload().await),
+        other => serde_json::to_string(&serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") })),
+    };
+    write.write_all(answer.unwrap_or_default().as_bytes()).await
+}
+
+struct RemoveAtEnd(PathBuf);
+
+impl Drop for RemoveAtEnd {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.0) {
+            tracing::debug!(%error, "The control socket could not be removed.");
+        }
+    }
+}

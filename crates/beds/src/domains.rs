@@ -1,0 +1,205 @@
+//! [`Domains`]: the templates of a node and their bindings, kept true. A database that was away is bound when it comes
+//! back; a reload replaces everything at once, or nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use beds_adapters::{Bound, Stores};
+use beds_broker::{Factory, Slot};
+use beds_core::{BedsError, Catalogue, Problem, Result, Store};
+use beds_gateway::Service;
+use serde::{Deserialize, Serialize};
+
+use crate::settings;
+
+/// How often each database is asked whether it is there.
+const PULSE: Duration = Duration::from_secs(1);
+
+pub struct Domains {
+    folder: PathBuf,
+    stores: Stores,
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    pub factory: Arc<Factory>,
+    state: Mutex<BTreeMap<(Store, String), State>>,
+}
+
+/// What is known of one database.
+#[derive(Debug, Clone, Default)]
+struct State {
+    is_bound: bool,
+    /// Why it is not there, if so.
+    missing: Option<String>,
+}
+
+/// What a reload came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    pub templates: usize,
+    pub applied: bool,
+    pub problems: Vec<String>,
+}
+
+impl Domains {
+    pub fn new(folder: PathBuf, stores: Stores) -> Self {
+        let state = stores.names().into_iter().map(|(store, name, _)| ((store, name), State::default())).collect();
+        let state = Mutex::new(state);
+        Self { folder, stores, catalogue: Arc::default(), factory: Arc::default(), state }
+    }
+
+    /// Reads the template files and takes those without mistakes.
+    pub fn read(&self) -> Vec<Problem> {
+        let (catalogue, problems) = settings::templates(&self.folder);
+        self.take(catalogue);
+        problems
+    }
+
+    /// Store, name and address of each database of this node.
+    pub fn databases(&self) -> Vec<(Store, String, String)> {
+        self.stores.names()
+    }
+
+    pub async fn ping(&self, store: Store, name: &str) -> Result<()> {
+        let pong = self.stores.ping(store, name).await;
+        self.note(store, name, |state| state.missing = pong.as_ref().err().map(|error| error.message.clone()));
+        pong
+    }
+
+    /// Binds the templates of one database and puts them into the factory.
+    pub async fn bind(&self, store: Store, name: &str) -> Result<Vec<Problem>> {
+        let bound = self.stores.bind(store, name, &self.catalogue.load()).await?;
+        let (slots, problems) = slots(store, bound);
+        self.factory.add(slots);
+        self.note(store, name, |state| *state = State { is_bound: true, missing: None });
+        Ok(problems)
+    }
+
+    /// Reads the files again and binds them. A file with mistakes stops the reload: what runs goes on as it was.
+    pub async fn reload(&self) -> Reloaded {
+        let (catalogue, problems) = settings::templates(&self.folder);
+        if !problems.is_empty() {
+            let problems = problems.iter().map(ToString::to_string).collect();
+            return Reloaded { templates: self.catalogue.load().len(), applied: false, problems };
+        }
+        let mut found = Vec::new();
+        let mut fresh = self.unbound(&catalogue);
+        for (store, name, _) in self.stores.names() {
+            match self.stores.bind(store, &name, &catalogue).await {
+                Ok(bound) => {
+                    let (slots, problems) = slots(store, bound);
+                    fresh.extend(slots);
+                    found.extend(problems.iter().map(ToString::to_string));
+                    self.note(store, &name, |state| *state = State { is_bound: true, missing: None });
+                }
+                Err(error) => {
+                    found.push(format!("databases.{store}.{name}: {}; its templates are bound when it is back", error.message));
+                    self.note(store, &name, |state| *state = State { is_bound: false, missing: Some(error.message) });
+                }
+            }
+        }
+        let templates = catalogue.len();
+        self.catalogue.store(Arc::new(catalogue));
+        self.factory.replace(fresh);
+        tracing::info!(templates, problems = found.len(), "Templates were reloaded.");
+        Reloaded { templates, applied: true, problems: found }
+    }
+
+    /// Asks each database for its pulse, and binds the ones that were not there before. Runs for as long as the node.
+    pub async fn watch(&self) {
+        let mut ticks = tokio::time::interval(PULSE);
+        loop {
+            ticks.tick().await;
+            for (store, name, _) in self.stores.names() {
+                let was_missing = self.is_missing(store, &name);
+                let pong = self.ping(store, &name).await;
+                match (&pong, was_missing) {
+                    (Err(error), false) => {
+                        tracing::warn!(%store, database = name, source = source(error), "A database went away.");
+                    }
+                    (Ok(()), true) => tracing::info!(%store, database = name, "A database is there."),
+                    _ => {}
+                }
+                if pong.is_ok() && !self.is_bound(store, &name) {
+                    self.bind_late(store, &name).await;
+                }
+            }
+        }
+    }
+
+    /// The databases as `/readyz` shows them.
+    pub fn services(&self) -> Vec<Service> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let service = |((store, name), state): (&(Store, String), &State)| Service {
+            name: format!("databases.{store}.{name}"),
+            ready: state.is_bound && state.missing.is_none(),
+            detail: state.missing.clone().or_else(|| (!state.is_bound).then(|| "not bound yet".to_owned())),
+        };
+        state.iter().map(service).collect()
+    }
+
+    pub async fn close(&self) {
+        self.stores.close().await;
+    }
+
+    async fn bind_late(&self, store: Store, name: &str) {
+        match self.bind(store, name).await {
+            Ok(problems) => {
+                tracing::info!(%store, database = name, "The templates of a database were bound.");
+                problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+            }
+            Err(error) => {
+                let message = error.message.clone();
+                let is_news = self.note(store, name, |state| state.missing.replace(message.clone()) != Some(message));
+                if is_news {
+                    tracing::warn!(%store, database = name, error = error.message, "A database cannot be bound yet.");
+                }
+            }
+        }
+    }
+
+    fn take(&self, catalogue: Catalogue) {
+        self.factory.replace(self.unbound(&catalogue));
+        self.catalogue.store(Arc::new(catalogue));
+    }
+
+    /// A place for each template of a local store, until its database is bound.
+    fn unbound(&self, catalogue: &Catalogue) -> HashMap<String, Slot> {
+        let local: Vec<Store> = self.stores.names().into_iter().map(|(store, _, _)| store).collect();
+        catalogue
+            .iter()
+            .filter(|template| local.contains(&template.store))
+            .map(|template| (template.name.clone(), Slot { store: template.store, adapter: None }))
+            .collect()
+    }
+
+    fn is_bound(&self, store: Store, name: &str) -> bool {
+        self.note(store, name, |state| state.is_bound)
+    }
+
+    fn is_missing(&self, store: Store, name: &str) -> bool {
+        self.note(store, name, |state| state.missing.is_some())
+    }
+
+    fn note<T>(&self, store: Store, name: &str, note: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        note(state.entry((store, name.to_owned())).or_default())
+    }
+}
+
+fn slots(store: Store, bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let slots = bound
+        .into_iter()
+        .map(|bound| {
+            problems.extend(bound.problems);
+            (bound.template.name.clone(), Slot { store, adapter: Some(bound.adapter) })
+        })
+        .collect();
+    (slots, problems)
+}
+
+fn source(error: &BedsError) -> String {
+    error.source.as_ref().map_or_else(|| error.message.clone(), ToString::to_string)
+}

@@ -1,0 +1,228 @@
+//! IPL: the start of a node, which reads like the diagram. Each step is printed with its time. In production a failed
+//! step ends the process; in development the node goes on without it and takes it up when it can.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use beds_adapters::Stores;
+use beds_broker::{PoolSpec, Pools};
+use beds_core::config::Environment;
+use beds_core::{BedsError, Config, Problem, RoutingKey, Store};
+use beds_gateway::{Gateway, GatewayError, Lent, Readiness, Service};
+use beds_transport::{Client, Transport, TransportError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::control;
+use crate::domains::Domains;
+
+/// How long a step waits for its service before it counts as failed.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum IplError {
+    #[error("{} problem(s) in the templates:\n{}", .0.len(), lines(.0))]
+    Templates(Vec<Problem>),
+    #[error("RabbitMQ at {address} cannot be used: {source}. Fix: start it, or correct amqp.url")]
+    Amqp { address: String, source: TransportError },
+    #[error("the database databases.{store}.{name} at {address} cannot be used: {detail}. Fix: start it, or correct its url")]
+    Database { store: Store, name: String, address: String, detail: String },
+    #[error(transparent)]
+    Stores(#[from] BedsError),
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
+    #[error("the control socket {path} cannot be made: {source}. Fix: correct node.control")]
+    Control { path: String, source: std::io::Error },
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("  {problem}\n")).collect()
+}
+
+/// A running node.
+pub struct Node {
+    transport: Transport,
+    client: Client,
+    domains: Arc<Domains>,
+    pools: Arc<Pools>,
+    address: Option<SocketAddr>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    stop_gateway: CancellationToken,
+    gateway: TaskTracker,
+    grace: Duration,
+}
+
+/// Starts a node.
+pub async fn boot(config: Config) -> Result<Node, IplError> {
+    let ipl = Ipl { strict: config.node.environment == Environment::Production, start: Instant::now() };
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+
+    let domains = Arc::new(Domains::new(config.templates.path.clone(), Stores::new(&config).await?));
+    let problems = domains.read();
+    ipl.step("templates", ipl.templates(problems), || format!("{} templates", domains.catalogue.load().len()))?;
+
+    let transport = Transport::start(&config.amqp, &config.node.name);
+    let client = transport.client(config.node.environment.as_str());
+    ipl.step("amqp", ipl.amqp(&config, &transport, &client).await, || config.amqp.url.address().to_owned())?;
+
+    for (store, name, address) in domains.databases() {
+        let ready = ipl.database(&domains, store, &name, &address).await;
+        ipl.step(&format!("databases.{store}.{name}"), ready, || address.clone())?;
+    }
+
+    let specs = pools(&config);
+    let pools = Arc::new(Pools::spawn(&transport, &domains.factory, &specs));
+    ipl.step("pools", Ok(()), || specs.iter().map(|s| format!("{} {}", s.tasks, s.key)).collect::<Vec<_>>().join(", "))?;
+
+    let watching = Arc::clone(&domains);
+    spawn(&tasks, &stop, async move { watching.watch().await });
+    if let Some(path) = &config.node.control {
+        let socket = control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
+        spawn(&tasks, &stop, control::serve(socket, path.clone(), Arc::clone(&domains)));
+    }
+
+    let (stop_gateway, gateway) = (CancellationToken::new(), TaskTracker::new());
+    let mut address = None;
+    if config.services.appserver.is_local {
+        let bound = Gateway::bind(&config.services.appserver, lend(&client, &transport, &domains, &pools))?;
+        address = Some(bound.address());
+        let (stop, grace) = (stop_gateway.clone(), config.node.shutdown_grace);
+        gateway.spawn(async move {
+            if let Err(error) = bound.run(stop, grace).await {
+                tracing::error!(%error, "The gateway ended.");
+            }
+        });
+        ipl.step("gateway", Ok(()), || address.map(|address| format!("http://{address}")).unwrap_or_default())?;
+    }
+    ipl.step("ready", Ok(()), || config.node.name.clone())?;
+    let grace = config.node.shutdown_grace;
+    Ok(Node { transport, client, domains, pools, address, tasks, stop, stop_gateway, gateway, grace })
+}
+
+impl Node {
+    /// Where the gateway listens, if it is local.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The client through which an application reaches templates.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn domains(&self) -> &Domains {
+        &self.domains
+    }
+
+    pub fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// Stops taking requests, finishes those that were begun, acknowledges, and closes. False if the grace was too short.
+    pub async fn shutdown(self) -> bool {
+        // Requests of this node's gateway may be answered by this node's pools, so the pools drain last.
+        self.stop_gateway.cancel();
+        self.gateway.close();
+        let begun = Instant::now();
+        let left = |grace: Duration| grace.saturating_sub(begun.elapsed());
+        let gateway_done = tokio::time::timeout(self.grace, self.gateway.wait()).await.is_ok();
+        let pools_done = self.pools.drain(left(self.grace).max(Duration::from_millis(200))).await;
+        self.stop.cancel();
+        self.tasks.close();
+        let closing = async {
+            self.tasks.wait().await;
+            self.transport.close().await;
+            self.domains.close().await;
+        };
+        let closed = tokio::time::timeout(Duration::from_secs(3), closing).await.is_ok();
+        gateway_done && pools_done && closed
+    }
+}
+
+struct Ipl {
+    strict: bool,
+    start: Instant,
+}
+
+impl Ipl {
+    /// Prints a step. A failure ends the start in production only.
+    fn step(&self, name: &str, outcome: Result<(), IplError>, detail: impl FnOnce() -> String) -> Result<(), IplError> {
+        let ms = self.start.elapsed().as_millis();
+        match outcome {
+            Ok(()) => tracing::info!("IPL {ms:>6} ms  {name}: {}", detail()),
+            Err(error) if self.strict => return Err(error),
+            Err(error) => tracing::warn!("IPL {ms:>6} ms  {name}: goes on without it: {error}"),
+        }
+        Ok(())
+    }
+
+    fn templates(&self, problems: Vec<Problem>) -> Result<(), IplError> {
+        if problems.is_empty() { Ok(()) } else { Err(IplError::Templates(problems)) }
+    }
+
+    async fn amqp(&self, config: &Config, transport: &Transport, client: &Client) -> Result<(), IplError> {
+        let failed = |source| IplError::Amqp { address: config.amqp.url.address().to_owned(), source };
+        let patience = if self.strict { PATIENCE } else { Duration::from_secs(3) };
+        transport.ready(patience).await.map_err(failed)?;
+        let answered = tokio::time::timeout(patience, client.ready()).await;
+        answered.map_err(|_| failed(TransportError::NotConnected))
+    }
+
+    async fn database(&self, domains: &Domains, store: Store, name: &str, address: &str) -> Result<(), IplError> {
+        let failed = |error: BedsError| {
+            let detail = error.source.as_ref().map_or(error.message.clone(), |source| format!("{} ({source})", error.message));
+            IplError::Database { store, name: name.to_owned(), address: address.to_owned(), detail }
+        };
+        domains.ping(store, name).await.map_err(failed)?;
+        let problems = domains.bind(store, name).await.map_err(failed)?;
+        self.templates(problems)
+    }
+}
+
+fn pools(config: &Config) -> Vec<PoolSpec> {
+    let mut specs = Vec::new();
+    for store in Store::ALL {
+        let service = config.services.store(store);
+        if service.is_local {
+            for (is_write, tasks) in [(false, service.instances.read), (true, service.instances.write)] {
+                let key = RoutingKey::new(store, is_write);
+                specs.push(PoolSpec { key, tasks: tasks.get(), handler_timeout: service.handler_timeout });
+            }
+        }
+    }
+    specs
+}
+
+fn lend(client: &Client, transport: &Transport, domains: &Arc<Domains>, pools: &Arc<Pools>) -> Lent {
+    let (factory, watched) = (Arc::clone(&domains.factory), Arc::clone(domains));
+    let (client_state, transport, pools) = (client.clone(), transport.clone(), Arc::clone(pools));
+    let readiness = move || {
+        let connected = transport.is_ready() && client_state.is_ready();
+        let detail = (!connected).then(|| "not connected; trying again".to_owned());
+        let mut services = vec![Service { name: "amqp".to_owned(), ready: connected, detail }];
+        services.extend(watched.services());
+        let (running, wanted) = pools.strength();
+        let detail = (running < wanted).then(|| format!("{running} of {wanted} tasks"));
+        services.push(Service { name: "pools".to_owned(), ready: running >= wanted, detail });
+        Readiness::new(services)
+    };
+    Lent {
+        client: client.clone(),
+        catalogue: Arc::clone(&domains.catalogue),
+        describe: Box::new(move || factory.describe()),
+        readiness: Box::new(readiness),
+    }
+}
+
+fn spawn(tasks: &TaskTracker, stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let stop = stop.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = work => {}
+        }
+    });
+}

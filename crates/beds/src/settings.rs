@@ -1,0 +1,41 @@
+//! Reads `beds.toml`, the environment and the template files from the disk. What they mean is `beds_core`'s.
+
+use std::path::{Path, PathBuf};
+
+use beds_core::{Catalogue, Config, Problem, config};
+
+/// The configuration of a node, or every mistake in it.
+pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        let fix = "name the file with --config; `beds defaults` prints one to start from";
+        vec![Problem::new(&file, 0, format!("cannot be read: {e}"), fix)]
+    })?;
+    let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    config::load(&file, &text, &base, std::env::vars(), &|path| std::fs::read_to_string(path))
+}
+
+/// The templates of a folder. Files with mistakes are left out and reported.
+pub fn templates(folder: &Path) -> (Catalogue, Vec<Problem>) {
+    match read_folder(folder, "toml") {
+        Ok(files) => Catalogue::parse(&files),
+        Err(error) => {
+            let file = folder.display().to_string();
+            let problem = Problem::new(file, 0, format!("cannot be read: {error}"), "correct templates.path in beds.toml");
+            (Catalogue::default(), vec![problem])
+        }
+    }
+}
+
+/// Path and text of the files of a folder that end in `.extension`, in the order of their names.
+pub fn read_folder(folder: &Path, extension: &str) -> std::io::Result<Vec<(String, String)>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == extension) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths.into_iter().map(|path| Ok((path.display().to_string(), std::fs::read_to_string(&path)?))).collect()
+}

@@ -1,0 +1,133 @@
+//! What a request says besides its path: deadline, idempotency key, body and query. Every mistake is a clear problem.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, Uri};
+use beds_core::event::check_key;
+use beds_core::{BedsError, ErrorKind, Fields, Result};
+use beds_transport::Context;
+use futures_util::StreamExt;
+use jiff::SignedDuration;
+use serde_json::Value;
+
+use crate::Room;
+
+/// The context of a request: a new root event with the caller's deadline and key.
+pub(crate) fn context(room: &Room, headers: &HeaderMap) -> Result<Context, (BedsError, Context)> {
+    let mut context = room.lent.client.context(room.config.default_timeout);
+    match read(room, headers) {
+        Ok((patience, key)) => {
+            context.patience = patience;
+            context.key = key;
+            Ok(context)
+        }
+        Err(error) => Err((error, context)),
+    }
+}
+
+fn read(room: &Room, headers: &HeaderMap) -> Result<(Duration, Option<String>)> {
+    let key = text(headers, "Idempotency-Key")?;
+    if let Some(key) = &key {
+        check_key(key)?;
+    }
+    let patience = match text(headers, "Beds-Timeout")? {
+        None => room.config.default_timeout,
+        Some(text) => patience(&text, room.config.max_timeout)?,
+    };
+    Ok((patience, key))
+}
+
+/// `5s`, `250ms`, or a plain number of seconds.
+fn patience(text: &str, longest: Duration) -> Result<Duration> {
+    let parsed = match text.parse::<u64>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => text.parse::<SignedDuration>().ok().and_then(|d| Duration::try_from(d).ok()),
+    };
+    let fits = |d: &Duration| !d.is_zero() && *d <= longest;
+    parsed.filter(fits).ok_or_else(|| {
+        let text = format!("Beds-Timeout is a duration such as 5s or 250ms, of at most {}s", longest.as_secs());
+        BedsError::new(ErrorKind::BadHeader, text).with_field("Beds-Timeout")
+    })
+}
+
+fn text(headers: &HeaderMap, name: &'static str) -> Result<Option<String>> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let bad = |text: &str| BedsError::new(ErrorKind::BadHeader, format!("{name} {text}")).with_field(name);
+    if values.next().is_some() {
+        return Err(bad("must be given once"));
+    }
+    value.to_str().map(|text| Some(text.to_owned())).map_err(|_| bad("has characters other than printable ASCII"))
+}
+
+/// The body as fields: one JSON object, not larger and not later than the limits.
+pub(crate) async fn fields(room: &Room, headers: &HeaderMap, body: Body) -> Result<Fields> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let text = "send the fields as application/json, with the header Content-Type: application/json";
+        return Err(BedsError::new(ErrorKind::UnsupportedMediaType, text));
+    }
+    let most = room.config.max_body_bytes;
+    let too_large = || BedsError::new(ErrorKind::BodyTooLarge, format!("the body has more than {most} bytes"));
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    if announced.is_some_and(|length: u64| length > most as u64) {
+        return Err(too_large());
+    }
+    let reading = async {
+        let mut chunks = body.into_data_stream();
+        let mut bytes = Vec::with_capacity(announced.unwrap_or(0) as usize);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the body could not be read to its end"))?;
+            if bytes.len() + chunk.len() > most {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    };
+    let late = || BedsError::new(ErrorKind::MalformedBody, "the body did not arrive in time");
+    let bytes = tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
+    Fields::from_slice(&bytes).map_err(|e| BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {e}")))
+}
+
+/// The query string as fields, each a text.
+pub(crate) fn query(uri: &Uri) -> Result<Fields> {
+    let bad = |text: String| BedsError::new(ErrorKind::MalformedBody, text);
+    let mut fields = Fields::new();
+    let Some(query) = uri.query() else { return Ok(fields) };
+    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(uri)
+        .map(|axum::extract::Query(pairs)| pairs)
+        .map_err(|_| bad(format!("the query {} cannot be read", beds_core::catalogue::quote(query))))?;
+    for (name, value) in pairs {
+        if fields.insert(name.clone(), Value::String(value)).is_some() {
+            let name = beds_core::catalogue::quote(&name);
+            return Err(bad(format!("the argument {name} stands twice in the query")));
+        }
+    }
+    Ok(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_a_duration_within_the_limit() {
+        let longest = Duration::from_secs(60);
+        assert_eq!(patience("5", longest).unwrap(), Duration::from_secs(5));
+        assert_eq!(patience("250ms", longest).unwrap(), Duration::from_millis(250));
+        for bad in ["0", "-5s", "61s", "soon", "", "99999999999999999999"] {
+            assert_eq!(patience(bad, longest).unwrap_err().code(), "BEDS-0019", "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_argument_stands_once() {
+        let fields = query(&"/x?a=1&b=%C3%A9".parse().unwrap()).unwrap();
+        assert_eq!(fields["b"], "é");
+        assert!(query(&"/x?a=1&a=2".parse().unwrap()).is_err());
+    }
+}

@@ -1,0 +1,60 @@
+//! Every route of the gateway:
+//!
+//! | request | becomes |
+//! |---|---|
+//! | `POST /v1/records/{template}` | create |
+//! | `GET /v1/records/{template}/{id}` | fetch |
+//! | `GET /v1/records/{template}` | list |
+//! | `GET /v1/records/{template}/by/{fetch}` | named fetch |
+//! | `PATCH /v1/records/{template}/{id}` | update |
+//! | `DELETE /v1/records/{template}/{id}` | delete |
+//! | `GET /v1/templates`, `/v1/templates/{template}` | - |
+//! | `GET /healthz`, `/readyz` | - |
+
+use std::any::Any;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Method;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use beds_core::{BedsError, ErrorKind};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::problem::Problem;
+use crate::{Room, health, limits, records, templates};
+
+pub(crate) fn router(room: Arc<Room>) -> Router {
+    let records = Router::new()
+        .route("/{template}", get(records::list).post(records::create))
+        .route("/{template}/{id}", get(records::fetch).patch(records::update).delete(records::delete))
+        .route("/{template}/by/{fetch}", get(records::named))
+        .layer(from_fn_with_state(Arc::clone(&room), limits::in_flight));
+    Router::new()
+        .nest("/v1/records", records)
+        .route("/v1/templates", get(templates::all))
+        .route("/v1/templates/{template}", get(templates::one))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(room)
+}
+
+async fn no_such_route() -> Problem {
+    Problem::from(BedsError::new(ErrorKind::NoSuchRoute, "there is nothing at this path; the README lists the routes"))
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    let text = format!("this path does not take {method}; the Allow header lists what it takes");
+    Problem::from(BedsError::new(ErrorKind::MethodNotAllowed, text))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
+    tracing::error!(panic = text, "A request handler panicked.");
+    Problem::from(BedsError::new(ErrorKind::Internal, "the request could not be answered")).into_response()
+}

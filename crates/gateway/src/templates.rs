@@ -1,0 +1,43 @@
+//! `GET /v1/templates`: what a caller can do, from the templates and from the bindings on this node.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use beds_core::{Template, TemplateDescription};
+use serde_json::{Value, json};
+
+use crate::Room;
+use crate::problem::Problem;
+
+pub(crate) async fn all(State(room): State<Arc<Room>>) -> Response {
+    let descriptions = (room.lent.describe)();
+    let catalogue = room.lent.catalogue.load();
+    let templates: Vec<Value> = catalogue.iter().map(|t| describe(t, descriptions.get(&t.name))).collect();
+    axum::Json(json!({ "templates": templates })).into_response()
+}
+
+pub(crate) async fn one(State(room): State<Arc<Room>>, Path(name): Path<String>) -> Response {
+    let catalogue = room.lent.catalogue.load();
+    match catalogue.get(&name) {
+        Ok(template) => axum::Json(describe(template, (room.lent.describe)().get(&name))).into_response(),
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+fn describe(template: &Template, bound: Option<&TemplateDescription>) -> Value {
+    let operations = match bound {
+        Some(bound) => json!(bound.operations),
+        // Bound on another node: which operations there are is known, their parameters are not.
+        None => template.offers().iter().map(|offer| json!({"operation": offer.operation, "name": offer.name})).collect(),
+    };
+    json!({
+        "name": template.name,
+        "description": template.description,
+        "store": template.store,
+        "id": template.id,
+        "operations": operations,
+        "fields": template.fields,
+        "records": format!("/v1/records/{}", template.name),
+    })
+}
