@@ -19,6 +19,8 @@ pub struct RunArgs {
 
 pub(super) async fn run(args: RunArgs) -> ExitCode {
     logging::start(args.json_log);
+    #[cfg(feature = "failpoints")]
+    let _scenario = fail::FailScenario::setup();
     let config = match args.config.load() {
         Ok(config) => config,
         Err(code) => return code,

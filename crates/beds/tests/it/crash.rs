@@ -1,0 +1,84 @@
+//! The process dies between the database's commit and the acknowledgement. After the redelivery there is one effect, and
+//! the caller's retry gets the first answer.
+
+use anyhow::Result;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::rig::{Process, World, eventually};
+
+/// Sends one write with a key to a node that dies at a fail point, then again to one that does not.
+async fn dies_and_is_repeated(world: &World, point: &str, method: &Method, path: &str, body: &serde_json::Value) -> Result<()> {
+    let key = format!("{point} {method} {path}");
+    let send = |process: &Process| {
+        let request = process.api.http.request(method.clone(), format!("{}{path}", process.api.url));
+        process.api.clone().http.clone().execute(request.header("Idempotency-Key", &key).json(body).build().unwrap())
+    };
+    let mut dying = world.process(&format!("{point}=return")).await?;
+    let lost = send(&dying).await;
+    assert!(lost.is_err() || point == "replied", "{point}: the node died before it could answer");
+    assert_eq!(dying.ended().await?, None, "{point}: ended by abort");
+
+    let living = world.process("").await?;
+    eventually("the message was handed out again and settled", async || {
+        let queues = world.rabbit(Method::GET, &format!("/api/queues/{}?columns=name,messages", world.name), None).await?;
+        let waiting = queues.as_array().unwrap().iter().filter(|q| q["name"].as_str().is_some_and(|n| n.ends_with(".write")));
+        Ok(waiting.into_iter().all(|queue| queue["messages"] == 0))
+    })
+    .await?;
+    let first = send(&living).await?.text().await?;
+    let second = send(&living).await?;
+    assert!(second.status().is_success(), "{}", second.status());
+    assert_eq!(first, second.text().await?, "{point}: every retry gets the first answer");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redelivered_create_takes_effect_once() -> Result<()> {
+    let world = World::new().await?;
+    for point in ["received", "committed", "replied"] {
+        for template in ["Things", "Papers"] {
+            let path = format!("/v1/records/{template}");
+            dies_and_is_repeated(&world, point, &Method::POST, &path, &json!({"name": point, "count": 1})).await?;
+        }
+    }
+    assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "3");
+    let process = world.process("").await?;
+    let papers = process.api.get("/v1/records/Papers").await?;
+    assert_eq!(papers.body["records"].as_array().map(Vec::len), Some(3), "{}", papers.text);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redelivered_update_takes_effect_once() -> Result<()> {
+    let world = World::new().await?;
+    for point in ["received", "committed", "replied"] {
+        for counter in ["Counters", "Tallies"] {
+            dies_and_is_repeated(&world, point, &Method::PATCH, &format!("/v1/records/{counter}/c"), &json!({"by": 1})).await?;
+        }
+    }
+    let process = world.process("").await?;
+    for counter in ["Counters", "Tallies"] {
+        assert_eq!(process.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 3, "{counter}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redelivered_delete_takes_effect_once() -> Result<()> {
+    let world = World::new().await?;
+    let process = world.process("").await?;
+    let mut locations = Vec::new();
+    for template in ["Things", "Papers"] {
+        for point in ["committed", "replied"] {
+            let created = process.api.post(&format!("/v1/records/{template}"), &json!({"name": point})).await?;
+            locations.push((point, created.header("location").to_owned()));
+        }
+    }
+    drop(process);
+    for (point, location) in locations {
+        dies_and_is_repeated(&world, point, &Method::DELETE, &location, &json!({})).await?;
+    }
+    assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! Tests of a whole node on the real services. Each test makes its own vhost and databases.
+//! `./dev test` starts the services and says where they are; without it these tests fail and say so.
+
+mod bad_input;
+mod command_line;
+mod conformance;
+mod crash;
+mod domains;
+mod records;
+mod rig;
+mod supervision;
+mod types;
+mod wire;

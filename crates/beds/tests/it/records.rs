@@ -1,0 +1,196 @@
+//! The record routes, for both stores.
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::rig::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_is_created_fetched_updated_listed_and_deleted_on_both_stores() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for (template, id) in [("Things", "id"), ("Papers", "_id")] {
+        let records = format!("/v1/records/{template}");
+        let created = live.api.post(&records, &json!({"name": "a", "count": 1, "amount": "1.50"})).await?;
+        assert_eq!(created.status, 201, "{}", created.text);
+        let location = created.header("location").to_owned();
+        let own = created.body[id].to_string().trim_matches('"').to_owned();
+        assert_eq!(location, format!("{records}/{own}"));
+        assert!(created.header("beds-event-id").starts_with("ms.development."));
+
+        let fetched = live.api.get(&location).await?;
+        assert_eq!((fetched.status, &fetched.body), (200, &created.body));
+
+        let updated = live.api.patch(&location, &json!({"note": "ü"})).await?;
+        assert_eq!((updated.status, updated.body["note"].as_str(), updated.body["count"].as_i64()), (200, Some("ü"), Some(1)));
+        let cleared = live.api.patch(&location, &json!({"count": null})).await?;
+        assert!(cleared.body["count"].is_null() && cleared.body["note"] == "ü", "{}", cleared.text);
+        let unchanged = live.api.patch(&location, &json!({"note": "ü"})).await?;
+        assert_eq!(unchanged.status, 200, "an update that changes nothing is not a 404");
+
+        let named = live.api.get(&format!("{records}/by/name?name=a")).await?;
+        assert_eq!(named.body["records"].as_array().map(Vec::len), Some(1), "{}", named.text);
+
+        let deleted = live.api.delete(&location).await?;
+        assert_eq!((deleted.status, deleted.body["name"].as_str()), (200, Some("a")), "{}", deleted.text);
+        for gone in [live.api.get(&location).await?, live.api.patch(&location, &json!({"note": "x"})).await?, live.api.delete(&location).await?] {
+            assert_eq!((gone.status, gone.code()), (404, "BEDS-0007"), "{}", gone.text);
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_follow_each_other_without_gap_or_overlap() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for template in ["Things", "Papers"] {
+        let records = format!("/v1/records/{template}");
+        for n in 0..7 {
+            assert_eq!(live.api.post(&records, &json!({"name": format!("n{n}")})).await?.status, 201);
+        }
+        let mut names = Vec::new();
+        let mut path = format!("{records}?limit=3");
+        for _ in 0..4 {
+            let page = live.api.get(&path).await?;
+            assert_eq!(page.status, 200, "{}", page.text);
+            names.extend(page.body["records"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()));
+            let Some(next) = page.body["next"].as_str() else { break };
+            path = format!("{records}?limit=3&after={next}");
+        }
+        assert_eq!(names, ["n0", "n1", "n2", "n3", "n4", "n5", "n6"], "{template}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_with_the_same_key_gets_the_first_answer_and_no_second_effect() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for (template, counter) in [("Things", "Counters"), ("Papers", "Tallies")] {
+        let records = format!("/v1/records/{template}");
+        let first = live.api.post_with_key(&records, "k1", &json!({"name": "once", "count": 1})).await?;
+        let again = live.api.post_with_key(&records, "k1", &json!({"count": 1, "name": "once"})).await?;
+        assert_eq!((first.status, again.status, &first.text), (201, 201, &again.text));
+        let other = live.api.post_with_key(&records, "k1", &json!({"name": "other"})).await?;
+        assert_eq!((other.status, other.code()), (422, "BEDS-0010"), "{}", other.text);
+        let elsewhere = live.api.post_with_key(&records, "k2", &json!({"name": "once"})).await?;
+        assert_eq!((elsewhere.status, elsewhere.code()), (409, "BEDS-0008"), "{}", elsewhere.text);
+
+        let path = format!("{}/v1/records/{counter}/c", live.api.url);
+        let mut bumps = Vec::new();
+        for _ in 0..3 {
+            let request = live.api.http.patch(&path).header("Idempotency-Key", "bump").json(&json!({"by": 5}));
+            bumps.push(live.api.send(request).await?.text);
+        }
+        assert!(bumps.iter().all(|bump| *bump == bumps[0]), "{bumps:?}");
+        assert_eq!(live.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 5);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_parallel_requests_with_one_key_have_one_effect() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for counter in ["Counters", "Tallies"] {
+        let path = format!("{}/v1/records/{counter}/c", live.api.url);
+        let requests = (0..60).map(|_| live.api.send(live.api.http.patch(&path).header("Idempotency-Key", "p").json(&json!({"by": 1}))));
+        let mut statuses = Vec::new();
+        for answer in futures_util::future::join_all(requests).await {
+            statuses.push(answer?.status);
+        }
+        assert!(statuses.contains(&200) && statuses.iter().all(|s| matches!(s, 200 | 409 | 503)), "{statuses:?}");
+        assert_eq!(live.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 1, "{counter}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_while_the_first_is_running_is_409_and_then_the_same_answer() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let slow = json!({"name": "slow one"});
+    let first = live.api.post_with_key("/v1/records/Things", "s", &slow);
+    let second = async {
+        loop {
+            // The claim shows in the process list as soon as the first one sleeps inside its procedure.
+            if world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep") {
+                return live.api.post_with_key("/v1/records/Things", "s", &slow).await;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (first, second) = tokio::join!(first, second);
+    let (first, second) = (first?, second?);
+    assert_eq!(first.status, 201, "{}", first.text);
+    assert_eq!((second.status, second.code(), second.header("retry-after")), (409, "BEDS-0011", "1"), "{}", second.text);
+    assert_eq!(live.api.post_with_key("/v1/records/Things", "s", &slow).await?.text, first.text);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_caller_reads_what_each_template_offers() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let all = live.api.get("/v1/templates").await?;
+    let names: Vec<&str> = all.body["templates"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"Flights") && names.contains(&"Users"), "{names:?}");
+    let one = live.api.get("/v1/templates/Things").await?;
+    let create = one.body["operations"].as_array().unwrap().iter().find(|o| o["operation"] == "create").unwrap();
+    assert_eq!(create["parameters"]["amount"], "decimal(30,10)");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_limit_of_requests_in_flight_the_answer_is_503_at_once() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node_with(|config| config.services.appserver.max_in_flight = 1).await?;
+    let slow = live.api.get("/v1/records/Things/by/sleep?seconds=1.5");
+    let second = async {
+        loop {
+            if world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep") {
+                return live.api.get("/v1/records/Things/1").await;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (slow, second) = tokio::join!(slow, second);
+    assert_eq!(slow?.status, 200);
+    let second = second?;
+    assert_eq!((second.status, second.code(), second.header("retry-after")), (503, "BEDS-0013", "1"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_past_its_deadline_is_cancelled_and_its_connection_is_not_handed_on() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for _ in 0..4 {
+        let request = live.api.http.get(format!("{}/v1/records/Things/by/sleep?seconds=2", live.api.url)).header("Beds-Timeout", "200ms");
+        let late = live.api.send(request).await?;
+        assert_eq!((late.status, late.code()), (504, "BEDS-0015"), "{}", late.text);
+    }
+    let after = live.api.get("/v1/records/Things/by/branch?which=1").await?;
+    assert_eq!(after.body["records"], json!([{"word": "one"}]), "{}", after.text);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_past_its_deadline_leaves_nothing_behind() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header("Beds-Timeout", "300ms");
+    let late = live.api.send(request.json(&json!({"name": "slow and late"}))).await?;
+    assert_eq!((late.status, late.code()), (504, "BEDS-0014"), "{}", late.text);
+    crate::rig::eventually("the procedure has ended", async || {
+        Ok(!world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep"))
+    })
+    .await?;
+    assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
+    for n in 0..4 {
+        assert_eq!(live.api.post("/v1/records/Things", &json!({"name": format!("after {n}")})).await?.status, 201);
+    }
+    assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "4");
+    Ok(())
+}

@@ -1,0 +1,339 @@
+//! What the tests stand on: a [`World`] with its own vhost and databases, and nodes in it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use beds::{Node, ipl, settings};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// The longest that a test waits for something that must happen.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A place of its own on the services: a vhost, a MariaDB database, a MongoDB database, and a folder with the files of
+/// a node. All of it goes when the value is dropped.
+pub struct World {
+    pub name: String,
+    pub folder: PathBuf,
+    maria: String,
+    rabbit: String,
+    http: Client,
+}
+
+impl World {
+    /// A world with the sample domain and the domain of the tests applied.
+    pub async fn new() -> Result<Self> {
+        let name = format!("t{}", Uuid::new_v4().simple());
+        let folder = std::env::temp_dir().join(format!("beds-{name}"));
+        let world = Self {
+            maria: variable("BEDS_TEST_MARIA_URL")?,
+            rabbit: variable("BEDS_TEST_RABBIT_API")?,
+            http: Client::new(),
+            folder,
+            name,
+        };
+        std::fs::create_dir_all(&world.folder)?;
+        world.rabbit(Method::PUT, &format!("/api/vhosts/{}", world.name), None).await?;
+        world.sql_server(&format!("CREATE DATABASE {}", world.name))?;
+        world.write_files()?;
+        world.apply()?;
+        Ok(world)
+    }
+
+    fn write_files(&self) -> Result<()> {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let domain = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/domain");
+        for (from, to) in [
+            (repository.join("schema/rel/main"), "schema/rel/main"),
+            (repository.join("schema/rec/main"), "schema/rec/main"),
+            (domain.join("rel"), "schema/rel/main"),
+            (domain.join("rec"), "schema/rec/main"),
+            (repository.join("templates"), "templates"),
+            (domain.join("templates"), "templates"),
+        ] {
+            copy(&from, &self.folder.join(to))?;
+        }
+        let databases = format!(
+            "[databases.rel.main]\nurl = \"{}/{}\"\n[databases.rec.main]\nurl = \"{}\"\n",
+            self.maria,
+            self.name,
+            variable("BEDS_TEST_MONGO_URL")?.replacen("/?", &format!("/{}?", self.name), 1),
+        );
+        std::fs::write(self.folder.join("dba.toml"), &databases)?;
+        let node = format!(
+            "[node]\ncontrol = \"ms.sock\"\nshutdown_grace = \"10s\"\n[amqp]\nurl = \"{}/{}\"\n\
+             [services.appserver]\nis_local = true\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 64\n\
+             [services.rec]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
+             [services.rel]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n{databases}",
+            variable("BEDS_TEST_AMQP_URL")?,
+            self.name,
+        );
+        std::fs::write(self.folder.join("beds.toml"), node)?;
+        Ok(())
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("beds.toml")
+    }
+
+    /// Runs `beds` with arguments in the world's folder.
+    pub fn beds(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(Command::new(env!("CARGO_BIN_EXE_beds")).args(arguments).current_dir(&self.folder).output()?)
+    }
+
+    /// Applies the schema files of the world.
+    pub fn apply(&self) -> Result<()> {
+        let output = self.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"])?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    /// A node in this process.
+    pub async fn node(&self) -> Result<Live> {
+        self.node_with(|_| {}).await
+    }
+
+    /// A node in this process whose configuration was changed.
+    pub async fn node_with(&self, change: impl FnOnce(&mut beds_core::Config)) -> Result<Live> {
+        beds::logging::start(false);
+        let mut config = settings::load(&self.config_file()).map_err(|p| anyhow::anyhow!("{p:?}"))?;
+        change(&mut config);
+        let node = ipl::boot(config).await?;
+        let url = format!("http://{}", node.address().context("the gateway is local")?);
+        Ok(Live { node, api: Api { url, http: self.http.clone() } })
+    }
+
+    /// A node as a process of its own, on a port of its own, with fail points set.
+    pub async fn process(&self, failpoints: &str) -> Result<Process> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        drop(listener);
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("node.log"))?;
+        let child = Command::new(env!("CARGO_BIN_EXE_beds"))
+            .args(["run", "--config", "beds.toml"])
+            .current_dir(&self.folder)
+            .env("BEDS__SERVICES__APPSERVER__LISTEN", address.to_string())
+            .env("FAILPOINTS", failpoints)
+            .env("RUST_LOG", "info")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let process = Process { child, api: Api { url: format!("http://{address}"), http: self.http.clone() } };
+        eventually("the node is ready", async || {
+            let ready = process.api.http.get(format!("{}/readyz", process.api.url)).send().await;
+            Ok(ready.is_ok_and(|response| response.status() == StatusCode::OK))
+        })
+        .await?;
+        Ok(process)
+    }
+
+    /// What the log of the world's processes holds.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("node.log")).unwrap_or_default()
+    }
+
+    /// Runs SQL in the world's database as the DBA and answers the rows, tab-separated.
+    pub fn sql(&self, sql: &str) -> Result<String> {
+        mariadb(&self.maria, Some(&self.name), sql)
+    }
+
+    /// Runs SQL as the DBA outside of any database.
+    pub fn sql_server(&self, sql: &str) -> Result<String> {
+        mariadb(&self.maria, None, sql)
+    }
+
+    /// Asks RabbitMQ's management interface.
+    pub async fn rabbit(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+        let mut request = self.http.request(method, format!("{}{path}", self.rabbit));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await?;
+        let status = response.status();
+        let text = response.text().await?;
+        ensure!(status.is_success(), "RabbitMQ answered {status} to {path}: {text}");
+        Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
+    }
+
+    /// Publishes a raw message to `beds.events`; true if it was routed.
+    pub async fn publish(&self, key: &str, body: &str, properties: Value) -> Result<bool> {
+        let path = format!("/api/exchanges/{}/beds.events/publish", self.name);
+        let message = json!({"routing_key": key, "payload": body, "payload_encoding": "string", "properties": properties});
+        Ok(self.rabbit(Method::POST, &path, Some(message)).await?["routed"] == true)
+    }
+
+    /// Takes up to ten messages out of a queue.
+    pub async fn take(&self, queue: &str) -> Result<Vec<Value>> {
+        let path = format!("/api/queues/{}/{queue}/get", self.name);
+        let ask = json!({"count": 10, "ackmode": "ack_requeue_false", "encoding": "auto"});
+        Ok(self.rabbit(Method::POST, &path, Some(ask)).await?.as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits for a dead letter and takes it.
+    pub async fn dead_letter(&self) -> Result<Value> {
+        let begun = Instant::now();
+        while begun.elapsed() < SOON {
+            if let Some(message) = self.take("beds.dead").await?.into_iter().next() {
+                return Ok(message);
+            }
+            pause().await;
+        }
+        bail!("no dead letter came")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(self.sql_server(&format!("DROP DATABASE IF EXISTS {}", self.name)));
+        drop(std::fs::remove_dir_all(&self.folder));
+        let path = format!("{}/api/vhosts/{}", self.rabbit, self.name);
+        // A blocking client has no place in an async test; curl is enough to clean up.
+        drop(Command::new("curl").args(["-s", "-X", "DELETE", &path]).output());
+    }
+}
+
+/// A node in the test's own process.
+pub struct Live {
+    pub node: Node,
+    pub api: Api,
+}
+
+/// A node as a process. It is killed when the value is dropped.
+pub struct Process {
+    child: Child,
+    pub api: Api,
+}
+
+impl Process {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status()?;
+        ensure!(status.success(), "kill -{signal} failed");
+        Ok(())
+    }
+
+    /// Waits for the process to end and answers its exit code; none if a signal ended it.
+    pub async fn ended(&mut self) -> Result<Option<i32>> {
+        let begun = Instant::now();
+        while begun.elapsed() < SOON {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            pause().await;
+        }
+        bail!("the node did not end")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The HTTP interface of a node.
+#[derive(Clone)]
+pub struct Api {
+    pub url: String,
+    pub http: Client,
+}
+
+/// An answer, with its body as JSON.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+}
+
+impl Api {
+    pub async fn get(&self, path: &str) -> Result<Answer> {
+        self.send(self.http.get(format!("{}{path}", self.url))).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(self.http.post(format!("{}{path}", self.url)).json(body)).await
+    }
+
+    pub async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
+        self.send(self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+        self.send(self.http.patch(format!("{}{path}", self.url)).json(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Result<Answer> {
+        self.send(self.http.delete(format!("{}{path}", self.url))).await
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
+        let response = request.send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Answer { status, headers, body, text })
+    }
+}
+
+/// Waits until something is true, and fails with its name if it does not become true.
+pub async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        if is_true().await? {
+            return Ok(());
+        }
+        if begun.elapsed() > SOON {
+            bail!("not within {SOON:?}: {what}");
+        }
+        pause().await;
+    }
+}
+
+/// Between two looks at something that only another process can tell.
+async fn pause() {
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+fn variable(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| format!("{name} is not set; run the tests with ./dev test"))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let path = entry?.path();
+        std::fs::copy(&path, to.join(path.file_name().context("a file has a name")?))?;
+    }
+    Ok(())
+}
+
+fn mariadb(url: &str, database: Option<&str>, sql: &str) -> Result<String> {
+    let (login, address) = url.trim_start_matches("mysql://").split_once('@').context("user:password@host:port")?;
+    let (user, password) = login.split_once(':').context("user:password")?;
+    let (host, port) = address.split_once(':').context("host:port")?;
+    let mut command = Command::new("mariadb");
+    command.args(["--no-defaults", "-h", host, "-P", port, "-u", user, &format!("-p{password}"), "-N", "-B", "-e", sql]);
+    command.args(database);
+    let output = command.output().context("the mariadb client")?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+}

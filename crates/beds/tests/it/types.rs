@@ -1,0 +1,94 @@
+//! Types survive exactly, and everything that a procedure answers comes back.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::rig::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_relational_type_survives_exactly() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let sent = json!({
+        "name": "𝄞 ünïcode 🛫", "count": -999, "big": 9223372036854775807_i64, "amount": "12345678901234567890.0123456789",
+        "ratio": 0.1, "flag": true, "note": "line\nbreak \u{1F469}\u{200D}\u{1F680}", "uid": "0193a5b0-7c3e-7a6b-9d2f-1a2b3c4d5e6f",
+        "raw": "AAECg/8=", "doc": {"a": [1, {"b": null}], "ü": "x"}, "day": "2024-02-29", "at": "2026-11-23T10:20:30.123456",
+    });
+    let created = live.api.post("/v1/records/Things", &sent).await?;
+    assert_eq!(created.status, 201, "{}", created.text);
+    for (field, value) in sent.as_object().unwrap() {
+        assert_eq!(&created.body[field], value, "{field}");
+    }
+    assert!(created.text.contains("9223372036854775807"), "every digit of a BIGINT: {}", created.text);
+    let empty = live.api.post("/v1/records/Things", &json!({"name": "empty"})).await?;
+    for field in ["count", "big", "amount", "ratio", "flag", "note", "uid", "raw", "doc", "day", "at"] {
+        assert_eq!(empty.body[field], Value::Null, "{field}");
+    }
+    for (field, value) in [("amount", json!("-0.0000000001")), ("big", json!(i64::MIN)), ("flag", json!(false)), ("raw", json!("")), ("doc", json!("text")), ("doc", json!([]))] {
+        let mut body = json!({"name": format!("{field} {value}")});
+        body[field] = value.clone();
+        let created = live.api.post("/v1/records/Things", &body).await?;
+        assert_eq!(created.body[field], value, "{}", created.text);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_document_type_survives_exactly() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let sent = json!({
+        "name": "𝄞 ünïcode 🛫", "count": -999, "big": 9223372036854775807_i64, "amount": "1234567890123456789012345678.901234",
+        "ratio": 0.1, "flag": true, "note": "line\nbreak", "uid": "0193a5b0-7c3e-7a6b-9d2f-1a2b3c4d5e6f", "raw": "AAECg/8=",
+        "doc": {"a": [1, {"b": null}], "ü": {"deep": [[1.5], true]}}, "list": [1, "two", null, {"three": 3}],
+        "at": "2026-11-23T10:20:30.123Z", "ref": "6b0474d1c7cc9e3ddb446472",
+    });
+    let created = live.api.post("/v1/records/Papers", &sent).await?;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let fetched = live.api.get(created.header("location")).await?;
+    for (field, value) in sent.as_object().unwrap() {
+        assert_eq!(&fetched.body[field], value, "{field}");
+    }
+    assert_eq!(fetched.body["_id"].as_str().map(str::len), Some(24));
+    let null = live.api.post("/v1/records/Papers", &json!({"name": "n", "note": null})).await?;
+    assert_eq!(null.body["note"], Value::Null);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_result_sets_and_out_values_come_back() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let fetch = async |path: &str| -> Result<Value> {
+        let answer = live.api.get(&format!("/v1/records/Things/by/{path}")).await?;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        Ok(answer.body)
+    };
+    // Five times, because the server's metadata is cached from the second time on.
+    for _ in 0..5 {
+        let sets = fetch("sets").await?;
+        assert_eq!(sets["records"], json!([{"a": 1}, {"a": 2}]));
+        assert_eq!(sets["result_sets"], json!([[], [{"c": "y", "d": "2.50"}]]));
+        let out = fetch("out?factor=21&text=in").await?;
+        assert_eq!(out["records"], json!([{"factor": 21}]));
+        assert_eq!(out["out"], json!({"double": 42, "text": "<in>", "exact": "1.5000"}));
+        let only = fetch("only_out").await?;
+        assert_eq!((&only["records"], &only["out"]), (&json!([]), &json!({"n": 7})));
+        assert_eq!(fetch("branch?which=1").await?["records"], json!([{"word": "one"}]));
+        assert_eq!(fetch("branch?which=2").await?["records"], json!([{"number": 2, "word": "two"}]));
+        let nested = fetch("nested?which=2").await?;
+        assert_eq!((&nested["records"], &nested["result_sets"]), (&json!([{"number": 2, "word": "two"}]), &json!([[{"level": "outer"}]])));
+    }
+    assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "x"})).await?.status, 201);
+    assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "y"})).await?.status, 201);
+    assert_eq!(fetch("cursor").await?["records"], json!([{"total": "x;y;"}]));
+    let twice = fetch("twice?n=4").await?;
+    assert_eq!(twice["records"][0].as_object().unwrap().values().next(), Some(&json!(8)));
+    assert_eq!(fetch("view?limit=1").await?["records"].as_array().map(Vec::len), Some(1));
+
+    // A procedure may change its shape while its statement is cached.
+    world.sql("DROP PROCEDURE things_sets; CREATE PROCEDURE things_sets() SELECT 'new' AS shape, 1 AS more")?;
+    let changed = fetch("sets").await?;
+    assert_eq!(changed["records"], json!([{"shape": "new", "more": 1}]));
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! The AMQP interface as a client that is not ours uses it: envelopes published by RabbitMQ's own HTTP interface.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::rig::{World, eventually};
+
+fn envelope(operation: &str, params: Value) -> Value {
+    json!({
+        "v": 1, "event_id": format!("py.test.{}", uuid::Uuid::new_v4().simple()), "parent_id": "", "root_id": "py.test.root", "depth": 0,
+        "template": "Things", "operation": operation, "object": null, "id": null, "params": params,
+        "actor": {"subject": "ana", "roles": []}, "key": null,
+        "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_client_gets_its_answer_at_reply_to() -> Result<()> {
+    let world = World::new().await?;
+    let _live = world.node().await?;
+    world.rabbit(reqwest::Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false}))).await?;
+    let properties = json!({"reply_to": "mine", "correlation_id": "c-1"});
+    assert!(world.publish("rel.write", &envelope("create", json!({"name": "from afar"})).to_string(), properties).await?);
+    let mut replies = Vec::new();
+    eventually("the reply is there", async || {
+        replies.extend(world.take("mine").await?);
+        Ok(!replies.is_empty())
+    })
+    .await?;
+    assert_eq!(replies[0]["properties"]["correlation_id"], "c-1");
+    let reply: Value = serde_json::from_str(replies[0]["payload"].as_str().unwrap())?;
+    assert_eq!((&reply["status"], &reply["answer"]["records"][0]["name"]), (&json!(201), &json!("from afar")));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let mut wrong_version = envelope("create", json!({"name": "x"}));
+    wrong_version["v"] = json!(9);
+    let mut parentless = envelope("create", json!({"name": "x"}));
+    parentless["depth"] = json!(3);
+    let read_in_write = envelope("list", json!({}));
+    for (key, body) in [
+        ("rel.write", "garbage".to_owned()),
+        ("rec.read", "[]".to_owned()),
+        ("rel.read", "\u{0}\u{1}".to_owned()),
+        ("rec.write", wrong_version.to_string()),
+        ("rel.write", parentless.to_string()),
+        ("rel.write", read_in_write.to_string()),
+        ("rel.write", envelope("create", json!({})).to_string().replace("\"params\":{}", "\"params\":{\"a\":1,\"a\":2}")),
+        ("rel.write", format!("{{\"v\":1,\"params\":{}", "[".repeat(100_000))),
+    ] {
+        assert!(world.publish(key, &body, json!({})).await?, "{key} is bound");
+        let dead = world.dead_letter().await?;
+        let headers = &dead["properties"]["headers"];
+        assert_eq!((headers["beds-reason"].as_str(), headers["beds-queue"].as_str()), (Some("malformed"), Some(key)), "{dead}");
+        assert!(headers["beds-detail"].as_str().is_some_and(|detail| detail.starts_with("BEDS-00")), "{dead}");
+    }
+    assert_eq!(live.node.pools().replaced(), 0);
+    assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "fine"})).await?.status, 201);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_is_never_sent_to_a_data_queue() -> Result<()> {
+    let world = World::new().await?;
+    let _live = world.node().await?;
+    let event = envelope("create", json!({"name": "looped"})).to_string();
+    assert!(world.publish("rel.write", &event, json!({"reply_to": "rec.write"})).await?);
+    eventually("the write happened", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")).await?;
+    eventually("the message is settled", async || {
+        let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.write", world.name), None).await?;
+        Ok(queue["messages"] == 0)
+    })
+    .await?;
+    assert!(world.take("beds.dead").await?.is_empty(), "a looped reply would be malformed");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_past_its_deadline_is_not_executed() -> Result<()> {
+    let world = World::new().await?;
+    let _live = world.node().await?;
+    let mut late = envelope("create", json!({"name": "late"}));
+    late["deadline"] = json!("2020-01-01T00:00:00.000Z");
+    assert!(world.publish("rel.write", &late.to_string(), json!({})).await?);
+    let dead = world.dead_letter().await?;
+    assert_eq!(dead["properties"]["headers"]["beds-reason"], "refused", "nobody waits for it, so it is kept");
+    assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_on_the_wire_takes_effect_once() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for (key, counter) in [("rel.write", "Counters"), ("rec.write", "Tallies")] {
+        let mut event = envelope("update", json!({"by": 1}));
+        event["template"] = json!(counter);
+        event["id"] = json!("c");
+        for _ in 0..20 {
+            assert!(world.publish(key, &event.to_string(), json!({})).await?);
+        }
+        eventually("all copies are settled", async || {
+            let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/{key}", world.name), None).await?;
+            Ok(queue["messages"] == 0 && queue["message_stats"]["publish"] == 20)
+        })
+        .await?;
+        assert_eq!(live.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 1, "{counter}");
+    }
+    Ok(())
+}
