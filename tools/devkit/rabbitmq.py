@@ -13,6 +13,8 @@ default_vhost = beds
 default_user = beds
 default_pass = {password}
 default_user_tags.administrator = true
+# Queue lengths are shown at most this many milliseconds late.
+collect_statistics_interval = 500
 default_permissions.configure = .*
 default_permissions.read = .*
 default_permissions.write = .*

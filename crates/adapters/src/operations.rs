@@ -67,7 +67,8 @@ pub(crate) fn limit(params: &Fields) -> Result<u32> {
         Some(_) => None,
     };
     asked.and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_LIMIT).contains(n)).ok_or_else(|| {
-        BedsError::new(ErrorKind::ValueOutOfRange, format!("`limit` is a number from 1 to {MAX_LIMIT}")).with_field("limit")
+        BedsError::new(ErrorKind::ValueOutOfRange, format!("`limit` is a number from 1 to {MAX_LIMIT}"))
+            .with_field("limit")
     })
 }
 

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Event, Fields, NamasteCore, Operation, Payload, Problem, Query, Response, Result, Select, Template, TemplateAdapter,
-    TemplateDescription,
+    Event, Fields, NamasteCore, Operation, Payload, Problem, Query, Response, Result, Select, Template,
+    TemplateAdapter, TemplateDescription,
 };
 
 pub(crate) use connect::Database;
@@ -73,7 +73,13 @@ impl Opened {
         self.template.operations.get(&self.template.template, operation, name)
     }
 
-    async fn read(&self, operation: Operation, name: Option<&str>, id: Option<&str>, params: &Fields) -> Result<Answer> {
+    async fn read(
+        &self,
+        operation: Operation,
+        name: Option<&str>,
+        id: Option<&str>,
+        params: &Fields,
+    ) -> Result<Answer> {
         let binding = self.binding(operation, name)?;
         let arguments = binding.arguments(&self.event, id, params)?;
         call::read(&self.template.database, binding, arguments, &self.event).await

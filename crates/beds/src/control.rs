@@ -56,7 +56,9 @@ async fn converse(mut stream: UnixStream, domains: &Domains) -> std::io::Result<
     BufReader::new(read.take(256)).read_line(&mut line).await?;
     let answer = match line.trim() {
         "reload" => serde_json::to_string(&domains.reload().await),
-        other => serde_json::to_string(&serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") })),
+        other => {
+            serde_json::to_string(&serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") }))
+        }
     };
     write.write_all(answer.unwrap_or_default().as_bytes()).await
 }

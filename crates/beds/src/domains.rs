@@ -94,7 +94,10 @@ impl Domains {
                     self.note(store, &name, |state| *state = State { is_bound: true, missing: None });
                 }
                 Err(error) => {
-                    found.push(format!("databases.{store}.{name}: {}; its templates are bound when it is back", error.message));
+                    found.push(format!(
+                        "databases.{store}.{name}: {}; its templates are bound when it is back",
+                        error.message
+                    ));
                     self.note(store, &name, |state| *state = State { is_bound: false, missing: Some(error.message) });
                 }
             }

@@ -27,7 +27,9 @@ pub enum IplError {
     Templates(Vec<Problem>),
     #[error("RabbitMQ at {address} cannot be used: {source}. Fix: start it, or correct amqp.url")]
     Amqp { address: String, source: TransportError },
-    #[error("the database databases.{store}.{name} at {address} cannot be used: {detail}. Fix: start it, or correct its url")]
+    #[error(
+        "the database databases.{store}.{name} at {address} cannot be used: {detail}. Fix: start it, or correct its url"
+    )]
     Database { store: Store, name: String, address: String, detail: String },
     #[error(transparent)]
     Stores(#[from] BedsError),
@@ -75,12 +77,15 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
 
     let specs = pools(&config);
     let pools = Arc::new(Pools::spawn(&transport, &domains.factory, &specs));
-    ipl.step("pools", Ok(()), || specs.iter().map(|s| format!("{} {}", s.tasks, s.key)).collect::<Vec<_>>().join(", "))?;
+    ipl.step("pools", Ok(()), || {
+        specs.iter().map(|s| format!("{} {}", s.tasks, s.key)).collect::<Vec<_>>().join(", ")
+    })?;
 
     let watching = Arc::clone(&domains);
     spawn(&tasks, &stop, async move { watching.watch().await });
     if let Some(path) = &config.node.control {
-        let socket = control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
+        let socket =
+            control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
         spawn(&tasks, &stop, control::serve(socket, path.clone(), Arc::clone(&domains)));
     }
 
@@ -173,7 +178,8 @@ impl Ipl {
 
     async fn database(&self, domains: &Domains, store: Store, name: &str, address: &str) -> Result<(), IplError> {
         let failed = |error: BedsError| {
-            let detail = error.source.as_ref().map_or(error.message.clone(), |source| format!("{} ({source})", error.message));
+            let detail =
+                error.source.as_ref().map_or(error.message.clone(), |source| format!("{} ({source})", error.message));
             IplError::Database { store, name: name.to_owned(), address: address.to_owned(), detail }
         };
         domains.ping(store, name).await.map_err(failed)?;

@@ -21,7 +21,8 @@ pub fn templates(folder: &Path) -> (Catalogue, Vec<Problem>) {
         Ok(files) => Catalogue::parse(&files),
         Err(error) => {
             let file = folder.display().to_string();
-            let problem = Problem::new(file, 0, format!("cannot be read: {error}"), "correct templates.path in beds.toml");
+            let problem =
+                Problem::new(file, 0, format!("cannot be read: {error}"), "correct templates.path in beds.toml");
             (Catalogue::default(), vec![problem])
         }
     }

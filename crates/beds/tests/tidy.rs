@@ -17,7 +17,22 @@ const EDGES: &[(&str, &[&str])] = &[
 
 /// Who alone may depend on what.
 const ONLY: &[(&str, &[&str])] = &[
-    ("adapters", &["mysql_async", "mysql", "mysql_common", "sqlx", "diesel", "diesel-async", "mongodb", "bson", "rusqlite", "postgres", "tokio-postgres"]),
+    (
+        "adapters",
+        &[
+            "mysql_async",
+            "mysql",
+            "mysql_common",
+            "sqlx",
+            "diesel",
+            "diesel-async",
+            "mongodb",
+            "bson",
+            "rusqlite",
+            "postgres",
+            "tokio-postgres",
+        ],
+    ),
     ("transport", &["lapin", "amqprs", "amq-protocol", "deadpool-lapin"]),
     ("gateway", &["axum", "axum-server", "hyper", "hyper-util", "tower-http"]),
 ];
@@ -26,6 +41,8 @@ const ONLY: &[(&str, &[&str])] = &[
 const STATEMENTS: &[&str] = &[
     "adapters/src/rel/bind.rs",
     "adapters/src/rel/catalog.rs",
+    // Reads procedures for words that they must not use.
+    "adapters/src/rel/lint.rs",
     "adapters/src/rel/once.rs",
     "adapters/src/rel/schema.rs",
     "adapters/src/rec/",
@@ -125,15 +142,30 @@ fn no_driver_is_shared_by_the_workspace() {
 
 #[test]
 fn statement_text_stands_only_where_the_design_allows_it() {
-    let shapes = ["SELECT ", "INSERT INTO", "UPDATE ", "DELETE FROM", "REPLACE INTO", "CALL `", "START TRANSACTION", "SET @", "SET SESSION"];
-    let commands = ["\"$match\"", "\"findAndModify\"", "\"aggregate\"", "doc! {\"find\"", "doc! {\"insert\"", "doc! {\"update\""];
+    let shapes = [
+        "SELECT ",
+        "INSERT INTO",
+        "UPDATE ",
+        "DELETE FROM",
+        "REPLACE INTO",
+        "CALL `",
+        "START TRANSACTION",
+        "SET @",
+        "SET SESSION",
+    ];
+    let commands =
+        ["\"$match\"", "\"findAndModify\"", "\"aggregate\"", "doc! {\"find\"", "doc! {\"insert\"", "doc! {\"update\""];
     for (file, text) in crate_sources() {
         let allowed = STATEMENTS.iter().any(|place| file.starts_with(place));
         for line in without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {
             let found = shapes.iter().chain(&commands).find(|shape| line.contains(*shape));
             assert!(allowed || found.is_none(), "{file} holds {:?}: {}", found.unwrap(), line.trim());
             for verb in ["INSERT INTO", "UPDATE ", "DELETE FROM"] {
-                assert!(!file.contains("/rel/") || file.ends_with("lint.rs") || !line.contains(verb), "{file}: {}", line.trim());
+                assert!(
+                    !file.contains("/rel/") || file.ends_with("lint.rs") || !line.contains(verb),
+                    "{file}: {}",
+                    line.trim()
+                );
             }
         }
     }
@@ -144,7 +176,10 @@ fn a_panic_unwinds_in_every_profile() {
     for manifest in ["Cargo.toml", ".cargo/config.toml"] {
         let text = fs::read_to_string(root().join(manifest)).unwrap_or_default();
         let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-        assert!(!code.into_iter().any(|line| line.contains("panic")), "{manifest} sets a panic strategy");
+        assert!(
+            !code.into_iter().any(|line| line.replace(' ', "").starts_with("panic=")),
+            "{manifest} sets a panic strategy"
+        );
     }
     assert!(cfg!(panic = "unwind"));
 }

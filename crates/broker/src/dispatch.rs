@@ -9,7 +9,8 @@ use crate::Factory;
 
 pub(crate) async fn dispatch(factory: &Factory, event: &Arc<Event>, store: Store) -> Result<Answer> {
     let core = factory.open(event, store)?;
-    let id = || event.id.clone().ok_or_else(|| BedsError::new(ErrorKind::BadEvent, "the event has no id").with_field("id"));
+    let id =
+        || event.id.clone().ok_or_else(|| BedsError::new(ErrorKind::BadEvent, "the event has no id").with_field("id"));
     match event.operation {
         Operation::Create => {
             let payload = Payload { id: None, fields: event.params.clone(), is_text: event.text };

@@ -43,7 +43,8 @@ impl Factory {
             BedsError::new(ErrorKind::UnknownTemplate, text)
         })?;
         if slot.store != store {
-            let text = format!("{} is a template of {}, and came through a queue of {store}", event.template, slot.store);
+            let text =
+                format!("{} is a template of {}, and came through a queue of {store}", event.template, slot.store);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         match &slot.adapter {

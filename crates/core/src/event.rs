@@ -89,7 +89,10 @@ impl Event {
             return Err(BedsError::new(ErrorKind::BadEvent, "event_id and root_id must not be empty"));
         }
         if (event.depth == 0) != event.parent_id.0.is_empty() {
-            return Err(BedsError::new(ErrorKind::BadEvent, "a root has depth 0 and no parent_id; all others have both"));
+            return Err(BedsError::new(
+                ErrorKind::BadEvent,
+                "a root has depth 0 and no parent_id; all others have both",
+            ));
         }
         if let Some(key) = &event.key {
             check_key(key)?;

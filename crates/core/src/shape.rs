@@ -122,7 +122,8 @@ impl Walk<'_> {
     fn table(&mut self, table: &DeTable<'_>, prefix: &str) -> Table {
         let mut kept = Table::new();
         for (name, value) in table {
-            let path = if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+            let path =
+                if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
             let line = line_at(self.text, name.span().start);
             if let Some(value) = self.entry(&path, prefix, name.get_ref(), line, value) {
                 self.lines.insert(path, line);
@@ -132,7 +133,14 @@ impl Walk<'_> {
         kept
     }
 
-    fn entry(&mut self, path: &str, parent: &str, name: &str, line: usize, value: &Spanned<DeValue<'_>>) -> Option<toml::Value> {
+    fn entry(
+        &mut self,
+        path: &str,
+        parent: &str,
+        name: &str,
+        line: usize,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Option<toml::Value> {
         let leaf = self.keys.iter().find(|key| matches(key.path, path));
         match (leaf, value.get_ref()) {
             (Some(key), value) if key.kind.fits(value) => match value {
@@ -141,7 +149,12 @@ impl Walk<'_> {
             },
             (Some(key), value) => {
                 let message = format!("`{path}` must be {}, not {}", key.kind.words(), value.type_str());
-                self.problems.push(Problem::new(self.file, line, message, format!("write {}", example(name, key.kind))));
+                self.problems.push(Problem::new(
+                    self.file,
+                    line,
+                    message,
+                    format!("write {}", example(name, key.kind)),
+                ));
                 None
             }
             (None, DeValue::Table(inner)) if self.is_section(path) => Some(toml::Value::Table(self.table(inner, path))),
@@ -233,7 +246,8 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once_with_its_line() {
-        let found = problems("roles = [1]\n[node]\nnaem = \"x\"\nsize = \"y\"\n[databases.a]\nurl = 3\n[other]\nz = 1\n");
+        let found =
+            problems("roles = [1]\n[node]\nnaem = \"x\"\nsize = \"y\"\n[databases.a]\nurl = 3\n[other]\nz = 1\n");
         assert_eq!(found.len(), 5, "{found:#?}");
         assert!(found[0].starts_with("f.toml:1: `roles` must be a list of texts"));
         assert!(found[1].contains("f.toml:3: unknown key `node.naem`. Fix: did you mean `name`?"));

@@ -81,12 +81,22 @@ impl Template {
         let checked = check(file, text, KEYS, &mut problems);
         for key in ["name", "store", "database", "id"] {
             if !checked.table.contains_key(key) && !problems.iter().any(|p| p.message.contains(&format!("`{key}`"))) {
-                problems.push(Problem::new(file, 1, format!("`{key}` is missing"), format!("add {key} = \"…\" at the top")));
+                problems.push(Problem::new(
+                    file,
+                    1,
+                    format!("`{key}` is missing"),
+                    format!("add {key} = \"…\" at the top"),
+                ));
             }
         }
         if !matches!(checked.table.get("store").and_then(Value::as_str), None | Some("rec" | "rel")) {
             let line = checked.line("store");
-            problems.push(Problem::new(file, line, "`store` is neither rec nor rel", "write rec for MongoDB or rel for MariaDB"));
+            problems.push(Problem::new(
+                file,
+                line,
+                "`store` is neither rec nor rel",
+                "write rec for MongoDB or rel for MariaDB",
+            ));
         }
         for path in ["name", "fetches", "jobs"] {
             let names: Vec<&str> = match checked.table.get(path) {

@@ -27,7 +27,9 @@ pub use health::{Readiness, Service};
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}. Fix: set services.appserver.listen to a free port, or stop what uses it")]
+#[error(
+    "cannot listen on {address}: {source}. Fix: set services.appserver.listen to a free port, or stop what uses it"
+)]
 pub struct GatewayError {
     address: SocketAddr,
     source: std::io::Error,

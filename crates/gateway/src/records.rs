@@ -31,7 +31,12 @@ pub(crate) async fn create(State(room): RoomState, path: Params<String>, headers
     .await
 }
 
-pub(crate) async fn fetch(State(room): RoomState, path: Params<(String, String)>, headers: HeaderMap, uri: Uri) -> Http {
+pub(crate) async fn fetch(
+    State(room): RoomState,
+    path: Params<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Http {
     answer(&room, &headers, async |context| {
         let (template, id) = path_of(path)?;
         let core = open(&room, &template, Operation::Fetch, None, context)?;
@@ -52,7 +57,12 @@ pub(crate) async fn list(State(room): RoomState, path: Params<String>, headers: 
     .await
 }
 
-pub(crate) async fn named(State(room): RoomState, path: Params<(String, String)>, headers: HeaderMap, uri: Uri) -> Http {
+pub(crate) async fn named(
+    State(room): RoomState,
+    path: Params<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Http {
     answer(&room, &headers, async |context| {
         let (template, name) = path_of(path)?;
         let core = open(&room, &template, Operation::Fetch, Some(&name), context)?;

@@ -72,7 +72,8 @@ pub(crate) async fn fields(room: &Room, headers: &HeaderMap, body: Body) -> Resu
     }
     let most = room.config.max_body_bytes;
     let too_large = || BedsError::new(ErrorKind::BodyTooLarge, format!("the body has more than {most} bytes"));
-    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let announced =
+        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
     if announced.is_some_and(|length: u64| length > most as u64) {
         return Err(too_large());
     }
@@ -80,7 +81,8 @@ pub(crate) async fn fields(room: &Room, headers: &HeaderMap, body: Body) -> Resu
         let mut chunks = body.into_data_stream();
         let mut bytes = Vec::with_capacity(announced.unwrap_or(0) as usize);
         while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the body could not be read to its end"))?;
+            let chunk =
+                chunk.map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the body could not be read to its end"))?;
             if bytes.len() + chunk.len() > most {
                 return Err(too_large());
             }
@@ -90,7 +92,8 @@ pub(crate) async fn fields(room: &Room, headers: &HeaderMap, body: Body) -> Resu
     };
     let late = || BedsError::new(ErrorKind::MalformedBody, "the body did not arrive in time");
     let bytes = tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
-    Fields::from_slice(&bytes).map_err(|e| BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {e}")))
+    Fields::from_slice(&bytes)
+        .map_err(|e| BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {e}")))
 }
 
 /// The query string as fields, each a text.

@@ -29,7 +29,9 @@ fn describe(template: &Template, bound: Option<&TemplateDescription>) -> Value {
     let operations = match bound {
         Some(bound) => json!(bound.operations),
         // Bound on another node: which operations there are is known, their parameters are not.
-        None => template.offers().iter().map(|offer| json!({"operation": offer.operation, "name": offer.name})).collect(),
+        None => {
+            template.offers().iter().map(|offer| json!({"operation": offer.operation, "name": offer.name})).collect()
+        }
     };
     json!({
         "name": template.name,

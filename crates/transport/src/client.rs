@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Actor, BedsError, ErrorKind, Event, EventId, Fields, NamasteCore, Operation, Payload, Query, Reply, Response, Result,
-    RoutingKey, Select, Store,
+    Actor, BedsError, ErrorKind, Event, EventId, Fields, NamasteCore, Operation, Payload, Query, Reply, Response,
+    Result, RoutingKey, Select, Store,
 };
 use jiff::SignedDuration;
 

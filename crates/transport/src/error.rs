@@ -27,7 +27,9 @@ pub enum TransportError {
     /// No reply came before the deadline.
     #[error("no reply came before the deadline")]
     NoReply,
-    #[error("the topology could not be declared: {0}. If a queue exists with other arguments, drain and delete it, or restore amqp.max_queue_length")]
+    #[error(
+        "the topology could not be declared: {0}. If a queue exists with other arguments, drain and delete it, or restore amqp.max_queue_length"
+    )]
     Topology(String),
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
@@ -42,10 +44,16 @@ impl TransportError {
     /// What the caller of a request learns. A read has no effect, so its loss is never an unknown outcome.
     pub fn into_beds(self, is_write: bool) -> BedsError {
         let (kind, text) = match &self {
-            e if e.is_not_executed() => (ErrorKind::Unavailable, "not executed: the message broker did not take the request"),
+            e if e.is_not_executed() => {
+                (ErrorKind::Unavailable, "not executed: the message broker did not take the request")
+            }
             Self::NoReply if !is_write => (ErrorKind::DeadlineExceeded, "no answer came before the deadline"),
-            _ if !is_write => (ErrorKind::Unavailable, "the connection was lost before the answer came; a read is safe to repeat"),
-            _ => (ErrorKind::OutcomeUnknown, "the outcome is unknown; repeat the request with the same Idempotency-Key"),
+            _ if !is_write => {
+                (ErrorKind::Unavailable, "the connection was lost before the answer came; a read is safe to repeat")
+            }
+            _ => {
+                (ErrorKind::OutcomeUnknown, "the outcome is unknown; repeat the request with the same Idempotency-Key")
+            }
         };
         BedsError::new(kind, text).with_source(self)
     }

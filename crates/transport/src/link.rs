@@ -164,7 +164,12 @@ impl Keeper {
             // One line for each new reason, not one for each attempt.
             let text = error.to_string();
             if text != reported {
-                tracing::warn!(link = self.name, address = self.address, error = text, "Cannot use RabbitMQ; trying again.");
+                tracing::warn!(
+                    link = self.name,
+                    address = self.address,
+                    error = text,
+                    "Cannot use RabbitMQ; trying again."
+                );
                 reported = text;
             }
             *self.shared.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);

@@ -64,7 +64,13 @@ impl Publisher {
             .with_type("reply".into())
             .with_correlation_id(correlation_id.into());
         let live = self.usable()?;
-        let sent = live.unconfirmed.basic_publish("".into(), reply_to.into(), BasicPublishOptions::default(), &body, properties);
+        let sent = live.unconfirmed.basic_publish(
+            "".into(),
+            reply_to.into(),
+            BasicPublishOptions::default(),
+            &body,
+            properties,
+        );
         // Awaited at once: lapin would keep a dropped one for ever.
         self.checked(sent.await)?.await?;
         Ok(())
@@ -86,7 +92,13 @@ impl Publisher {
         self.confirmed(DEAD, delivery.queue(), delivery.body(), properties).await
     }
 
-    async fn confirmed(&self, exchange: &str, key: &str, body: &[u8], properties: BasicProperties) -> TransportResult<()> {
+    async fn confirmed(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> TransportResult<()> {
         let live = self.usable()?;
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % live.confirmed.len();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };

@@ -92,7 +92,13 @@ impl Topology {
         channel.queue_declare(route.queue.into(), options, self.arguments(route.kind)).await?;
         let options = QueueBindOptions::default();
         channel
-            .queue_bind(route.queue.into(), route.exchange.into(), route.routing_key.into(), options, FieldTable::default())
+            .queue_bind(
+                route.queue.into(),
+                route.exchange.into(),
+                route.routing_key.into(),
+                options,
+                FieldTable::default(),
+            )
             .await
     }
 

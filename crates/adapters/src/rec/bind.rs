@@ -29,7 +29,12 @@ pub(super) struct Binding {
 }
 
 /// Fits one offer to the catalogue. What does not fit is reported and gives no binding.
-pub(super) fn bind(catalog: &Catalog, template: &Template, offer: &Offer<'_>, problems: &mut Vec<Problem>) -> Option<Binding> {
+pub(super) fn bind(
+    catalog: &Catalog,
+    template: &Template,
+    offer: &Offer<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Binding> {
     let mut refuse = |message: String, fix: &str| -> Option<Binding> {
         problems.push(template.problem(&offer.key, message, fix));
         None
@@ -48,16 +53,22 @@ pub(super) fn bind(catalog: &Catalog, template: &Template, offer: &Offer<'_>, pr
         return refuse(format!("{object} has no command"), "ask the DBA to give it a command");
     };
     if let Some(reason) = lint::refusal(command, offer.operation.is_write()) {
-        return refuse(format!("{object} is refused: {reason}"), "ask the DBA to change the named operation (docs/dba.md)");
+        return refuse(
+            format!("{object} is refused: {reason}"),
+            "ask the DBA to change the named operation (docs/dba.md)",
+        );
     }
     let mut parameters = BTreeMap::new();
     for (name, spec) in document.get_document("params").into_iter().flatten() {
         match Spec::parse(spec) {
             Ok(spec) => drop(parameters.insert(name.clone(), spec)),
-            Err(reason) => return refuse(format!("{object}: the parameter {name} {reason}"), "see docs/dba.md for the types"),
+            Err(reason) => {
+                return refuse(format!("{object}: the parameter {name} {reason}"), "see docs/dba.md for the types");
+            }
         }
     }
-    let is_by_id = offer.name.is_none() && matches!(offer.operation, Operation::Fetch | Operation::Update | Operation::Delete);
+    let is_by_id =
+        offer.name.is_none() && matches!(offer.operation, Operation::Fetch | Operation::Update | Operation::Delete);
     if is_by_id && !parameters.contains_key("id") {
         return refuse(format!("{object} has no parameter id, which {} needs", offer.operation), "ask the DBA for it");
     }
@@ -94,7 +105,9 @@ impl Binding {
                 }
                 _ => match fields.get(name) {
                     // What a read asks with comes from a URL, so numbers and dates may be text there.
-                    Some(Json::String(text)) if event.text || !self.operation.is_write() => Some(spec.read(name, text)?),
+                    Some(Json::String(text)) if event.text || !self.operation.is_write() => {
+                        Some(spec.read(name, text)?)
+                    }
                     Some(value) => Some(spec.convert(name, value)?),
                     None => None,
                 },

@@ -40,7 +40,12 @@ impl From<mongodb::error::Error> for Failure {
 }
 
 /// Reads. A connection that turns out to be dead is no reason to fail: a read is repeated on another one.
-pub(super) async fn read(database: &Database, binding: &Arc<Binding>, arguments: Arguments, event: &Event) -> Result<Answer> {
+pub(super) async fn read(
+    database: &Database,
+    binding: &Arc<Binding>,
+    arguments: Arguments,
+    event: &Event,
+) -> Result<Answer> {
     let mut command = fill::fill(&binding.command, &binding.variables, &arguments);
     let left = i64::try_from(event.remaining().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
     command.insert("maxTimeMS", left);
@@ -57,7 +62,12 @@ pub(super) async fn read(database: &Database, binding: &Arc<Binding>, arguments:
     }
 }
 
-async fn documents(handle: &Handle, command: Document, binding: &Binding, limit: Option<i32>) -> Result<Answer, Failure> {
+async fn documents(
+    handle: &Handle,
+    command: Document,
+    binding: &Binding,
+    limit: Option<i32>,
+) -> Result<Answer, Failure> {
     let mut cursor = handle.run_cursor_command(command).await?;
     let mut answer = Answer::default();
     let mut last = None;

@@ -88,8 +88,18 @@ impl Spec {
     /// Reads a declaration; the error completes the sentence "the parameter x …".
     pub(super) fn parse(spec: &Bson) -> Result<Self, String> {
         let Bson::Document(spec) = spec else { return Err("must be declared by a document".to_owned()) };
-        const KNOWN: &[&str] =
-            &["type", "required", "default", "maxLength", "minimum", "maximum", "enum", "properties", "items", "description"];
+        const KNOWN: &[&str] = &[
+            "type",
+            "required",
+            "default",
+            "maxLength",
+            "minimum",
+            "maximum",
+            "enum",
+            "properties",
+            "items",
+            "description",
+        ];
         if let Some(unknown) = spec.keys().find(|key| !KNOWN.contains(&key.as_str())) {
             return Err(format!("has an unknown key {unknown:?}; known: {}", KNOWN.join(", ")));
         }
@@ -97,7 +107,8 @@ impl Spec {
         let kind = Kind::parse(name).ok_or_else(|| format!("has the unknown type {name:?}"))?;
         let mut properties = BTreeMap::new();
         for (name, property) in spec.get_document("properties").into_iter().flatten() {
-            properties.insert(name.clone(), Spec::parse(property).map_err(|e| format!("has a property {name} which {e}"))?);
+            properties
+                .insert(name.clone(), Spec::parse(property).map_err(|e| format!("has a property {name} which {e}"))?);
         }
         Ok(Self {
             kind,
@@ -117,7 +128,9 @@ impl Spec {
         let invalid = || bad_value(field, &self.kind.words());
         let json = match self.kind {
             Kind::Int | Kind::Long => Json::from(text.parse::<i64>().map_err(|_| invalid())?),
-            Kind::Double => text.parse().ok().and_then(serde_json::Number::from_f64).map(Json::Number).ok_or_else(invalid)?,
+            Kind::Double => {
+                text.parse().ok().and_then(serde_json::Number::from_f64).map(Json::Number).ok_or_else(invalid)?
+            }
             Kind::Bool => Json::Bool(text.parse().map_err(|_| invalid())?),
             _ => Json::String(text.to_owned()),
         };
@@ -265,7 +278,7 @@ fn write_value(value: &Bson, out: &mut String) {
         // JSON has no other form for NaN and the infinities than text.
         Bson::Double(number) if !number.is_finite() => write!(out, "\"{number}\""),
         Bson::Double(number) => return out.push_str(&serde_json::to_string(number).unwrap_or_default()),
-        Bson::Decimal128(number) => write!(out, "\"{number}\""),
+        Bson::Decimal128(number) => write!(out, "\"{}\"", plain(&number.to_string())),
         Bson::ObjectId(id) => write!(out, "\"{}\"", id.to_hex()),
         Bson::DateTime(date) => write!(out, "\"{}\"", date_text(*date)),
         Bson::Document(document) => return write_document(document, out),
@@ -311,7 +324,9 @@ fn any(field: &str, value: &Json) -> Result<Bson> {
         Json::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(n), _) => i32::try_from(n).map_or(Bson::Int64(n), Bson::Int32),
             (None, Some(n)) if !number.is_u64() => Bson::Double(n),
-            _ => return Err(out_of_range(field, "is a number of at most 64 bits with a sign; send larger ones as text")),
+            _ => {
+                return Err(out_of_range(field, "is a number of at most 64 bits with a sign; send larger ones as text"));
+            }
         },
         Json::Array(items) => Bson::Array(items.iter().map(|item| any(field, item)).collect::<Result<_>>()?),
         Json::Object(map) => {
@@ -329,7 +344,10 @@ fn any(field: &str, value: &Json) -> Result<Bson> {
 /// A key with `$` or `.` could become an operator or a path.
 fn check_key(path: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.starts_with('$') || name.contains('.') || name.contains('\0') {
-        return Err(bad_value(&path.chars().take(64).collect::<String>(), "only names without `$` at the front, `.` and NUL"));
+        return Err(bad_value(
+            &path.chars().take(64).collect::<String>(),
+            "only names without `$` at the front, `.` and NUL",
+        ));
     }
     Ok(())
 }
@@ -343,8 +361,27 @@ fn number(value: &Bson) -> Option<f64> {
     }
 }
 
+/// A decimal without an exponent, as people and the relational side write it, unless that would be very long.
+fn plain(text: &str) -> String {
+    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return text.to_owned() };
+    let Some(exponent) = exponent.parse::<i32>().ok().filter(|e| (-60..=60).contains(e)) else {
+        return text.to_owned();
+    };
+    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let point = whole.len() as i32 + exponent;
+    let length = digits.len() as i32;
+    match point {
+        p if p <= 0 => format!("{sign}0.{}{digits}", "0".repeat(p.unsigned_abs() as usize)),
+        p if p >= length => format!("{sign}{digits}{}", "0".repeat((p - length) as usize)),
+        p => format!("{sign}{}.{}", &digits[..p as usize], &digits[p as usize..]),
+    }
+}
+
 fn decimal(text: &str) -> Option<Decimal128> {
-    let is_number = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) && text.bytes().any(|b| b.is_ascii_digit());
+    let is_number =
+        text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) && text.bytes().any(|b| b.is_ascii_digit());
     if is_number { text.parse().ok() } else { None }
 }
 
@@ -355,4 +392,24 @@ fn date(text: &str) -> Option<DateTime> {
     };
     // MongoDB keeps milliseconds; what would be cut off is refused instead.
     (timestamp.as_microsecond() % 1000 == 0).then(|| DateTime::from_millis(timestamp.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decimal_is_written_without_an_exponent() {
+        for (text, expected) in [
+            ("1E-10", "0.0000000001"),
+            ("-1.5E-3", "-0.0015"),
+            ("1.5E+3", "1500"),
+            ("12.5E1", "125"),
+            ("1E+2", "100"),
+            ("NaN", "NaN"),
+            ("1E+6000", "1E+6000"),
+        ] {
+            assert_eq!(plain(text), expected, "{text}");
+        }
+    }
 }

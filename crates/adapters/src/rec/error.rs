@@ -26,7 +26,10 @@ pub(super) fn is_commit_unknown(error: &Error) -> bool {
 /// True where the connection is gone, or the server is going.
 pub(super) fn is_connection_lost(error: &Error) -> bool {
     match error.kind.as_ref() {
-        Driver::Io(_) | Driver::ConnectionPoolCleared { .. } | Driver::ServerSelection { .. } | Driver::DnsResolve { .. } => true,
+        Driver::Io(_)
+        | Driver::ConnectionPoolCleared { .. }
+        | Driver::ServerSelection { .. }
+        | Driver::DnsResolve { .. } => true,
         _ => matches!(code(error), Some(91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436)),
     }
 }
@@ -40,7 +43,8 @@ pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
     }
     match code(&error) {
         Some(code) => of_code(code).with_source(error),
-        None => BedsError::new(ErrorKind::Internal, "the database call failed; the node's log has the cause").with_source(error),
+        None => BedsError::new(ErrorKind::Internal, "the database call failed; the node's log has the cause")
+            .with_source(error),
     }
 }
 
@@ -51,7 +55,9 @@ pub(super) fn of_code(code: i32) -> BedsError {
         121 => (ErrorKind::ConstraintViolated, "the collection's validator refused the document"),
         112 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
         50 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it took too long"),
-        13 | 18 | 26 | 59 | 166 => (ErrorKind::TemplateUnusable, "the named operation cannot be used; `beds check` says why"),
+        13 | 18 | 26 | 59 | 166 => {
+            (ErrorKind::TemplateUnusable, "the named operation cannot be used; `beds check` says why")
+        }
         10334 | 17280 | 17419 => (ErrorKind::ValueOutOfRange, "the document is too large"),
         _ => (ErrorKind::Internal, "the named operation failed; the node's log has the cause"),
     };

@@ -139,7 +139,10 @@ mod tests {
     use super::*;
 
     fn parameters(names: &[(&str, &str)]) -> BTreeMap<String, Spec> {
-        names.iter().map(|(name, kind)| ((*name).to_owned(), Spec::parse(&Bson::Document(doc! {"type": *kind})).unwrap())).collect()
+        names
+            .iter()
+            .map(|(name, kind)| ((*name).to_owned(), Spec::parse(&Bson::Document(doc! {"type": *kind})).unwrap()))
+            .collect()
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub(super) fn refusal(command: &Document, is_write: bool) -> Option<String> {
 }
 
 fn forbidden(document: &Document) -> Option<&'static str> {
-    document.iter().find_map(|(key, value)| FORBIDDEN.iter().find(|f| *f == key).copied().or_else(|| forbidden_in(value)))
+    document
+        .iter()
+        .find_map(|(key, value)| FORBIDDEN.iter().find(|f| *f == key).copied().or_else(|| forbidden_in(value)))
 }
 
 fn forbidden_in(value: &Bson) -> Option<&'static str> {

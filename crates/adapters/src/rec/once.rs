@@ -146,7 +146,10 @@ impl Attempt {
             .and_then(bson::Bson::as_document);
         let Some(found) = found else {
             // Its time to live ended between the two looks.
-            return Ok(Err(BedsError::new(ErrorKind::Unavailable, "the stored answer is gone; send the request again")));
+            return Ok(Err(BedsError::new(
+                ErrorKind::Unavailable,
+                "the stored answer is gone; send the request again",
+            )));
         };
         if found.get_str("fingerprint").ok() != Some(self.fingerprint.as_str()) {
             return Ok(Err(crate::inbox::key_reused()));
@@ -157,7 +160,9 @@ impl Attempt {
 
     fn classify(&self, failure: Failure) -> Miss {
         match failure {
-            Failure::Driver(e) if error::is_transient(&e) || error::is_connection_lost(&e) => Miss::Again(Failure::Driver(e)),
+            Failure::Driver(e) if error::is_transient(&e) || error::is_connection_lost(&e) => {
+                Miss::Again(Failure::Driver(e))
+            }
             Failure::Driver(e) => match error::code(&e) {
                 Some(code) => Miss::Refused(error::of_code(code).with_source(e)),
                 None => Miss::Again(Failure::Driver(e)),

@@ -28,9 +28,9 @@ pub(crate) async fn apply(
             }
             let entry = doc! {"_id": &file.name, "digest": file.digest(), "applied_at": DateTime::now()};
             let entry = doc! {"q": {"_id": &file.name}, "u": entry, "upsert": true};
-            run(&handle, doc! {"update": RECORD, "updates": [entry]})
-                .await
-                .map_err(|e| BedsError::new(ErrorKind::Internal, format!("the file was applied but could not be recorded: {e}")))?;
+            run(&handle, doc! {"update": RECORD, "updates": [entry]}).await.map_err(|e| {
+                BedsError::new(ErrorKind::Internal, format!("the file was applied but could not be recorded: {e}"))
+            })?;
         }
         report(file, action);
     }

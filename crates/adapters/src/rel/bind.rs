@@ -63,7 +63,10 @@ pub(super) fn bind(
         None
     };
     let object = offer.object;
-    if object.is_empty() || object.len() > 64 || !object.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$') {
+    if object.is_empty()
+        || object.len() > 64
+        || !object.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
+    {
         return refuse(format!("{object:?} cannot be the name of a database object"), "use letters, digits, _ and $");
     }
     let parameters: &[Parameter] = match catalog.routines.get(object) {
@@ -79,8 +82,14 @@ pub(super) fn bind(
         },
         None if catalog.views.contains(object) && !offer.operation.is_write() => &[],
         None => {
-            let message = format!("the database {} has no procedure, function or view {object} that this login may use", template.database);
-            return refuse(message, "ask the DBA to create it and to grant it to the role beds_runtime, or correct the name");
+            let message = format!(
+                "the database {} has no procedure, function or view {object} that this login may use",
+                template.database
+            );
+            return refuse(
+                message,
+                "ask the DBA to create it and to grant it to the role beds_runtime, or correct the name",
+            );
         }
     };
     let routine = catalog.routines.get(object);
@@ -90,14 +99,19 @@ pub(super) fn bind(
         Some(_) => format!("CALL `{object}`({marks})"),
         None => format!("SELECT * FROM `{object}` LIMIT ?"),
     };
-    let mut slots: Vec<Slot> = parameters.iter().map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) }).collect();
+    let mut slots: Vec<Slot> =
+        parameters.iter().map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) }).collect();
     if routine.is_none() {
         slots.push(Slot { source: Source::Limit, sql_type: SqlType::UNSIGNED });
     }
     let has = |wanted: &Source| slots.iter().any(|slot| slot.source == *wanted);
-    let is_by_id = offer.name.is_none() && matches!(offer.operation, Operation::Fetch | Operation::Update | Operation::Delete);
+    let is_by_id =
+        offer.name.is_none() && matches!(offer.operation, Operation::Fetch | Operation::Update | Operation::Delete);
     if is_by_id && !has(&Source::Id) {
-        return refuse(format!("{object} has no parameter p_id, which {} needs", offer.operation), "ask the DBA for p_id");
+        return refuse(
+            format!("{object} has no parameter p_id, which {} needs", offer.operation),
+            "ask the DBA for p_id",
+        );
     }
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));
     Some(Binding {

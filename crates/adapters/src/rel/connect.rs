@@ -36,7 +36,10 @@ impl Database {
             .stmt_cache_size(256)
             // Counts rows found, not rows changed: an update that changes nothing is not a 404.
             .client_found_rows(true)
-            .tcp_nodelay(true);
+            .tcp_nodelay(true)
+            // Said here, or the driver asks the server for both at each new connection.
+            .max_allowed_packet(Some(16 * 1024 * 1024))
+            .wait_timeout(Some(28_800));
         let address = config.url.address().to_owned();
         Ok(Self { name: name.to_owned(), address, pool: Pool::new(opts), tasks: TaskTracker::new() })
     }

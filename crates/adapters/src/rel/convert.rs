@@ -80,7 +80,9 @@ impl SqlType {
     /// A value that can only be text where it comes from: in a path or a query string.
     pub(super) fn parse(&self, field: &str, text: &str) -> Result<Sql> {
         let json = match self.family {
-            Family::Integer(..) => text.parse().ok().map(|n: i64| Json::from(n)).or_else(|| text.parse().ok().map(|n: u64| Json::from(n))),
+            Family::Integer(..) => {
+                text.parse().ok().map(|n: i64| Json::from(n)).or_else(|| text.parse().ok().map(|n: u64| Json::from(n)))
+            }
             Family::Float => text.parse().ok().and_then(serde_json::Number::from_f64).map(Json::Number),
             Family::Boolean => match text {
                 "true" | "1" => Some(Json::Bool(true)),
@@ -105,7 +107,8 @@ impl SqlType {
                 number.as_i64().filter(|n| (-128..=127).contains(n)).map(Sql::Int).ok_or_else(wrong)
             }
             (Family::Integer(least, most), Json::Number(number)) => {
-                let wide = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)).ok_or_else(wrong)?;
+                let wide =
+                    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)).ok_or_else(wrong)?;
                 if !(least..=most).contains(&wide) {
                     return Err(out_of_range(field, &format!("is a number from {least} to {most}")));
                 }

@@ -30,7 +30,8 @@ fn follow<'d>(name: &'d str, definitions: &'d BTreeMap<String, String>, seen: &m
 fn forbidden(words: &[String]) -> Option<&'static str> {
     let at = |i: usize| words.get(i).map_or("", String::as_str);
     for i in 0..words.len() {
-        let begins = i == 0 || matches!(at(i - 1), ";" | "BEGIN" | "THEN" | "ELSE" | "DO" | "LOOP" | "REPEAT" | "HANDLER");
+        let begins =
+            i == 0 || matches!(at(i - 1), ";" | "BEGIN" | "THEN" | "ELSE" | "DO" | "LOOP" | "REPEAT" | "HANDLER");
         let found = match (at(i), at(i + 1)) {
             ("COMMIT", _) => "COMMIT",
             ("ROLLBACK", "TO") => continue,
@@ -56,7 +57,8 @@ fn words(body: &str) -> Vec<String> {
     let chars: Vec<char> = body.chars().collect();
     let mut words = Vec::new();
     let mut i = 0;
-    let skip_to = |from: usize, end: &dyn Fn(usize) -> bool| (from..chars.len()).find(|i| end(*i)).unwrap_or(chars.len());
+    let skip_to =
+        |from: usize, end: &dyn Fn(usize) -> bool| (from..chars.len()).find(|i| end(*i)).unwrap_or(chars.len());
     while i < chars.len() {
         let next = chars.get(i + 1).copied().unwrap_or(' ');
         match chars[i] {

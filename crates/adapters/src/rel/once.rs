@@ -28,7 +28,12 @@ enum Miss {
 }
 
 /// Writes once. The error kinds say what is certain: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
-pub(super) async fn write(database: &Database, binding: &Binding, arguments: Vec<Sql>, event: &Event) -> Result<Answer> {
+pub(super) async fn write(
+    database: &Database,
+    binding: &Binding,
+    arguments: Vec<Sql>,
+    event: &Event,
+) -> Result<Answer> {
     let (key, fingerprint) = (event.inbox_key(), event.fingerprint());
     let mut may_have_happened = false;
     let mut attempt = 0;
@@ -105,7 +110,10 @@ struct Transaction<'d> {
 }
 
 impl Transaction<'_> {
-    #[expect(clippy::expect_used, reason = "the connection is only taken by end and drop, which both end the value's use")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the connection is only taken by end and drop, which both end the value's use"
+    )]
     fn conn(&mut self) -> &mut Conn {
         self.conn.as_mut().expect("the transaction has not ended")
     }
@@ -132,7 +140,9 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Answer>, Miss> 
     match text("state").as_deref() {
         Some("claimed") => Ok(None),
         Some("running") => Err(Miss::Refused(crate::inbox::in_flight())),
-        Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(crate::inbox::key_reused())),
+        Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => {
+            Err(Miss::Refused(crate::inbox::key_reused()))
+        }
         Some("done") => text("reply").and_then(|reply| serde_json::from_str(&reply).ok()).map(Some).ok_or_else(broken),
         _ => Err(broken()),
     }
@@ -142,14 +152,18 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Answer>, Miss> 
 fn settle(answer: Answer, event: &Event) -> Result<Answer, Miss> {
     let nothing = answer.records.is_empty() && answer.out.is_none() && answer.result_sets.is_empty();
     match (&event.id, event.operation) {
-        (Some(id), Operation::Update | Operation::Delete) if nothing => Err(Miss::Refused(operations::no_such_record(id))),
+        (Some(id), Operation::Update | Operation::Delete) if nothing => {
+            Err(Miss::Refused(operations::no_such_record(id)))
+        }
         _ => Ok(answer),
     }
 }
 
 fn classify(failure: Failure, database: &Database) -> Miss {
     match failure {
-        Failure::Sql(e) if error::is_transient(&e) || error::is_connection_lost(&e) => Miss::Again(error::to_beds(e, database)),
+        Failure::Sql(e) if error::is_transient(&e) || error::is_connection_lost(&e) => {
+            Miss::Again(error::to_beds(e, database))
+        }
         failure => Miss::Refused(failure.into_beds(database)),
     }
 }

@@ -18,7 +18,8 @@ pub(crate) async fn apply(
     let mut conn = Conn::new(opts).await.map_err(|e| failed("cannot connect as the DBA", e))?;
     let recorded = recorded(&mut conn).await?;
     for file in files {
-        let action = file.action(recorded.iter().find(|(name, _)| *name == file.name).map(|(_, digest)| digest.as_str()), redo)?;
+        let action =
+            file.action(recorded.iter().find(|(name, _)| *name == file.name).map(|(_, digest)| digest.as_str()), redo)?;
         if action != Applied::AlreadyThere {
             for statement in split(&file.text) {
                 conn.query_drop(statement.text).await.map_err(|e| {

@@ -106,7 +106,8 @@ impl Findings {
             say(&format!("{} ({} {})", template.name, template.store, template.database));
             for operation in &template.description.operations {
                 let name = operation.name.as_ref().map(|name| format!(" by/{name}")).unwrap_or_default();
-                let parameters: Vec<String> = operation.parameters.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
+                let parameters: Vec<String> =
+                    operation.parameters.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
                 say(&format!("  {}{name}({})", operation.operation, parameters.join(", ")));
             }
         }

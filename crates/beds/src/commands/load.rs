@@ -120,9 +120,16 @@ async fn send(args: &LoadArgs, store: Store, client: &Client) -> Result<ExitCode
     let seconds = started.elapsed().as_secs_f64().max(0.001);
     let rate = (tally.created + tally.rejected) as f64 / seconds;
     let skipped = if begin > 0 { format!(", {begin} done before") } else { String::new() };
-    say(&format!("{}: {} created, {} rejected{skipped} ({rate:.0} rows/s)", args.template, tally.created, tally.rejected));
+    say(&format!(
+        "{}: {} created, {} rejected{skipped} ({rate:.0} rows/s)",
+        args.template, tally.created, tally.rejected
+    ));
     if tally.rejected > 0 {
-        return Err(format!("{} rows were rejected; they stand with the reason in {}", tally.rejected, rejects_path(args).display()));
+        return Err(format!(
+            "{} rows were rejected; they stand with the reason in {}",
+            tally.rejected,
+            rejects_path(args).display()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -170,7 +177,8 @@ fn reject(file: &mut Option<std::fs::File>, args: &LoadArgs, row: &Row, error: &
 }
 
 fn bar(rows: usize, begin: usize) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(rows as u64), target);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left") {
         bar.set_style(style);

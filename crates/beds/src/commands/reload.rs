@@ -11,7 +11,10 @@ pub(super) async fn reload(args: ConfigArgs) -> ExitCode {
         Err(code) => return code,
     };
     let Some(path) = config.node.control else {
-        return fail(EX_USAGE, "node.control is not set, so there is no socket to speak through; set it, or send SIGHUP to the node");
+        return fail(
+            EX_USAGE,
+            "node.control is not set, so there is no socket to speak through; set it, or send SIGHUP to the node",
+        );
     };
     match control::reload(&path).await {
         Ok(reloaded) => {

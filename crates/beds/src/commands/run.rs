@@ -19,6 +19,7 @@ pub struct RunArgs {
 
 pub(super) async fn run(args: RunArgs) -> ExitCode {
     logging::start(args.json_log);
+    logging::note_panics();
     #[cfg(feature = "failpoints")]
     let _scenario = fail::FailScenario::setup();
     let config = match args.config.load() {

@@ -60,8 +60,9 @@ pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
 /// The same shape as in `beds.toml`; the rest of the file may be absent.
 fn credentials(path: &Path) -> Result<config::Databases, Vec<beds_core::Problem>> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| vec![beds_core::Problem::new(&file, 0, format!("cannot be read: {e}"), "name it with --credentials")])?;
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        vec![beds_core::Problem::new(&file, 0, format!("cannot be read: {e}"), "name it with --credentials")]
+    })?;
     let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     // Applying needs no broker, but a configuration without one is incomplete.
     let no_broker = [("BEDS__AMQP__URL".to_owned(), "amqp://unused".to_owned())];
@@ -72,16 +73,21 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<File>, String> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    let files = settings::read_folder(folder, extension).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
+    let files =
+        settings::read_folder(folder, extension).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
     files
         .into_iter()
         .map(|(path, text)| {
             let path = PathBuf::from(path);
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let is_numbered = name.len() > 5 && name.as_bytes()[..4].iter().all(u8::is_ascii_digit) && name.as_bytes()[4] == b'_';
+            let is_numbered =
+                name.len() > 5 && name.as_bytes()[..4].iter().all(u8::is_ascii_digit) && name.as_bytes()[4] == b'_';
             match is_numbered {
                 true => Ok(File { name, path, text }),
-                false => Err(format!("{} is not named NNNN_name.{extension}, so its place in the order is unknown", path.display())),
+                false => Err(format!(
+                    "{} is not named NNNN_name.{extension}, so its place in the order is unknown",
+                    path.display()
+                )),
             }
         })
         .collect()

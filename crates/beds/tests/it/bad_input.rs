@@ -45,7 +45,10 @@ async fn each_mistake_has_its_status_its_code_and_its_field() -> Result<()> {
         assert_eq!(answer.body["field"].as_str().unwrap_or_default(), *field, "{template} {body}: {}", answer.text);
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
-    assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "forbidden"})).await?.body["detail"], "this name is not allowed");
+    assert_eq!(
+        live.api.post("/v1/records/Things", &json!({"name": "forbidden"})).await?.body["detail"],
+        "this name is not allowed"
+    );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     assert_eq!(world.sql("SELECT COUNT(*) FROM beds_inbox")?, "0", "a refused write leaves no claim behind");
 
@@ -77,7 +80,8 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let raw = async |body: Vec<u8>, kind: &str| {
-        let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header("Content-Type", kind).body(body);
+        let request =
+            live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header("Content-Type", kind).body(body);
         live.api.send(request).await
     };
     let json = "application/json";
@@ -96,12 +100,30 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
         let answer = raw(body, kind).await?;
         assert_eq!((answer.status, answer.code()), (status, code), "{}", answer.text);
     }
-    for (header, value) in [("Idempotency-Key", "x".repeat(256)), ("Beds-Timeout", "soon".into()), ("Beds-Timeout", "0".into()), ("Beds-Timeout", "2h".into())] {
-        let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header(header, value).json(&json!({"name": "h"}));
+    for (header, value) in [
+        ("Idempotency-Key", "x".repeat(256)),
+        ("Beds-Timeout", "soon".into()),
+        ("Beds-Timeout", "0".into()),
+        ("Beds-Timeout", "2h".into()),
+    ] {
+        let request = live
+            .api
+            .http
+            .post(format!("{}/v1/records/Things", live.api.url))
+            .header(header, value)
+            .json(&json!({"name": "h"}));
         let answer = live.api.send(request).await?;
-        assert_eq!((answer.status, answer.code(), answer.body["field"].as_str()), (400, "BEDS-0019", Some(header)), "{}", answer.text);
+        assert_eq!(
+            (answer.status, answer.code(), answer.body["field"].as_str()),
+            (400, "BEDS-0019", Some(header)),
+            "{}",
+            answer.text
+        );
     }
-    assert_eq!(live.api.send(live.api.http.put(format!("{}/v1/records/Things/1", live.api.url))).await?.code(), "BEDS-0021");
+    assert_eq!(
+        live.api.send(live.api.http.put(format!("{}/v1/records/Things/1", live.api.url))).await?.code(),
+        "BEDS-0021"
+    );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     assert_eq!(live.node.pools().replaced(), 0, "no task may have panicked");
     Ok(())
@@ -116,14 +138,19 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
     // The first call prepares; what is logged after it are executions.
     world.sql_server("SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON")?;
     for payload in &payloads {
-        let request = live.api.http.get(format!("{}/v1/records/Things/by/name", live.api.url)).query(&[("name", payload)]);
+        let request =
+            live.api.http.get(format!("{}/v1/records/Things/by/name", live.api.url)).query(&[("name", payload)]);
         let answer = live.api.send(request).await?;
         assert!(matches!((answer.status, answer.code()), (200, _) | (400, "BEDS-0025")), "{payload}: {}", answer.text);
         if answer.status == 200 {
             assert_eq!(answer.body["records"], json!([]), "{payload}");
         }
         let created = live.api.post("/v1/records/Things", &json!({"name": payload, "note": payload})).await?;
-        assert!(matches!((created.status, created.code()), (201, _) | (400, "BEDS-0025") | (409, "BEDS-0008")), "{}", created.text);
+        assert!(
+            matches!((created.status, created.code()), (201, _) | (400, "BEDS-0025") | (409, "BEDS-0008")),
+            "{}",
+            created.text
+        );
         if created.status == 201 {
             assert_eq!(created.body["note"].as_str(), Some(payload.as_str()), "stored to the letter");
             live.api.delete(created.header("location")).await?;
@@ -135,7 +162,15 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
          (SELECT id FROM information_schema.PROCESSLIST WHERE db = '{}') AND command_type IN ('Prepare', 'Query', 'Execute')",
         world.name
     ))?;
-    let shapes = ["CALL `things_by_name`(", "CALL `things_create`(", "CALL `things_delete`(", "CALL `beds_inbox_begin`(", "CALL `beds_inbox_commit`(", "CALL `beds_inbox_abort`(", "CALL `beds_catalog`("];
+    let shapes = [
+        "CALL `things_by_name`(",
+        "CALL `things_create`(",
+        "CALL `things_delete`(",
+        "CALL `beds_inbox_begin`(",
+        "CALL `beds_inbox_commit`(",
+        "CALL `beds_inbox_abort`(",
+        "CALL `beds_catalog`(",
+    ];
     assert!(log.lines().count() > 10, "the log shows the calls: {log}");
     for line in log.lines() {
         let (command, statement) = line.split_once('\t').unwrap_or(("", line));
@@ -152,9 +187,12 @@ async fn no_text_becomes_an_operator_in_a_document_store() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     assert_eq!(live.api.post("/v1/records/Papers", &json!({"name": "secret"})).await?.status, 201);
-    for text in ["$name", "$$ROOT", "$$name", "{\"$gt\":\"\"}", "$where", "$$NOW", ".*", "/.*/", "$eq", "';return true;'"] {
+    for text in
+        ["$name", "$$ROOT", "$$name", "{\"$gt\":\"\"}", "$where", "$$NOW", ".*", "/.*/", "$eq", "';return true;'"]
+    {
         for fetch in ["name", "match"] {
-            let request = live.api.http.get(format!("{}/v1/records/Papers/by/{fetch}", live.api.url)).query(&[("name", text)]);
+            let request =
+                live.api.http.get(format!("{}/v1/records/Papers/by/{fetch}", live.api.url)).query(&[("name", text)]);
             let answer = live.api.send(request).await?;
             assert_eq!((answer.status, &answer.body["records"]), (200, &json!([])), "{fetch} {text}: {}", answer.text);
         }
@@ -170,8 +208,18 @@ async fn no_text_becomes_an_operator_in_a_document_store() -> Result<()> {
 fn injections() -> Vec<String> {
     let openings = ["'", "\"", "`", "\\'", "')", "'))", "1", "1)", "%27", "\u{2019}", "\0'", "\u{FF07}", "0x27", "';"];
     let middles = [
-        " OR 1=1", " OR '1'='1", " UNION SELECT 1,2,3", "; DROP TABLE things", "; CALL beds_inbox_abort()", " AND SLEEP(5)",
-        " INTO OUTFILE '/tmp/x'", "; SET GLOBAL general_log=0", " PROCEDURE ANALYSE()", "/*!50000 OR 1=1 */", " LIKE '%'", " OR name IS NOT NULL",
+        " OR 1=1",
+        " OR '1'='1",
+        " UNION SELECT 1,2,3",
+        "; DROP TABLE things",
+        "; CALL beds_inbox_abort()",
+        " AND SLEEP(5)",
+        " INTO OUTFILE '/tmp/x'",
+        "; SET GLOBAL general_log=0",
+        " PROCEDURE ANALYSE()",
+        "/*!50000 OR 1=1 */",
+        " LIKE '%'",
+        " OR name IS NOT NULL",
     ];
     let ends = ["", " -- ", "#", ";\0"];
     let mut all = Vec::new();

@@ -17,9 +17,19 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
     assert!(String::from_utf8_lossy(&clean.stdout).contains("amount: decimal(30,10)"));
 
     let head = "name = \"Bad\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\n";
-    write(&world, "templates/bad.toml", &format!("{head}create = \"things_commits\"\nfetch = \"no_such\"\nupdate = \"things_twice\"\ndelete = \"things_sets\"\n"))?;
+    write(
+        &world,
+        "templates/bad.toml",
+        &format!(
+            "{head}create = \"things_commits\"\nfetch = \"no_such\"\nupdate = \"things_twice\"\ndelete = \"things_sets\"\n"
+        ),
+    )?;
     write(&world, "templates/worse.toml", "name = \"Worse\"\nstore = \"rec\"\ndatabase = \"other\"\nid = \"_id\"\n")?;
-    write(&world, "templates/rec.toml", "name = \"Rec\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\nfetch = \"papers_create\"\n[fetches]\nx = \"none\"\n")?;
+    write(
+        &world,
+        "templates/rec.toml",
+        "name = \"Rec\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\nfetch = \"papers_create\"\n[fetches]\nx = \"none\"\n",
+    )?;
     let output = world.beds(&["check", "--json"])?;
     assert_eq!(output.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&output.stdout)?;
@@ -27,7 +37,14 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
         .as_array()
         .unwrap()
         .iter()
-        .map(|p| format!("{}:{} {}", p["file"].as_str().unwrap().rsplit('/').next().unwrap(), p["line"], p["message"].as_str().unwrap()))
+        .map(|p| {
+            format!(
+                "{}:{} {}",
+                p["file"].as_str().unwrap().rsplit('/').next().unwrap(),
+                p["line"],
+                p["message"].as_str().unwrap()
+            )
+        })
         .collect();
     for expected in [
         "bad.toml:6 things_commits cannot run inside the transaction",
@@ -93,12 +110,22 @@ async fn in_production_a_service_that_is_away_ends_the_start() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn schema_files_are_applied_once_and_a_changed_one_is_noticed() -> Result<()> {
     let world = World::new().await?;
-    let apply = |extra: &[&str]| world.beds(&[&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"], extra].concat());
+    let apply = |extra: &[&str]| {
+        world.beds(&[&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"], extra].concat())
+    };
     let again = String::from_utf8(apply(&[])?.stdout)?;
     assert!(again.lines().count() > 5 && again.lines().all(|line| line.ends_with("already there")), "{again}");
-    write(&world, "schema/rel/main/0960_fn.sql", "CREATE OR REPLACE FUNCTION f960() RETURNS INT DETERMINISTIC RETURN 1;\n")?;
+    write(
+        &world,
+        "schema/rel/main/0960_fn.sql",
+        "CREATE OR REPLACE FUNCTION f960() RETURNS INT DETERMINISTIC RETURN 1;\n",
+    )?;
     assert!(String::from_utf8(apply(&[])?.stdout)?.contains("0960_fn.sql: applied\n"));
-    write(&world, "schema/rel/main/0960_fn.sql", "CREATE OR REPLACE FUNCTION f960() RETURNS INT DETERMINISTIC RETURN 2;\n")?;
+    write(
+        &world,
+        "schema/rel/main/0960_fn.sql",
+        "CREATE OR REPLACE FUNCTION f960() RETURNS INT DETERMINISTIC RETURN 2;\n",
+    )?;
     let changed = apply(&[])?;
     assert!(!changed.status.success() && String::from_utf8_lossy(&changed.stderr).contains("--redo"));
     assert!(String::from_utf8(apply(&["--redo"])?.stdout)?.contains("0960_fn.sql: applied again"));
@@ -122,7 +149,10 @@ async fn a_load_that_is_killed_and_started_again_loses_and_doubles_nothing() -> 
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()?;
-    crate::rig::eventually("some rows are there", async || Ok(world.sql("SELECT COUNT(*) FROM things")?.parse::<u32>()? > 300)).await?;
+    crate::rig::eventually("some rows are there", async || {
+        Ok(world.sql("SELECT COUNT(*) FROM things")?.parse::<u32>()? > 300)
+    })
+    .await?;
     load.kill()?;
     load.wait()?;
     assert_ne!(world.sql("SELECT COUNT(*) FROM things")?, "3000", "it was killed in the middle");
@@ -136,12 +166,17 @@ async fn a_load_that_is_killed_and_started_again_loses_and_doubles_nothing() -> 
 async fn rows_that_are_refused_are_kept_with_the_reason() -> Result<()> {
     let world = World::new().await?;
     let _process = world.process("").await?;
-    write(&world, "rows.ndjson", "{\"name\":\"a\"}\n{\"name\":\"a\"}\nnot json\n{\"name\":\"b\",\"count\":\"x\"}\n{\"name\":\"c\"}\n")?;
+    write(
+        &world,
+        "rows.ndjson",
+        "{\"name\":\"a\"}\n{\"name\":\"a\"}\nnot json\n{\"name\":\"b\",\"count\":\"x\"}\n{\"name\":\"c\"}\n",
+    )?;
     let output = world.beds(&["load", "Things", "rows.ndjson", "--concurrency", "1"])?;
     assert_eq!(output.status.code(), Some(1));
     let rejects = std::fs::read_to_string(world.folder.join("rows.ndjson.Things.rejects.ndjson"))?;
     let reasons: Vec<Value> = rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let reasons: Vec<(u64, &str)> = reasons.iter().map(|r| (r["row"].as_u64().unwrap(), r["code"].as_str().unwrap())).collect();
+    let reasons: Vec<(u64, &str)> =
+        reasons.iter().map(|r| (r["row"].as_u64().unwrap(), r["code"].as_str().unwrap())).collect();
     assert_eq!(reasons, [(2, "BEDS-0008"), (3, "BEDS-0005"), (4, "BEDS-0003")]);
     assert_eq!(world.sql("SELECT GROUP_CONCAT(name ORDER BY id) FROM things")?, "a,c");
     Ok(())

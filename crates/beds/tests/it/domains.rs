@@ -34,9 +34,7 @@ async fn a_new_relational_domain_answers_without_rebuild_or_restart() -> Result<
 async fn a_new_document_domain_answers_without_rebuild_or_restart() -> Result<()> {
     let world = World::new().await?;
     let process = world.process("").await?;
-    let operation = |id: &str, operation: serde_json::Value| {
-        json!({"update": "beds_objects", "updates": [{"q": {"_id": id}, "u": operation, "upsert": true}]})
-    };
+    let operation = |id: &str, operation: serde_json::Value| json!({"update": "beds_objects", "updates": [{"q": {"_id": id}, "u": operation, "upsert": true}]});
     let schema = json!([
         {"create": "songs"},
         operation("songs_create", json!({"_id": "songs_create", "kind": "create",
@@ -52,7 +50,10 @@ async fn a_new_document_domain_answers_without_rebuild_or_restart() -> Result<()
     )?;
     world.apply()?;
     process.signal("HUP")?;
-    crate::rig::eventually("SIGHUP reloads too", async || Ok(process.api.get("/v1/templates/Songs").await?.status == 200)).await?;
+    crate::rig::eventually("SIGHUP reloads too", async || {
+        Ok(process.api.get("/v1/templates/Songs").await?.status == 200)
+    })
+    .await?;
     assert_eq!(process.api.post("/v1/records/Songs", &json!({"title": "Hey", "year": 1968})).await?.status, 201);
     let found = process.api.get("/v1/records/Songs/by/year?year=1968").await?;
     assert_eq!(found.body["records"][0]["title"], "Hey", "{}", found.text);

@@ -8,6 +8,7 @@ mod crash;
 mod domains;
 mod records;
 mod rig;
+mod services;
 mod supervision;
 mod types;
 mod wire;

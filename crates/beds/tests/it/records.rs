@@ -22,7 +22,10 @@ async fn a_record_is_created_fetched_updated_listed_and_deleted_on_both_stores()
         assert_eq!((fetched.status, &fetched.body), (200, &created.body));
 
         let updated = live.api.patch(&location, &json!({"note": "ü"})).await?;
-        assert_eq!((updated.status, updated.body["note"].as_str(), updated.body["count"].as_i64()), (200, Some("ü"), Some(1)));
+        assert_eq!(
+            (updated.status, updated.body["note"].as_str(), updated.body["count"].as_i64()),
+            (200, Some("ü"), Some(1))
+        );
         let cleared = live.api.patch(&location, &json!({"count": null})).await?;
         assert!(cleared.body["count"].is_null() && cleared.body["note"] == "ü", "{}", cleared.text);
         let unchanged = live.api.patch(&location, &json!({"note": "ü"})).await?;
@@ -33,7 +36,11 @@ async fn a_record_is_created_fetched_updated_listed_and_deleted_on_both_stores()
 
         let deleted = live.api.delete(&location).await?;
         assert_eq!((deleted.status, deleted.body["name"].as_str()), (200, Some("a")), "{}", deleted.text);
-        for gone in [live.api.get(&location).await?, live.api.patch(&location, &json!({"note": "x"})).await?, live.api.delete(&location).await?] {
+        for gone in [
+            live.api.get(&location).await?,
+            live.api.patch(&location, &json!({"note": "x"})).await?,
+            live.api.delete(&location).await?,
+        ] {
             assert_eq!((gone.status, gone.code()), (404, "BEDS-0007"), "{}", gone.text);
         }
     }
@@ -54,7 +61,9 @@ async fn pages_follow_each_other_without_gap_or_overlap() -> Result<()> {
         for _ in 0..4 {
             let page = live.api.get(&path).await?;
             assert_eq!(page.status, 200, "{}", page.text);
-            names.extend(page.body["records"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()));
+            names.extend(
+                page.body["records"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap().to_owned()),
+            );
             let Some(next) = page.body["next"].as_str() else { break };
             path = format!("{records}?limit=3&after={next}");
         }
@@ -95,7 +104,8 @@ async fn a_hundred_parallel_requests_with_one_key_have_one_effect() -> Result<()
     let live = world.node().await?;
     for counter in ["Counters", "Tallies"] {
         let path = format!("{}/v1/records/{counter}/c", live.api.url);
-        let requests = (0..60).map(|_| live.api.send(live.api.http.patch(&path).header("Idempotency-Key", "p").json(&json!({"by": 1}))));
+        let requests = (0..60)
+            .map(|_| live.api.send(live.api.http.patch(&path).header("Idempotency-Key", "p").json(&json!({"by": 1}))));
         let mut statuses = Vec::new();
         for answer in futures_util::future::join_all(requests).await {
             statuses.push(answer?.status);
@@ -124,7 +134,12 @@ async fn a_repeat_while_the_first_is_running_is_409_and_then_the_same_answer() -
     let (first, second) = tokio::join!(first, second);
     let (first, second) = (first?, second?);
     assert_eq!(first.status, 201, "{}", first.text);
-    assert_eq!((second.status, second.code(), second.header("retry-after")), (409, "BEDS-0011", "1"), "{}", second.text);
+    assert_eq!(
+        (second.status, second.code(), second.header("retry-after")),
+        (409, "BEDS-0011", "1"),
+        "{}",
+        second.text
+    );
     assert_eq!(live.api.post_with_key("/v1/records/Things", "s", &slow).await?.text, first.text);
     Ok(())
 }
@@ -134,7 +149,8 @@ async fn the_caller_reads_what_each_template_offers() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let all = live.api.get("/v1/templates").await?;
-    let names: Vec<&str> = all.body["templates"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        all.body["templates"].as_array().unwrap().iter().map(|t| t["name"].as_str().unwrap()).collect();
     assert!(names.contains(&"Flights") && names.contains(&"Users"), "{names:?}");
     let one = live.api.get("/v1/templates/Things").await?;
     let create = one.body["operations"].as_array().unwrap().iter().find(|o| o["operation"] == "create").unwrap();
@@ -167,7 +183,11 @@ async fn a_read_past_its_deadline_is_cancelled_and_its_connection_is_not_handed_
     let world = World::new().await?;
     let live = world.node().await?;
     for _ in 0..4 {
-        let request = live.api.http.get(format!("{}/v1/records/Things/by/sleep?seconds=2", live.api.url)).header("Beds-Timeout", "200ms");
+        let request = live
+            .api
+            .http
+            .get(format!("{}/v1/records/Things/by/sleep?seconds=2", live.api.url))
+            .header("Beds-Timeout", "200ms");
         let late = live.api.send(request).await?;
         assert_eq!((late.status, late.code()), (504, "BEDS-0015"), "{}", late.text);
     }

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// The longest that a test waits for something that must happen.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A place of its own on the services: a vhost, a MariaDB database, a MongoDB database, and a folder with the files of
 /// a node. All of it goes when the value is dropped.
-pub struct World {
-    pub name: String,
-    pub folder: PathBuf,
+pub(crate) struct World {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
     maria: String,
     rabbit: String,
     http: Client,
@@ -25,7 +25,7 @@ pub struct World {
 
 impl World {
     /// A world with the sample domain and the domain of the tests applied.
-    pub async fn new() -> Result<Self> {
+    pub(crate) async fn new() -> Result<Self> {
         let name = format!("t{}", Uuid::new_v4().simple());
         let folder = std::env::temp_dir().join(format!("beds-{name}"));
         let world = Self {
@@ -75,29 +75,29 @@ impl World {
         Ok(())
     }
 
-    pub fn config_file(&self) -> PathBuf {
+    pub(crate) fn config_file(&self) -> PathBuf {
         self.folder.join("beds.toml")
     }
 
     /// Runs `beds` with arguments in the world's folder.
-    pub fn beds(&self, arguments: &[&str]) -> Result<Output> {
+    pub(crate) fn beds(&self, arguments: &[&str]) -> Result<Output> {
         Ok(Command::new(env!("CARGO_BIN_EXE_beds")).args(arguments).current_dir(&self.folder).output()?)
     }
 
     /// Applies the schema files of the world.
-    pub fn apply(&self) -> Result<()> {
+    pub(crate) fn apply(&self) -> Result<()> {
         let output = self.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"])?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
 
     /// A node in this process.
-    pub async fn node(&self) -> Result<Live> {
+    pub(crate) async fn node(&self) -> Result<Live> {
         self.node_with(|_| {}).await
     }
 
     /// A node in this process whose configuration was changed.
-    pub async fn node_with(&self, change: impl FnOnce(&mut beds_core::Config)) -> Result<Live> {
+    pub(crate) async fn node_with(&self, change: impl FnOnce(&mut beds_core::Config)) -> Result<Live> {
         beds::logging::start(false);
         let mut config = settings::load(&self.config_file()).map_err(|p| anyhow::anyhow!("{p:?}"))?;
         change(&mut config);
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// A node as a process of its own, on a port of its own, with fail points set.
-    pub async fn process(&self, failpoints: &str) -> Result<Process> {
+    pub(crate) async fn process(&self, failpoints: &str) -> Result<Process> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         drop(listener);
@@ -131,22 +131,22 @@ impl World {
     }
 
     /// What the log of the world's processes holds.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("node.log")).unwrap_or_default()
     }
 
     /// Runs SQL in the world's database as the DBA and answers the rows, tab-separated.
-    pub fn sql(&self, sql: &str) -> Result<String> {
+    pub(crate) fn sql(&self, sql: &str) -> Result<String> {
         mariadb(&self.maria, Some(&self.name), sql)
     }
 
     /// Runs SQL as the DBA outside of any database.
-    pub fn sql_server(&self, sql: &str) -> Result<String> {
+    pub(crate) fn sql_server(&self, sql: &str) -> Result<String> {
         mariadb(&self.maria, None, sql)
     }
 
     /// Asks RabbitMQ's management interface.
-    pub async fn rabbit(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    pub(crate) async fn rabbit(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let mut request = self.http.request(method, format!("{}{path}", self.rabbit));
         if let Some(body) = body {
             request = request.json(&body);
@@ -159,21 +159,22 @@ impl World {
     }
 
     /// Publishes a raw message to `beds.events`; true if it was routed.
-    pub async fn publish(&self, key: &str, body: &str, properties: Value) -> Result<bool> {
+    pub(crate) async fn publish(&self, key: &str, body: &str, properties: Value) -> Result<bool> {
         let path = format!("/api/exchanges/{}/beds.events/publish", self.name);
-        let message = json!({"routing_key": key, "payload": body, "payload_encoding": "string", "properties": properties});
+        let message =
+            json!({"routing_key": key, "payload": body, "payload_encoding": "string", "properties": properties});
         Ok(self.rabbit(Method::POST, &path, Some(message)).await?["routed"] == true)
     }
 
     /// Takes up to ten messages out of a queue.
-    pub async fn take(&self, queue: &str) -> Result<Vec<Value>> {
+    pub(crate) async fn take(&self, queue: &str) -> Result<Vec<Value>> {
         let path = format!("/api/queues/{}/{queue}/get", self.name);
         let ask = json!({"count": 10, "ackmode": "ack_requeue_false", "encoding": "auto"});
         Ok(self.rabbit(Method::POST, &path, Some(ask)).await?.as_array().cloned().unwrap_or_default())
     }
 
     /// Waits for a dead letter and takes it.
-    pub async fn dead_letter(&self) -> Result<Value> {
+    pub(crate) async fn dead_letter(&self) -> Result<Value> {
         let begun = Instant::now();
         while begun.elapsed() < SOON {
             if let Some(message) = self.take("beds.dead").await?.into_iter().next() {
@@ -196,30 +197,26 @@ impl Drop for World {
 }
 
 /// A node in the test's own process.
-pub struct Live {
-    pub node: Node,
-    pub api: Api,
+pub(crate) struct Live {
+    pub(crate) node: Node,
+    pub(crate) api: Api,
 }
 
 /// A node as a process. It is killed when the value is dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
-    pub api: Api,
+    pub(crate) api: Api,
 }
 
 impl Process {
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    pub fn signal(&self, signal: &str) -> Result<()> {
+    pub(crate) fn signal(&self, signal: &str) -> Result<()> {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status()?;
         ensure!(status.success(), "kill -{signal} failed");
         Ok(())
     }
 
     /// Waits for the process to end and answers its exit code; none if a signal ended it.
-    pub async fn ended(&mut self) -> Result<Option<i32>> {
+    pub(crate) async fn ended(&mut self) -> Result<Option<i32>> {
         let begun = Instant::now();
         while begun.elapsed() < SOON {
             if let Some(status) = self.child.try_wait()? {
@@ -240,52 +237,52 @@ impl Drop for Process {
 
 /// The HTTP interface of a node.
 #[derive(Clone)]
-pub struct Api {
-    pub url: String,
-    pub http: Client,
+pub(crate) struct Api {
+    pub(crate) url: String,
+    pub(crate) http: Client,
 }
 
 /// An answer, with its body as JSON.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: Value,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+    pub(crate) text: String,
 }
 
 impl Answer {
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
 impl Api {
-    pub async fn get(&self, path: &str) -> Result<Answer> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
         self.send(self.http.get(format!("{}{path}", self.url))).await
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(self.http.post(format!("{}{path}", self.url)).json(body)).await
     }
 
-    pub async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
+    pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
         self.send(self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body)).await
     }
 
-    pub async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
+    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
         self.send(self.http.patch(format!("{}{path}", self.url)).json(body)).await
     }
 
-    pub async fn delete(&self, path: &str) -> Result<Answer> {
+    pub(crate) async fn delete(&self, path: &str) -> Result<Answer> {
         self.send(self.http.delete(format!("{}{path}", self.url))).await
     }
 
-    pub async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
+    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await?;
@@ -295,7 +292,7 @@ impl Api {
 }
 
 /// Waits until something is true, and fails with its name if it does not become true.
-pub async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     loop {
         if is_true().await? {
@@ -331,7 +328,20 @@ fn mariadb(url: &str, database: Option<&str>, sql: &str) -> Result<String> {
     let (user, password) = login.split_once(':').context("user:password")?;
     let (host, port) = address.split_once(':').context("host:port")?;
     let mut command = Command::new("mariadb");
-    command.args(["--no-defaults", "-h", host, "-P", port, "-u", user, &format!("-p{password}"), "-N", "-B", "-e", sql]);
+    command.args([
+        "--no-defaults",
+        "-h",
+        host,
+        "-P",
+        port,
+        "-u",
+        user,
+        &format!("-p{password}"),
+        "-N",
+        "-B",
+        "-e",
+        sql,
+    ]);
     command.args(database);
     let output = command.output().context("the mariadb client")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -27,7 +27,11 @@ async fn a_message_that_keeps_killing_its_task_becomes_a_dead_letter_while_other
     assert_eq!((&headers["beds-reason"], &headers["beds-deliveries"]), (&json!("panic"), &json!(5)), "{dead}");
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "200");
     let log = world.log();
-    assert_eq!(log.matches("A broker task panicked; it is replaced.").count(), 6, "the first delivery and five more:\n{log}");
+    assert_eq!(
+        log.matches("A broker task panicked; it is replaced.").count(),
+        6,
+        "the first delivery and five more:\n{log}"
+    );
     assert!(log.contains("a panic for a test") && log.contains("Things"), "{log}");
     let ready = process.api.get("/readyz").await?;
     assert_eq!(ready.status, 200, "the pool has its full strength: {}", ready.text);
@@ -54,7 +58,10 @@ async fn sigterm_finishes_what_was_begun_and_exits_cleanly() -> Result<()> {
     let body = json!({"name": "slow at the end"});
     let slow = process.api.post_with_key("/v1/records/Things", "k", &body);
     let stop = async {
-        eventually("the write is running", async || Ok(world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep"))).await?;
+        eventually("the write is running", async || {
+            Ok(world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep"))
+        })
+        .await?;
         process.signal("TERM")
     };
     let (slow, stop) = tokio::join!(slow, stop);
@@ -62,8 +69,11 @@ async fn sigterm_finishes_what_was_begun_and_exits_cleanly() -> Result<()> {
     let slow = slow?;
     assert_eq!(slow.status, 201, "{}", slow.text);
     assert_eq!(process.ended().await?, Some(0), "{}", world.log());
-    let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.write", world.name), None).await?;
-    assert_eq!(queue["messages"], 0, "the finished write was acknowledged");
+    eventually("the finished write was acknowledged", async || {
+        let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.write", world.name), None).await?;
+        Ok(queue["messages"] == 0)
+    })
+    .await?;
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "1");
     Ok(())
 }

@@ -24,7 +24,14 @@ async fn every_relational_type_survives_exactly() -> Result<()> {
     for field in ["count", "big", "amount", "ratio", "flag", "note", "uid", "raw", "doc", "day", "at"] {
         assert_eq!(empty.body[field], Value::Null, "{field}");
     }
-    for (field, value) in [("amount", json!("-0.0000000001")), ("big", json!(i64::MIN)), ("flag", json!(false)), ("raw", json!("")), ("doc", json!("text")), ("doc", json!([]))] {
+    for (field, value) in [
+        ("amount", json!("-0.0000000001")),
+        ("big", json!(i64::MIN)),
+        ("flag", json!(false)),
+        ("raw", json!("")),
+        ("doc", json!("text")),
+        ("doc", json!([])),
+    ] {
         let mut body = json!({"name": format!("{field} {value}")});
         body[field] = value.clone();
         let created = live.api.post("/v1/records/Things", &body).await?;
@@ -77,7 +84,10 @@ async fn all_result_sets_and_out_values_come_back() -> Result<()> {
         assert_eq!(fetch("branch?which=1").await?["records"], json!([{"word": "one"}]));
         assert_eq!(fetch("branch?which=2").await?["records"], json!([{"number": 2, "word": "two"}]));
         let nested = fetch("nested?which=2").await?;
-        assert_eq!((&nested["records"], &nested["result_sets"]), (&json!([{"number": 2, "word": "two"}]), &json!([[{"level": "outer"}]])));
+        assert_eq!(
+            (&nested["records"], &nested["result_sets"]),
+            (&json!([{"number": 2, "word": "two"}]), &json!([[{"level": "outer"}]]))
+        );
     }
     assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "x"})).await?.status, 201);
     assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "y"})).await?.status, 201);

@@ -18,9 +18,13 @@ fn envelope(operation: &str, params: Value) -> Value {
 async fn a_foreign_client_gets_its_answer_at_reply_to() -> Result<()> {
     let world = World::new().await?;
     let _live = world.node().await?;
-    world.rabbit(reqwest::Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false}))).await?;
+    world
+        .rabbit(reqwest::Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false})))
+        .await?;
     let properties = json!({"reply_to": "mine", "correlation_id": "c-1"});
-    assert!(world.publish("rel.write", &envelope("create", json!({"name": "from afar"})).to_string(), properties).await?);
+    assert!(
+        world.publish("rel.write", &envelope("create", json!({"name": "from afar"})).to_string(), properties).await?
+    );
     let mut replies = Vec::new();
     eventually("the reply is there", async || {
         replies.extend(world.take("mine").await?);
@@ -49,13 +53,20 @@ async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Res
         ("rec.write", wrong_version.to_string()),
         ("rel.write", parentless.to_string()),
         ("rel.write", read_in_write.to_string()),
-        ("rel.write", envelope("create", json!({})).to_string().replace("\"params\":{}", "\"params\":{\"a\":1,\"a\":2}")),
+        (
+            "rel.write",
+            envelope("create", json!({})).to_string().replace("\"params\":{}", "\"params\":{\"a\":1,\"a\":2}"),
+        ),
         ("rel.write", format!("{{\"v\":1,\"params\":{}", "[".repeat(100_000))),
     ] {
         assert!(world.publish(key, &body, json!({})).await?, "{key} is bound");
         let dead = world.dead_letter().await?;
         let headers = &dead["properties"]["headers"];
-        assert_eq!((headers["beds-reason"].as_str(), headers["beds-queue"].as_str()), (Some("malformed"), Some(key)), "{dead}");
+        assert_eq!(
+            (headers["beds-reason"].as_str(), headers["beds-queue"].as_str()),
+            (Some("malformed"), Some(key)),
+            "{dead}"
+        );
         assert!(headers["beds-detail"].as_str().is_some_and(|detail| detail.starts_with("BEDS-00")), "{dead}");
     }
     assert_eq!(live.node.pools().replaced(), 0);

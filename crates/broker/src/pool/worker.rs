@@ -46,7 +46,9 @@ impl Worker<'_> {
     /// The message goes back to its queue, or to the dead letters with the reason once it was tried often enough.
     pub(super) async fn after_panic(&self, delivery: &Delivery, panic: &str) {
         let text = match self.pool.key.is_write() {
-            true => "the handler failed repeatedly; a write may have taken effect, so repeat it with the same Idempotency-Key",
+            true => {
+                "the handler failed repeatedly; a write may have taken effect, so repeat it with the same Idempotency-Key"
+            }
             false => "the handler failed; the node's log has the cause",
         };
         let error = BedsError::new(ErrorKind::Internal, text).with_source(panic.to_owned());
@@ -73,7 +75,10 @@ impl Worker<'_> {
     async fn work(&self, event: &Arc<Event>, delivery: &Delivery) -> Result<Answer> {
         let patience = event.remaining().min(self.pool.handler_timeout);
         if patience.is_zero() {
-            return Err(BedsError::new(ErrorKind::DeadlineExceeded, "the deadline passed before the work began; not executed"));
+            return Err(BedsError::new(
+                ErrorKind::DeadlineExceeded,
+                "the deadline passed before the work began; not executed",
+            ));
         }
         let work = async {
             fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
@@ -100,7 +105,13 @@ impl Worker<'_> {
         }
     }
 
-    async fn answer(&self, delivery: &Delivery, event_id: &EventId, operation: Operation, outcome: Result<&Answer, &BedsError>) {
+    async fn answer(
+        &self,
+        delivery: &Delivery,
+        event_id: &EventId,
+        operation: Operation,
+        outcome: Result<&Answer, &BedsError>,
+    ) {
         let Some(reply_to) = delivery.reply_to() else { return };
         let success = if operation == Operation::Create { 201 } else { 200 };
         let reply = Reply::of(event_id, success, outcome);
@@ -119,7 +130,10 @@ impl Worker<'_> {
         if !self.pool.key.is_write() {
             return delivery.ack().await;
         }
-        if error.kind.is_retryable() && error.kind != ErrorKind::DeadlineExceeded && delivery.deliveries() < DELIVERY_LIMIT {
+        if error.kind.is_retryable()
+            && error.kind != ErrorKind::DeadlineExceeded
+            && delivery.deliveries() < DELIVERY_LIMIT
+        {
             tokio::time::sleep(Duration::from_millis(200)).await;
             return delivery.requeue().await;
         }
@@ -130,7 +144,13 @@ impl Worker<'_> {
         let id = EventId(delivery.message_id().to_owned());
         match self.publisher.dead_letter(delivery, reason, &format!("{} {}", error.code(), error.message)).await {
             Ok(()) => {
-                tracing::warn!(event.id = id.0, queue = delivery.queue(), reason, code = error.code(), "A message became a dead letter.");
+                tracing::warn!(
+                    event.id = id.0,
+                    queue = delivery.queue(),
+                    reason,
+                    code = error.code(),
+                    "A message became a dead letter."
+                );
                 self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
                 delivery.ack().await;
             }

@@ -184,11 +184,16 @@ impl Rules<'_> {
     }
 
     fn durations(&mut self) {
-        let is_duration = |path: &str| path.ends_with("_timeout") || path.ends_with("_grace") || path.ends_with("heartbeat");
+        let is_duration =
+            |path: &str| path.ends_with("_timeout") || path.ends_with("_grace") || path.ends_with("heartbeat");
         for key in KEYS.iter().filter(|key| is_duration(key.path)) {
             let value = self.text(key.path).unwrap_or_default();
             if parse_duration(&value).is_none() {
-                self.refuse(key.path, format!("`{}` is {value:?}", key.path), "write a duration such as \"10s\" or \"250ms\"");
+                self.refuse(
+                    key.path,
+                    format!("`{}` is {value:?}", key.path),
+                    "write a duration such as \"10s\" or \"250ms\"",
+                );
             }
         }
     }
@@ -198,7 +203,11 @@ impl Rules<'_> {
             let most = if key.path.contains("instances") { i64::from(u16::MAX) } else { i64::from(i32::MAX) };
             let value = get(self.table, key.path).and_then(Value::as_integer).unwrap_or(1);
             if !(1..=most).contains(&value) {
-                self.refuse(key.path, format!("`{}` is {value}", key.path), &format!("write a number from 1 to {most}"));
+                self.refuse(
+                    key.path,
+                    format!("`{}` is {value}", key.path),
+                    &format!("write a number from 1 to {most}"),
+                );
             }
         }
     }
@@ -207,7 +216,11 @@ impl Rules<'_> {
         let path = "services.appserver.listen";
         let value = self.text(path).unwrap_or_default();
         if value.parse::<std::net::SocketAddr>().is_err() {
-            self.refuse(path, format!("`{path}` is {value:?}"), "write an address and a port, such as \"127.0.0.1:8080\"");
+            self.refuse(
+                path,
+                format!("`{path}` is {value:?}"),
+                "write an address and a port, such as \"127.0.0.1:8080\"",
+            );
         }
     }
 
@@ -244,9 +257,14 @@ impl Rules<'_> {
             },
         };
         let scheme = sample.split("://").next().unwrap_or_default();
-        let is_secure = url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("s://") || rest.starts_with("+srv://"));
+        let is_secure =
+            url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("s://") || rest.starts_with("+srv://"));
         if !url.starts_with(&format!("{scheme}://")) && !is_secure {
-            self.refuse(&format!("{section}.url"), format!("`{section}.url` is not a {scheme}:// URL"), &format!("write {sample}"));
+            self.refuse(
+                &format!("{section}.url"),
+                format!("`{section}.url` is not a {scheme}:// URL"),
+                &format!("write {sample}"),
+            );
         }
         if let Some(Value::Table(table)) = get_mut(self.table, section) {
             table.remove("url_file");
@@ -281,12 +299,17 @@ mod tests {
     const GOOD: &str = "[amqp]\nurl = \"amqp://u:p@h/v\"\n";
 
     fn read(path: &Path) -> std::io::Result<String> {
-        if path == Path::new("/etc/beds/amqp.url") { Ok("amqp://a:b@c/d\n".into()) } else { Err(std::io::ErrorKind::NotFound.into()) }
+        if path == Path::new("/etc/beds/amqp.url") {
+            Ok("amqp://a:b@c/d\n".into())
+        } else {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
     }
 
     fn with(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
         let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-        load("beds.toml", text, Path::new("/etc/beds"), env, &read).map_err(|p| p.iter().map(ToString::to_string).collect())
+        load("beds.toml", text, Path::new("/etc/beds"), env, &read)
+            .map_err(|p| p.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -303,17 +326,24 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once() {
-        let found = with("[node]\nname = \"a b\"\nshutdown_grace = \"soon\"\n[amqp]\nurll = \"x\"\n[services.rel]\nis_local = 1\n", &[])
-            .unwrap_err();
+        let found = with(
+            "[node]\nname = \"a b\"\nshutdown_grace = \"soon\"\n[amqp]\nurll = \"x\"\n[services.rel]\nis_local = 1\n",
+            &[],
+        )
+        .unwrap_err();
         let text = found.join("\n");
-        for part in ["beds.toml:2", "beds.toml:3", "beds.toml:5", "did you mean `url`", "beds.toml:7", "[amqp] has no url"] {
+        for part in
+            ["beds.toml:2", "beds.toml:3", "beds.toml:5", "did you mean `url`", "beds.toml:7", "[amqp] has no url"]
+        {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
     }
 
     #[test]
     fn the_environment_wins_and_is_checked_too() {
-        let config = with(GOOD, &[("BEDS__NODE__NAME", "n2"), ("BEDS__SERVICES__REL__INSTANCES__READ", "3"), ("PATH", "/")]).unwrap();
+        let config =
+            with(GOOD, &[("BEDS__NODE__NAME", "n2"), ("BEDS__SERVICES__REL__INSTANCES__READ", "3"), ("PATH", "/")])
+                .unwrap();
         assert_eq!((config.node.name.as_str(), config.services.rel.instances.read.get()), ("n2", 3));
         let found = with(GOOD, &[("BEDS__NODE__NMAE", "x"), ("BEDS__AMQP__MAX_QUEUE_LENGTH", "many")]).unwrap_err();
         assert_eq!(found.len(), 2, "{found:?}");

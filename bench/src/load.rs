@@ -1,0 +1,158 @@
+//! `beds-bench load`: the load generator. A closed loop over keep-alive connections, one task each, with no more HTTP
+//! than that takes. It runs as a process of its own, so that its CPU time is nobody else's.
+//! What it sends is in `requests`; who starts it and reads its figures is `measure`.
+
+mod connection;
+mod requests;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+pub(crate) use requests::{Path, bodies};
+
+use connection::Client;
+use requests::Requests;
+
+/// What to send, where, and for how long.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LoadOptions {
+    #[arg(long)]
+    pub(crate) address: SocketAddr,
+    #[arg(long, value_enum)]
+    pub(crate) path: Path,
+    /// The folder with flights.csv.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// How many flights are loaded: ids are drawn from these.
+    #[arg(long)]
+    pub(crate) flights: usize,
+    #[arg(long)]
+    pub(crate) connections: u32,
+    #[arg(long)]
+    pub(crate) warmup: u64,
+    #[arg(long)]
+    pub(crate) seconds: u64,
+    /// Makes the idempotency keys of this round different from all others.
+    #[arg(long)]
+    pub(crate) tag: String,
+}
+
+/// What came of it, as the child prints it. Latencies are in microseconds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Outcome {
+    pub(crate) seconds: f64,
+    /// Requests answered 2xx within the measured time.
+    pub(crate) good: u64,
+    /// Everything else, by status; 0 is a broken connection or no answer.
+    pub(crate) errors: BTreeMap<u16, u64>,
+    pub(crate) body_bytes: u64,
+    pub(crate) p50: u64,
+    pub(crate) p99: u64,
+    pub(crate) max: u64,
+}
+
+/// One connection's share.
+struct Tally {
+    good: u64,
+    errors: BTreeMap<u16, u64>,
+    body_bytes: u64,
+    latency: Histogram<u64>,
+}
+
+/// Prints `begin` and `end` around the measured time, then the outcome as one line of JSON.
+pub(crate) async fn run(options: LoadOptions) -> Result<()> {
+    let requests = Arc::new(Requests::new(&options)?);
+    let begin = Instant::now() + Duration::from_secs(options.warmup);
+    let end = begin + Duration::from_secs(options.seconds);
+    let mut tasks = JoinSet::new();
+    for number in 0..options.connections {
+        tasks.spawn(connect_and_repeat(options.address, Arc::clone(&requests), number, begin, end));
+    }
+    tokio::time::sleep_until(begin).await;
+    say("begin")?;
+    tokio::time::sleep_until(end).await;
+    say("end")?;
+    let mut outcome = Outcome { seconds: options.seconds as f64, ..Outcome::default() };
+    let mut latency = histogram()?;
+    while let Some(tally) = tasks.join_next().await {
+        let tally = tally.context("a connection's task failed")??;
+        outcome.good += tally.good;
+        outcome.body_bytes += tally.body_bytes;
+        for (status, count) in tally.errors {
+            *outcome.errors.entry(status).or_default() += count;
+        }
+        latency.add(tally.latency)?;
+    }
+    outcome.p50 = latency.value_at_quantile(0.50);
+    outcome.p99 = latency.value_at_quantile(0.99);
+    outcome.max = latency.max();
+    say(&serde_json::to_string(&outcome)?)
+}
+
+/// Repeats requests until the end; what completed between `begin` and `end` counts. A request that is under way at the
+/// end is waited for, so that no work of this round falls into the next one.
+async fn connect_and_repeat(
+    address: SocketAddr,
+    requests: Arc<Requests>,
+    number: u32,
+    begin: Instant,
+    end: Instant,
+) -> Result<Tally> {
+    let mut tally = Tally { good: 0, errors: BTreeMap::new(), body_bytes: 0, latency: histogram()? };
+    let mut stream = requests.stream(number);
+    let mut client: Option<Client> = None;
+    let mut text = Vec::with_capacity(1024);
+    loop {
+        let started = Instant::now();
+        if started >= end {
+            return Ok(tally);
+        }
+        stream.next_into(&mut text);
+        let answer = match &mut client {
+            Some(open) => open.exchange(&text).await,
+            None => match Client::connect(address).await {
+                Ok(fresh) => client.insert(fresh).exchange(&text).await,
+                Err(error) => Err(error),
+            },
+        };
+        let done = Instant::now();
+        let counts = done >= begin && done < end;
+        match answer {
+            Ok(answer) if counts && (200..300).contains(&answer.status) => {
+                tally.good += 1;
+                tally.body_bytes += answer.body_bytes;
+                tally.latency.saturating_record((done - started).as_micros() as u64);
+            }
+            Ok(answer) if counts => *tally.errors.entry(answer.status).or_default() += 1,
+            Ok(_) => {}
+            Err(_) => {
+                client = None;
+                if counts {
+                    *tally.errors.entry(0).or_default() += 1;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+/// Up to a minute, to three digits.
+fn histogram() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, 60_000_000, 3)?)
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}

@@ -1,0 +1,114 @@
+//! `beds-bench`: BEDS against programs that do the same by hand, in one run, with a report.
+//!
+//! Without a subcommand it is the whole run. The subcommands are the processes that the run starts: the rivals and the
+//! load generator. How to run it and what the figures mean stands in bench/README.md; nothing here is part of BEDS.
+
+mod contender;
+mod http_once;
+mod load;
+mod measure;
+mod options;
+mod process;
+mod report;
+mod rival;
+mod services;
+mod setup;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use contender::Contender;
+use load::{LoadOptions, Path};
+use options::{RunOptions, Settings};
+use rival::RivalOptions;
+use services::Services;
+
+#[derive(Parser)]
+#[command(name = "beds-bench", about = "Measures BEDS against programs that do the same by hand")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunOptions,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reads by hand: HTTP, one AMQP request and reply, one CALL.
+    ServeByHand(RivalOptions),
+    /// Reads without AMQP: HTTP, one CALL.
+    ServeDirect(RivalOptions),
+    /// Writes by hand, with BEDS's guarantees.
+    ServeWriteByHand(RivalOptions),
+    /// Writes without any guarantee.
+    ServeWriteBare(RivalOptions),
+    /// The load generator.
+    Load(LoadOptions),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => whole_run(cli.run),
+        Some(command) => child(command),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(std::io::stderr(), "beds-bench: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The report goes to standard output when everything is measured; what happens meanwhile, to standard error.
+fn whole_run(options: RunOptions) -> Result<()> {
+    let settings = Settings::new(options)?;
+    let services = Services::find(settings.services.processes.as_deref());
+    let mut running = None;
+    if let Some(beds) = &settings.beds {
+        note("starting BEDS and loading the flights");
+        let started = setup::start(&settings, beds)?;
+        note(&format!("BEDS was ready after {} ms", started.start.as_millis()));
+        running = Some((started, beds.listen));
+    }
+    let (mut text, mut all) = (String::new(), Vec::new());
+    for path in [Path::Read, Path::Write] {
+        if settings.options.only.is_some_and(|only| only != path) {
+            continue;
+        }
+        note(&format!("measuring the {} path", if path == Path::Read { "read" } else { "write" }));
+        let beds = running.as_ref().map(|(r, listen)| Contender::beds(*listen, r.process.id(), r.idle_bytes));
+        let measured = measure::path(path, &settings, &services, beds)?;
+        text.push_str(&report::path(path, &settings, &measured));
+        all.extend(measured);
+    }
+    text.push_str(report::legend());
+    text.push_str(&report::memory(&all).unwrap_or_default());
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn child(command: Command) -> Result<()> {
+    // One thread is plenty for the load generator and leaves the processors to what is measured.
+    let mut builder = match command {
+        Command::Load(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()?.block_on(async {
+        match command {
+            Command::ServeByHand(options) => rival::read_by_hand::serve(&options).await,
+            Command::ServeDirect(options) => rival::read_direct::serve(&options).await,
+            Command::ServeWriteByHand(options) => rival::write_by_hand::serve(&options).await,
+            Command::ServeWriteBare(options) => rival::write_bare::serve(&options).await,
+            Command::Load(options) => load::run(options).await,
+        }
+    })
+}
+
+/// Says how far the run is.
+fn note(text: &str) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}

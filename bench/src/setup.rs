@@ -1,0 +1,59 @@
+//! Brings BEDS up for a run: starts it, waits until it is ready, loads the flights in the way that an application would.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::contender;
+use crate::http_once;
+use crate::options::{Beds, Settings};
+use crate::process::Process;
+
+/// How long BEDS may take to start.
+const START: Duration = Duration::from_secs(60);
+
+/// BEDS, running and loaded.
+pub(crate) struct Running {
+    pub(crate) process: Process,
+    /// Resident memory after the start, before the first request.
+    pub(crate) idle_bytes: u64,
+    /// From the start of the process until it was ready.
+    pub(crate) start: Duration,
+}
+
+pub(crate) fn start(settings: &Settings, beds: &Beds) -> Result<Running> {
+    let config = beds.folder.join("beds.toml");
+    let config = config.to_str().context("the path of beds.toml is not UTF-8")?;
+    let log = beds.folder.join("beds.log");
+    let began = Instant::now();
+    let mut process = Process::other(&beds.program, &["run", "--config", config], &log)?;
+    while !http_once::get(beds.listen, "/readyz").is_ok_and(|answer| answer.status == 200) {
+        if process.has_ended() || began.elapsed() > START {
+            bail!("BEDS did not become ready; see {}", log.display());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let start = began.elapsed();
+    let idle_bytes = contender::idle(process.id());
+    let limit = settings.options.flights.to_string();
+    for (template, file, more) in [
+        ("Airlines", "airlines.csv", &[][..]),
+        ("Airports", "airports.csv", &[]),
+        ("Planes", "planes.csv", &[]),
+        ("Flights", "flights.csv", &["--limit", &limit]),
+    ] {
+        load(beds, config, template, &settings.services.data.join(file), more)?;
+    }
+    Ok(Running { process, idle_bytes, start })
+}
+
+fn load(beds: &Beds, config: &str, template: &str, file: &Path, more: &[&str]) -> Result<()> {
+    let mut command = Command::new(&beds.program);
+    command.args(["load", "--config", config, template]).arg(file).args(more);
+    let output = command.output().context("starting `beds load`")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "`beds load {template}` failed: {said}");
+    Ok(())
+}

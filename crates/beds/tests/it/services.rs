@@ -1,0 +1,162 @@
+//! Each service is killed and started again while requests run. The node is not touched. Every write that was answered
+//! with success is there, once. nextest runs these alone (.config/nextest.toml), because all tests share the services.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::rig::{Api, World, eventually};
+
+/// What the writers did.
+#[derive(Default)]
+struct History {
+    stop: AtomicBool,
+    /// Successes by route: things, papers, counters, tallies.
+    done: [AtomicUsize; 4],
+    attempts: AtomicUsize,
+    not_executed: AtomicUsize,
+    unknown: AtomicUsize,
+    unexpected: std::sync::Mutex<Vec<String>>,
+}
+
+const ROUTES: [(&str, Method); 4] = [
+    ("/v1/records/Things", Method::POST),
+    ("/v1/records/Papers", Method::POST),
+    ("/v1/records/Counters/c", Method::PATCH),
+    ("/v1/records/Tallies/c", Method::PATCH),
+];
+
+/// Writes without pause; each write is repeated with its key until it succeeds, as a careful caller would.
+async fn write(api: Api, history: Arc<History>, writer: usize) {
+    for number in 0.. {
+        let route = number % ROUTES.len();
+        let (path, method) = &ROUTES[route];
+        let body = match method {
+            &Method::POST => json!({"name": format!("w{writer} n{number}")}),
+            _ => json!({"by": 1}),
+        };
+        let key = format!("w{writer}n{number}");
+        loop {
+            history.attempts.fetch_add(1, Ordering::Relaxed);
+            let request = api.http.request(method.clone(), format!("{}{path}", api.url));
+            match api.send(request.header("Idempotency-Key", &key).header("Beds-Timeout", "2s").json(&body)).await {
+                Ok(answer) if matches!(answer.status, 200 | 201) => {
+                    history.done[route].fetch_add(1, Ordering::Relaxed);
+                    break;
+                }
+                Ok(answer) if matches!(answer.status, 503 | 409) => {
+                    drop(history.not_executed.fetch_add(1, Ordering::Relaxed))
+                }
+                Ok(answer) if answer.status == 504 => drop(history.unknown.fetch_add(1, Ordering::Relaxed)),
+                Ok(answer) => {
+                    history.unexpected.lock().unwrap().push(answer.text);
+                    break;
+                }
+                Err(error) => {
+                    history.unexpected.lock().unwrap().push(error.to_string());
+                    break;
+                }
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        if history.stop.load(Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Kills a service hard and starts it again as it was started.
+fn restart(name: &str) -> Result<()> {
+    let file =
+        std::env::var("BEDS_TEST_SERVICES").context("BEDS_TEST_SERVICES is not set; run the tests with ./dev test")?;
+    let mut services: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
+    let service = &services[name];
+    let pid = service["pid"].as_u64().context("a pid")?;
+    Command::new("pkill").args(["-KILL", "-P", &pid.to_string()]).status()?;
+    Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
+    let words: Vec<&str> =
+        service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str).collect();
+    let env = service["env"].as_object().context("an environment")?.iter();
+    let log = std::fs::OpenOptions::new().append(true).create(true).open(service["log"].as_str().context("a log")?)?;
+    let child = Command::new(words[0])
+        .args(&words[1..])
+        .env_clear()
+        .envs(env.map(|(key, value)| (key, value.as_str().unwrap_or_default())))
+        .current_dir(service["cwd"].as_str().context("a folder")?)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()?;
+    services[name]["pid"] = json!(child.id());
+    std::fs::write(&file, services.to_string())?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answered_write_is_there_once_after_each_service_was_killed() -> Result<()> {
+    let world = World::new().await?;
+    let process = world.process("").await?;
+    let history = Arc::new(History::default());
+    let writers: Vec<_> =
+        (0..4).map(|n| tokio::task::spawn(write(process.api.clone(), Arc::clone(&history), n))).collect();
+
+    for (service, routes) in [("rabbitmq", 0..4), ("mariadb", 0..4), ("mongodb", 0..4)] {
+        let before: Vec<usize> = history.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
+        eventually("all routes are served before the kill", async || {
+            Ok(history.done.iter().zip(&before).all(|(done, before)| done.load(Ordering::Relaxed) > before + 5))
+        })
+        .await?;
+        let begun = Instant::now();
+        restart(service)?;
+        // The writers go round the routes, so each of them is served again once its service is back.
+        let before: Vec<usize> = history.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
+        eventually("all routes are served after the kill", async || {
+            Ok(routes.clone().all(|route| history.done[route].load(Ordering::Relaxed) > before[route] + 2))
+        })
+        .await?;
+        println!(
+            "{service}: served again {:.1} s after the kill, its own start included",
+            begun.elapsed().as_secs_f64()
+        );
+    }
+    history.stop.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await?;
+    }
+    assert!(history.unexpected.lock().unwrap().is_empty(), "{:?}", history.unexpected.lock().unwrap());
+
+    let [things, papers, counters, tallies] = history.done.each_ref().map(|done| done.load(Ordering::Relaxed));
+    println!(
+        "attempts {}, done {}, not executed {}, unknown {}",
+        history.attempts.load(Ordering::Relaxed),
+        things + papers + counters + tallies,
+        history.not_executed.load(Ordering::Relaxed),
+        history.unknown.load(Ordering::Relaxed)
+    );
+    assert_eq!(world.sql("SELECT COUNT(*), COUNT(DISTINCT name) FROM things")?, format!("{things}\t{things}"));
+    assert_eq!(world.sql("SELECT value FROM counters")?, counters.to_string());
+    assert_eq!(process.api.get("/v1/records/Tallies/c").await?.body["value"], json!(tallies));
+    assert_eq!(count(&process.api, "Papers").await?, papers);
+    let ready = process.api.get("/readyz").await?;
+    assert_eq!(ready.status, 200, "{}", ready.text);
+    Ok(())
+}
+
+async fn count(api: &Api, template: &str) -> Result<usize> {
+    let (mut total, mut after) = (0, String::new());
+    loop {
+        let page = api.get(&format!("/v1/records/{template}?limit=500{after}")).await?;
+        total += page.body["records"].as_array().context("records")?.len();
+        match page.body["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(total),
+        }
+    }
+}
