@@ -178,8 +178,10 @@ impl Ipl {
 
     async fn database(&self, domains: &Domains, store: Store, name: &str, address: &str) -> Result<(), IplError> {
         let failed = |error: BedsError| {
-            let detail =
-                error.source.as_ref().map_or(error.message.clone(), |source| format!("{} ({source})", error.message));
+            let detail = error
+                .source
+                .as_ref()
+                .map_or_else(|| error.message.clone(), |source| format!("{} ({source})", error.message));
             IplError::Database { store, name: name.to_owned(), address: address.to_owned(), detail }
         };
         domains.ping(store, name).await.map_err(failed)?;

@@ -105,11 +105,11 @@ async fn answer(
     headers: &HeaderMap,
     handle: impl AsyncFnOnce(beds_transport::Context) -> Result<Answered>,
 ) -> Http {
-    let context = match request::context(room, headers) {
-        Ok(context) => context,
-        Err((error, context)) => return Problem::new(error, context.event_id).into_response(),
-    };
+    let (context, headers_read) = request::context(room, headers);
     let event_id = context.event_id.clone();
+    if let Err(error) = headers_read {
+        return Problem::new(error, event_id).into_response();
+    }
     match handle(context).await {
         Ok((status, location, body)) => success(status, location, body, &event_id),
         Err(error) => Problem::new(error, event_id).into_response(),

@@ -14,17 +14,14 @@ use serde_json::Value;
 
 use crate::Room;
 
-/// The context of a request: a new root event with the caller's deadline and key.
-pub(crate) fn context(room: &Room, headers: &HeaderMap) -> Result<Context, (BedsError, Context)> {
+/// The context of a request, a new root event, with the caller's deadline and key. A bad header leaves the defaults.
+pub(crate) fn context(room: &Room, headers: &HeaderMap) -> (Context, Result<()>) {
     let mut context = room.lent.client.context(room.config.default_timeout);
-    match read(room, headers) {
-        Ok((patience, key)) => {
-            context.patience = patience;
-            context.key = key;
-            Ok(context)
-        }
-        Err(error) => Err((error, context)),
-    }
+    let outcome = read(room, headers).map(|(patience, key)| {
+        context.patience = patience;
+        context.key = key;
+    });
+    (context, outcome)
 }
 
 fn read(room: &Room, headers: &HeaderMap) -> Result<(Duration, Option<String>)> {

@@ -117,7 +117,7 @@ impl Delivery {
             AMQPValue::ShortUInt(n) => Some(u32::from(*n)),
             _ => None,
         });
-        count.unwrap_or(u32::from(self.inner.redelivered))
+        count.unwrap_or_else(|| u32::from(self.inner.redelivered))
     }
 
     /// The message is done with.

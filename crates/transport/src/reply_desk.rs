@@ -52,12 +52,6 @@ impl ReplyDesk {
         Expected { id: id.to_owned(), receiver, desk: self.clone() }
     }
 
-    /// How many wait now.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
     fn deliver(&self, id: &str, body: Vec<u8>) {
         let waiter = self.lock().remove(id);
         let taken = waiter.is_some_and(|waiter| waiter.send(body).is_ok());

@@ -219,21 +219,21 @@ impl Spec {
             Bson::Array(items) => Some(items.len()),
             _ => None,
         };
-        if let (Some(length), Some(most)) = (length, self.max_length) {
-            if length as i64 > most {
-                return Err(out_of_range(field, &format!("has a length of at most {most}")));
-            }
+        if let (Some(length), Some(most)) = (length, self.max_length)
+            && length as i64 > most
+        {
+            return Err(out_of_range(field, &format!("has a length of at most {most}")));
         }
         let size = number(value);
-        if let (Some(size), Some(least)) = (size, self.minimum) {
-            if size < least {
-                return Err(out_of_range(field, &format!("is at least {least}")));
-            }
+        if let (Some(size), Some(least)) = (size, self.minimum)
+            && size < least
+        {
+            return Err(out_of_range(field, &format!("is at least {least}")));
         }
-        if let (Some(size), Some(most)) = (size, self.maximum) {
-            if size > most {
-                return Err(out_of_range(field, &format!("is at most {most}")));
-            }
+        if let (Some(size), Some(most)) = (size, self.maximum)
+            && size > most
+        {
+            return Err(out_of_range(field, &format!("is at most {most}")));
         }
         if !self.choices.is_empty() && !self.choices.contains(value) {
             let choices: Vec<String> = self.choices.iter().map(ToString::to_string).collect();
@@ -325,7 +325,10 @@ fn any(field: &str, value: &Json) -> Result<Bson> {
             (Some(n), _) => i32::try_from(n).map_or(Bson::Int64(n), Bson::Int32),
             (None, Some(n)) if !number.is_u64() => Bson::Double(n),
             _ => {
-                return Err(out_of_range(field, "is a number of at most 64 bits with a sign; send larger ones as text"));
+                return Err(out_of_range(
+                    field,
+                    "is a number of at most 64 bits with a sign; send larger ones as text",
+                ));
             }
         },
         Json::Array(items) => Bson::Array(items.iter().map(|item| any(field, item)).collect::<Result<_>>()?),

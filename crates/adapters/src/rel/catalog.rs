@@ -1,5 +1,5 @@
 //! What a MariaDB database offers: its routines, their parameters and its views, as `beds_catalog` reads them from
-//! information_schema. Whether a template fits is `bind`'s to say.
+//! `information_schema`. Whether a template fits is `bind`'s to say.
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -81,7 +81,7 @@ fn split(text: &str) -> Vec<Statement<'_>> {
     };
     while i < bytes.len() {
         let rest = &text[i..];
-        let at_line_start = text[..i].rfind('\n').map_or(text[..i].trim(), |n| text[n..i].trim()).is_empty();
+        let at_line_start = text[..i].rfind('\n').map_or_else(|| text[..i].trim(), |n| text[n..i].trim()).is_empty();
         if at_line_start && rest.len() > 10 && rest.as_bytes()[..10].eq_ignore_ascii_case(b"DELIMITER ") {
             push(start, i);
             let end = rest.find('\n').map_or(text.len(), |n| i + n);

@@ -13,7 +13,7 @@ use crate::settings;
 
 #[derive(Args)]
 pub struct ApplyArgs {
-    /// A TOML file with [databases.rel.NAME] and [databases.rec.NAME], each with the DBA's url or url_file
+    /// A TOML file with [databases.rel.NAME] and [databases.rec.NAME], each with the DBA's url (or file)
     #[arg(long)]
     credentials: PathBuf,
     /// The folder with rel/NAME/NNNN_*.sql and rec/NAME/NNNN_*.json

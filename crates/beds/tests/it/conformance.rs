@@ -18,8 +18,11 @@ struct Target {
     name: String,
     id: &'static str,
     missing: &'static str,
-    open: Box<dyn Fn(Option<&str>) -> Box<dyn NamasteCore> + Send + Sync>,
+    open: Open,
 }
+
+/// Opens the template for an event with a key.
+type Open = Box<dyn Fn(Option<&str>) -> Box<dyn NamasteCore> + Send + Sync>;
 
 type Outcome = Result<Value, ErrorKind>;
 

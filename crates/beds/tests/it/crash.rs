@@ -18,7 +18,7 @@ async fn dies_and_is_repeated(
     let key = format!("{point} {method} {path}");
     let send = |process: &Process| {
         let request = process.api.http.request(method.clone(), format!("{}{path}", process.api.url));
-        process.api.clone().http.clone().execute(request.header("Idempotency-Key", &key).json(body).build().unwrap())
+        process.api.http.execute(request.header("Idempotency-Key", &key).json(body).build().unwrap())
     };
     let mut dying = world.process(&format!("{point}=return")).await?;
     if let Ok(answer) = send(&dying).await {

@@ -1,6 +1,8 @@
 //! Tests of a whole node on the real services. Each test makes its own vhost and databases.
 //! `./dev test` starts the services and says where they are; without it these tests fail and say so.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
+
 mod bad_input;
 mod command_line;
 mod conformance;

@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::rig::{Api, World, eventually};
 
@@ -23,6 +24,10 @@ struct History {
     not_executed: AtomicUsize,
     unknown: AtomicUsize,
     unexpected: std::sync::Mutex<Vec<String>>,
+}
+
+fn add_one(counter: &AtomicUsize) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 const ROUTES: [(&str, Method); 4] = [
@@ -50,10 +55,8 @@ async fn write(api: Api, history: Arc<History>, writer: usize) {
                     history.done[route].fetch_add(1, Ordering::Relaxed);
                     break;
                 }
-                Ok(answer) if matches!(answer.status, 503 | 409) => {
-                    drop(history.not_executed.fetch_add(1, Ordering::Relaxed))
-                }
-                Ok(answer) if answer.status == 504 => drop(history.unknown.fetch_add(1, Ordering::Relaxed)),
+                Ok(answer) if matches!(answer.status, 503 | 409) => add_one(&history.not_executed),
+                Ok(answer) if answer.status == 504 => add_one(&history.unknown),
                 Ok(answer) => {
                     history.unexpected.lock().unwrap().push(answer.text);
                     break;
@@ -104,8 +107,10 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
     let world = World::new().await?;
     let process = world.process("").await?;
     let history = Arc::new(History::default());
-    let writers: Vec<_> =
-        (0..4).map(|n| tokio::task::spawn(write(process.api.clone(), Arc::clone(&history), n))).collect();
+    let mut writers = JoinSet::new();
+    for number in 0..4 {
+        writers.spawn(write(process.api.clone(), Arc::clone(&history), number));
+    }
 
     for (service, routes) in [("rabbitmq", 0..4), ("mariadb", 0..4), ("mongodb", 0..4)] {
         let before: Vec<usize> = history.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
@@ -127,8 +132,8 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
         );
     }
     history.stop.store(true, Ordering::Relaxed);
-    for writer in writers {
-        writer.await?;
+    while let Some(ended) = writers.join_next().await {
+        ended?;
     }
     assert!(history.unexpected.lock().unwrap().is_empty(), "{:?}", history.unexpected.lock().unwrap());
 
