@@ -4,7 +4,13 @@ use tracing_subscriber::EnvFilter;
 
 /// Writes to standard error, filtered by `RUST_LOG` (default `info`).
 pub fn start(json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,lapin=off"));
+    let mut filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    // Their own lines can hold whole messages and statements with their values.
+    for quiet in ["lapin=off", "mysql_async=off", "mongodb=off"] {
+        if let Ok(directive) = quiet.parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
     let started = if json { builder.json().try_init() } else { builder.try_init() };
     // Whoever started one before, such as an earlier test, has it running.

@@ -44,7 +44,7 @@ impl Transport {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let publishing = Link::start(config, &format!("{node} publish"), &topology, &tasks, &stop);
         let consuming = Link::start(config, &format!("{node} consume"), &topology, &tasks, &stop);
-        let publisher = Publisher::new(publishing, config.confirm_timeout);
+        let publisher = Publisher::new(publishing, config.confirm_timeout, tasks.clone());
         Self { publisher, consuming, topology, tasks, stop, node: node.to_owned() }
     }
 

@@ -87,9 +87,11 @@ impl Link {
         self.shared.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
-    /// Asks for a new connection, because a channel of this one broke.
-    pub(crate) fn rebuild(&self) {
-        self.shared.rebuild.notify_one();
+    /// Asks for a new connection, because a channel of this one broke. One that is already replaced is left alone.
+    pub(crate) fn rebuild(&self, broken: &Arc<Live>) {
+        if self.live.borrow().as_ref().is_some_and(|live| Arc::ptr_eq(live, broken)) {
+            self.shared.rebuild.notify_one();
+        }
     }
 }
 

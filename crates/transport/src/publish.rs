@@ -8,7 +8,8 @@ use beds_core::reply::ReplyRef;
 use beds_core::{Event, RoutingKey};
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{BasicProperties, Confirmation};
+use lapin::{BasicProperties, Confirmation, PublisherConfirm};
+use tokio_util::task::TaskTracker;
 
 use crate::link::{Link, Live};
 use crate::topology::{self, DEAD, EVENTS};
@@ -22,11 +23,12 @@ pub struct Publisher {
     link: Link,
     turn: Arc<AtomicUsize>,
     confirm_timeout: Duration,
+    tasks: TaskTracker,
 }
 
 impl Publisher {
-    pub(crate) fn new(link: Link, confirm_timeout: Duration) -> Self {
-        Self { link, turn: Arc::default(), confirm_timeout }
+    pub(crate) fn new(link: Link, confirm_timeout: Duration, tasks: TaskTracker) -> Self {
+        Self { link, turn: Arc::default(), confirm_timeout, tasks }
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -72,7 +74,7 @@ impl Publisher {
             properties,
         );
         // Awaited at once: lapin would keep a dropped one for ever.
-        self.checked(sent.await)?.await?;
+        self.checked(sent.await, &live)?.await?;
         Ok(())
     }
 
@@ -103,8 +105,8 @@ impl Publisher {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % live.confirmed.len();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let sent = live.confirmed[turn].basic_publish(exchange.into(), key.into(), options, body, properties).await;
-        let confirm = self.checked(sent)?;
-        match tokio::time::timeout(self.confirm_timeout, confirm).await {
+        let mut confirm = Awaited { confirm: Some(self.checked(sent, &live)?), tasks: &self.tasks };
+        match tokio::time::timeout(self.confirm_timeout, confirm.wait()).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),
             Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)))) => Err(TransportError::Unroutable),
             Ok(Ok(Confirmation::Nack(None))) => Err(TransportError::Refused),
@@ -122,11 +124,35 @@ impl Publisher {
     }
 
     /// A publish that could not even be handed to the channel was not sent; the channel is then broken.
-    fn checked<T>(&self, sent: lapin::Result<T>) -> TransportResult<T> {
+    fn checked<T>(&self, sent: lapin::Result<T>, live: &Arc<Live>) -> TransportResult<T> {
         sent.map_err(|error| {
             tracing::debug!(%error, "A channel does not take publishes any more.");
-            self.link.rebuild();
+            self.link.rebuild(live);
             TransportError::NotConnected
         })
+    }
+}
+
+/// A confirm that is waited for to its end, even if its publisher stops waiting: lapin keeps what is dropped too early
+/// for as long as the channel lives, and callers that go away would make it grow.
+struct Awaited<'t> {
+    confirm: Option<PublisherConfirm>,
+    tasks: &'t TaskTracker,
+}
+
+impl Awaited<'_> {
+    async fn wait(&mut self) -> lapin::Result<Confirmation> {
+        let Some(confirm) = &mut self.confirm else { return Ok(Confirmation::NotRequested) };
+        let confirmation = confirm.await;
+        self.confirm = None;
+        confirmation
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if let Some(confirm) = self.confirm.take() {
+            self.tasks.spawn(async move { drop(confirm.await) });
+        }
     }
 }
