@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// The longest that a test waits for something that must happen.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A place of its own on the services: a vhost, a MariaDB database, a MongoDB database, and a folder with the files of
-/// a node. All of it goes when the value is dropped.
+/// a node. All of it goes when the value is dropped, unless `BEDS_TEST_KEEP` is set.
 pub(crate) struct World {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
@@ -188,6 +188,9 @@ impl World {
 
 impl Drop for World {
     fn drop(&mut self) {
+        if std::env::var_os("BEDS_TEST_KEEP").is_some() {
+            return;
+        }
         drop(self.sql_server(&format!("DROP DATABASE IF EXISTS {}", self.name)));
         drop(std::fs::remove_dir_all(&self.folder));
         let path = format!("{}/api/vhosts/{}", self.rabbit, self.name);
