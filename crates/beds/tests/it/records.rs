@@ -125,7 +125,7 @@ async fn a_repeat_while_the_first_is_running_is_409_and_then_the_same_answer() -
     let second = async {
         loop {
             // The claim shows in the process list as soon as the first one sleeps inside its procedure.
-            if world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep") {
+            if world.is_asleep()? {
                 return live.api.post_with_key("/v1/records/Things", "s", &slow).await;
             }
             tokio::task::yield_now().await;
@@ -165,7 +165,7 @@ async fn beyond_the_limit_of_requests_in_flight_the_answer_is_503_at_once() -> R
     let slow = live.api.get("/v1/records/Things/by/sleep?seconds=1.5");
     let second = async {
         loop {
-            if world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep") {
+            if world.is_asleep()? {
                 return live.api.get("/v1/records/Things/1").await;
             }
             tokio::task::yield_now().await;
@@ -203,10 +203,7 @@ async fn a_write_past_its_deadline_leaves_nothing_behind() -> Result<()> {
     let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header("Beds-Timeout", "300ms");
     let late = live.api.send(request.json(&json!({"name": "slow and late"}))).await?;
     assert_eq!((late.status, late.code()), (504, "BEDS-0014"), "{}", late.text);
-    crate::rig::eventually("the procedure has ended", async || {
-        Ok(!world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep"))
-    })
-    .await?;
+    crate::rig::eventually("the procedure has ended", async || Ok(!world.is_asleep()?)).await?;
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     for n in 0..4 {
         assert_eq!(live.api.post("/v1/records/Things", &json!({"name": format!("after {n}")})).await?.status, 201);

@@ -145,6 +145,12 @@ impl World {
         mariadb(&self.maria, None, sql)
     }
 
+    /// True while a procedure of this world's database sleeps.
+    pub(crate) fn is_asleep(&self) -> Result<bool> {
+        let sql = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE db = DATABASE() AND state = 'User sleep'";
+        Ok(self.sql(sql)? != "0")
+    }
+
     /// Asks RabbitMQ's management interface.
     pub(crate) async fn rabbit(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
         let mut request = self.http.request(method, format!("{}{path}", self.rabbit));

@@ -58,10 +58,7 @@ async fn sigterm_finishes_what_was_begun_and_exits_cleanly() -> Result<()> {
     let body = json!({"name": "slow at the end"});
     let slow = process.api.post_with_key("/v1/records/Things", "k", &body);
     let stop = async {
-        eventually("the write is running", async || {
-            Ok(world.sql_server("SHOW FULL PROCESSLIST")?.contains("User sleep"))
-        })
-        .await?;
+        eventually("the write is running", async || world.is_asleep()).await?;
         process.signal("TERM")
     };
     let (slow, stop) = tokio::join!(slow, stop);
