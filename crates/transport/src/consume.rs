@@ -31,7 +31,7 @@ impl Subscription {
     /// The next message. Waits as long as it takes; safe to cancel.
     pub async fn next(&mut self) -> Delivery {
         loop {
-            let Some((_, consumer)) = &mut self.open else {
+            let Some((channel, consumer)) = &mut self.open else {
                 match self.open().await {
                     Ok(open) => self.open = Some(open),
                     Err(error) => {
@@ -42,7 +42,7 @@ impl Subscription {
                 continue;
             };
             match consumer.next().await {
-                Some(Ok(delivery)) => return Delivery { inner: delivery, queue: self.queue },
+                Some(Ok(inner)) => return Delivery { inner, queue: self.queue, channel: channel.clone() },
                 // The connection broke, or somebody deleted the queue: begin again.
                 Some(Err(_)) | None => self.open = None,
             }
@@ -75,6 +75,7 @@ impl Subscription {
 pub struct Delivery {
     inner: lapin::message::Delivery,
     queue: &'static str,
+    channel: Channel,
 }
 
 impl Delivery {
@@ -122,16 +123,18 @@ impl Delivery {
 
     /// The message is done with.
     pub async fn ack(&self) {
-        self.settled(self.inner.acker.ack(BasicAckOptions::default()).await);
+        // Through the channel: lapin's own `Acker` would take the way round by another task.
+        self.settled(self.channel.basic_ack(self.inner.delivery_tag, BasicAckOptions::default()).await);
     }
 
     /// The message goes back to its queue, or becomes a dead letter at its delivery limit.
     pub async fn requeue(&self) {
-        self.settled(self.inner.acker.reject(BasicRejectOptions { requeue: true }).await);
+        let options = BasicRejectOptions { requeue: true };
+        self.settled(self.channel.basic_reject(self.inner.delivery_tag, options).await);
     }
 
     /// A settlement that does not arrive means a redelivery, which takes effect once; so it is only noted.
-    fn settled(&self, result: lapin::Result<bool>) {
+    fn settled(&self, result: lapin::Result<()>) {
         if let Err(error) = result {
             tracing::debug!(queue = self.queue, %error, "A message could not be settled; it will come again.");
         }

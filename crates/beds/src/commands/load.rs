@@ -66,7 +66,7 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         return fail(1, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address()));
     }
     client.ready().await;
-    let outcome = send(&args, store, &client).await;
+    let outcome = send(&args, store, &client, config.amqp.url.address()).await;
     transport.close().await;
     match outcome {
         Ok(code) => code,
@@ -81,9 +81,9 @@ struct Tally {
     rejected: usize,
 }
 
-async fn send(args: &LoadArgs, store: Store, client: &Client) -> Result<ExitCode, String> {
+async fn send(args: &LoadArgs, store: Store, client: &Client, address: &str) -> Result<ExitCode, String> {
     let rows = Rows::open(&args.file, &args.template, args.limit)?;
-    let mut checkpoint = Checkpoint::open(&args.file, &args.template, rows.digest(), args.restart)?;
+    let mut checkpoint = Checkpoint::open(&kept(args, "progress")?, rows.digest(), address, args.restart)?;
     let begin = checkpoint.done();
     let bar = bar(rows.total(), begin);
     let started = Instant::now();
@@ -128,7 +128,7 @@ async fn send(args: &LoadArgs, store: Store, client: &Client) -> Result<ExitCode
         return Err(format!(
             "{} rows were rejected; they stand with the reason in {}",
             tally.rejected,
-            rejects_path(args).display()
+            kept(args, "rejects.ndjson")?.display()
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -153,12 +153,17 @@ async fn create(client: &Client, store: Store, template: &str, row: &Row) -> Res
     }
 }
 
-fn rejects_path(args: &LoadArgs) -> PathBuf {
-    PathBuf::from(format!("{}.{}.rejects.ndjson", args.file.display(), args.template))
+/// A file of this load, in the folder `loads` beside beds.toml: it belongs to the system, and the data's folder may not be
+/// ours to write to.
+fn kept(args: &LoadArgs, ending: &str) -> Result<PathBuf, String> {
+    let folder = args.config.config.parent().map_or_else(PathBuf::new, PathBuf::from).join("loads");
+    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
+    let file = args.file.file_name().unwrap_or_default().to_string_lossy();
+    Ok(folder.join(format!("{file}.{}.{ending}", args.template)))
 }
 
 fn reject(file: &mut Option<std::fs::File>, args: &LoadArgs, row: &Row, error: &BedsError) -> Result<(), String> {
-    let path = rejects_path(args);
+    let path = kept(args, "rejects.ndjson")?;
     let failed = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
     if file.is_none() {
         *file = Some(OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?);

@@ -173,7 +173,7 @@ async fn rows_that_are_refused_are_kept_with_the_reason() -> Result<()> {
     )?;
     let output = world.beds(&["load", "Things", "rows.ndjson", "--concurrency", "1"])?;
     assert_eq!(output.status.code(), Some(1));
-    let rejects = std::fs::read_to_string(world.folder.join("rows.ndjson.Things.rejects.ndjson"))?;
+    let rejects = std::fs::read_to_string(world.folder.join("loads/rows.ndjson.Things.rejects.ndjson"))?;
     let reasons: Vec<Value> = rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let reasons: Vec<(u64, &str)> =
         reasons.iter().map(|r| (r["row"].as_u64().unwrap(), r["code"].as_str().unwrap())).collect();

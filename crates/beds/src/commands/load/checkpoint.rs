@@ -1,5 +1,5 @@
-//! How far a load has come, kept in a file beside the data. Rows finish out of order; what is noted is the row up to
-//! which all are done. A note that is too old only costs time, because a row takes effect once.
+//! How far a load has come, kept in a file. Rows finish out of order; what is noted is the row up to which all are done.
+//! A note that is too old only costs time, because a row takes effect once.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,17 +19,20 @@ pub(super) struct Checkpoint {
 
 #[derive(Serialize, Deserialize)]
 struct Note {
+    /// Of the file's content.
     digest: String,
+    /// Where the rows went: a note about another system says nothing about this one.
+    address: String,
     done: usize,
 }
 
 impl Checkpoint {
-    /// Opens the note of an earlier run. One about another content of the file does not count.
-    pub(super) fn open(file: &Path, template: &str, digest: &str, restart: bool) -> Result<Self, String> {
-        let path = PathBuf::from(format!("{}.{template}.progress", file.display()));
+    /// Opens the note of an earlier run. One about another content or another system does not count.
+    pub(super) fn open(path: &Path, digest: &str, address: &str, restart: bool) -> Result<Self, String> {
+        let path = path.to_owned();
         let kept = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<Note>(&text).ok());
-        let kept = kept.filter(|note| !restart && note.digest == digest);
-        let note = kept.unwrap_or_else(|| Note { digest: digest.to_owned(), done: 0 });
+        let kept = kept.filter(|note| !restart && note.digest == digest && note.address == address);
+        let note = kept.unwrap_or_else(|| Note { digest: digest.to_owned(), address: address.to_owned(), done: 0 });
         let mut checkpoint = Self { path, note, ahead: BTreeSet::new(), saved: Instant::now() };
         checkpoint.save()?;
         Ok(checkpoint)
