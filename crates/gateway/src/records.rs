@@ -2,28 +2,26 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::{
     BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response, Result, Select,
 };
 use beds_transport::Opened;
 
-use crate::Room;
 use crate::problem::{EVENT_ID, Problem};
-use crate::request;
+use crate::{Room, limits, request};
 
 type RoomState = State<Arc<Room>>;
 type Params<T> = std::result::Result<Path<T>, axum::extract::rejection::PathRejection>;
 
-pub(crate) async fn create(State(room): RoomState, path: Params<String>, headers: HeaderMap, body: Body) -> Http {
-    answer(&room, &headers, async |context| {
+pub(crate) async fn create(State(room): RoomState, path: Params<String>, request: Request) -> Http {
+    answer(&room, request, async |context, request| {
         let template = path_of(path)?;
         let core = open(&room, &template, Operation::Create, None, context)?;
-        let payload = Payload { fields: request::fields(&room, &headers, body).await?, ..Payload::default() };
+        let payload = Payload { fields: request::fields(&room, request).await?, ..Payload::default() };
         let response = core.create_record(&payload).await?;
         let location = response.id.as_ref().map(|id| format!("/v1/records/{template}/{}", encode(id)));
         Ok((StatusCode::CREATED, location, one(response)))
@@ -31,64 +29,49 @@ pub(crate) async fn create(State(room): RoomState, path: Params<String>, headers
     .await
 }
 
-pub(crate) async fn fetch(
-    State(room): RoomState,
-    path: Params<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Http {
-    answer(&room, &headers, async |context| {
+pub(crate) async fn fetch(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+    answer(&room, request, async |context, request| {
         let (template, id) = path_of(path)?;
         let core = open(&room, &template, Operation::Fetch, None, context)?;
-        let query = Query { select: Select::ById(id), params: request::query(&uri)? };
+        let query = Query { select: Select::ById(id), params: request::query(request.uri())? };
         let response = core.fetch_records(&query).await?.into_iter().next().unwrap_or_default();
         Ok((StatusCode::OK, None, one(response)))
     })
     .await
 }
 
-pub(crate) async fn list(State(room): RoomState, path: Params<String>, headers: HeaderMap, uri: Uri) -> Http {
-    answer(&room, &headers, async |context| {
+pub(crate) async fn list(State(room): RoomState, path: Params<String>, request: Request) -> Http {
+    answer(&room, request, async |context, request| {
         let template = path_of(path)?;
         let core = open(&room, &template, Operation::List, None, context)?;
-        let query = Query { select: Select::List, params: request::query(&uri)? };
+        let query = Query { select: Select::List, params: request::query(request.uri())? };
         Ok((StatusCode::OK, None, many(core.fetch_records(&query).await?)))
     })
     .await
 }
 
-pub(crate) async fn named(
-    State(room): RoomState,
-    path: Params<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Http {
-    answer(&room, &headers, async |context| {
+pub(crate) async fn named(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+    answer(&room, request, async |context, request| {
         let (template, name) = path_of(path)?;
         let core = open(&room, &template, Operation::Fetch, Some(&name), context)?;
-        let query = Query { select: Select::Named(name), params: request::query(&uri)? };
+        let query = Query { select: Select::Named(name), params: request::query(request.uri())? };
         Ok((StatusCode::OK, None, many(core.fetch_records(&query).await?)))
     })
     .await
 }
 
-pub(crate) async fn update(
-    State(room): RoomState,
-    path: Params<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
-) -> Http {
-    answer(&room, &headers, async |context| {
+pub(crate) async fn update(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+    answer(&room, request, async |context, request| {
         let (template, id) = path_of(path)?;
         let core = open(&room, &template, Operation::Update, None, context)?;
-        let payload = Payload { id: Some(id), fields: request::fields(&room, &headers, body).await?, is_text: false };
+        let payload = Payload { id: Some(id), fields: request::fields(&room, request).await?, is_text: false };
         Ok((StatusCode::OK, None, one(core.update_record(&payload).await?)))
     })
     .await
 }
 
-pub(crate) async fn delete(State(room): RoomState, path: Params<(String, String)>, headers: HeaderMap) -> Http {
-    answer(&room, &headers, async |context| {
+pub(crate) async fn delete(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+    answer(&room, request, async |context, _| {
         let (template, id) = path_of(path)?;
         let core = open(&room, &template, Operation::Delete, None, context)?;
         Ok((StatusCode::OK, None, one(core.delete_record(&id).await?)))
@@ -102,15 +85,17 @@ type Answered = (StatusCode, Option<String>, String);
 /// Runs a handler with the request's context and turns its outcome into HTTP, with the event id on every answer.
 async fn answer(
     room: &Room,
-    headers: &HeaderMap,
-    handle: impl AsyncFnOnce(beds_transport::Context) -> Result<Answered>,
+    request: Request,
+    handle: impl AsyncFnOnce(beds_transport::Context, Request) -> Result<Answered>,
 ) -> Http {
-    let (context, headers_read) = request::context(room, headers);
+    let (context, headers_read) = request::context(room, request.headers());
     let event_id = context.event_id.clone();
-    if let Err(error) = headers_read {
-        return Problem::new(error, event_id).into_response();
-    }
-    match handle(context).await {
+    let handled = async {
+        let _permit = limits::in_flight(room)?;
+        headers_read?;
+        handle(context, request).await
+    };
+    match handled.await {
         Ok((status, location, body)) => success(status, location, body, &event_id),
         Err(error) => Problem::new(error, event_id).into_response(),
     }

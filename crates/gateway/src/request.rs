@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
 use beds_core::event::check_key;
@@ -60,7 +60,8 @@ fn text(headers: &HeaderMap, name: &'static str) -> Result<Option<String>> {
 }
 
 /// The body as fields: one JSON object, not larger and not later than the limits.
-pub(crate) async fn fields(room: &Room, headers: &HeaderMap, body: Body) -> Result<Fields> {
+pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
+    let headers = request.headers();
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
@@ -75,7 +76,7 @@ pub(crate) async fn fields(room: &Room, headers: &HeaderMap, body: Body) -> Resu
         return Err(too_large());
     }
     let reading = async {
-        let mut chunks = body.into_data_stream();
+        let mut chunks = request.into_body().into_data_stream();
         let mut bytes = Vec::with_capacity(announced.unwrap_or(0) as usize);
         while let Some(chunk) = chunks.next().await {
             let chunk =

@@ -16,21 +16,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::Method;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::Problem;
-use crate::{Room, health, limits, records, templates};
+use crate::{Room, health, records, templates};
 
 pub(crate) fn router(room: Arc<Room>) -> Router {
     let records = Router::new()
         .route("/{template}", get(records::list).post(records::create))
         .route("/{template}/{id}", get(records::fetch).patch(records::update).delete(records::delete))
-        .route("/{template}/by/{fetch}", get(records::named))
-        .layer(from_fn_with_state(Arc::clone(&room), limits::in_flight));
+        .route("/{template}/by/{fetch}", get(records::named));
     Router::new()
         .nest("/v1/records", records)
         .route("/v1/templates", get(templates::all))

@@ -11,6 +11,7 @@ use beds_core::{
     Result, RoutingKey, Select, Store,
 };
 use jiff::SignedDuration;
+use tokio_util::task::TaskTracker;
 
 use crate::reply_desk::{ReplyDesk, until};
 use crate::{Publisher, Transport, TransportError};
@@ -20,6 +21,7 @@ use crate::{Publisher, Transport, TransportError};
 pub struct Client {
     publisher: Publisher,
     desk: ReplyDesk,
+    tasks: TaskTracker,
     node: Arc<str>,
     environment: Arc<str>,
 }
@@ -49,8 +51,8 @@ impl Client {
     pub(crate) fn start(transport: &Transport, node: &str, environment: &str) -> Self {
         let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node);
         transport.tasks.spawn(until(transport.stop.clone(), clerk));
-        let publisher = transport.publisher.clone();
-        Self { publisher, desk, node: Arc::from(node), environment: Arc::from(environment) }
+        let (publisher, tasks) = (transport.publisher.clone(), transport.tasks.clone());
+        Self { publisher, desk, tasks, node: Arc::from(node), environment: Arc::from(environment) }
     }
 
     /// Waits until answers can be received.
@@ -82,21 +84,20 @@ impl Client {
         reply.into_outcome()
     }
 
-    /// Sends a request and waits for its answer, whichever of confirm and answer comes first.
+    /// Sends a request and waits for its answer. Sending is a task of its own: it is seen through to RabbitMQ's confirm
+    /// whatever the caller does, and the caller is woken once, by the answer or by the failure.
     async fn exchange(&self, event: &Event, key: RoutingKey) -> Result<Vec<u8>, TransportError> {
         let reply_to = self.desk.queue().ok_or(TransportError::NotConnected)?;
         let mut expected = self.desk.expect(&event.event_id.0);
-        let sending = self.publisher.request(event, key, &reply_to);
-        let conversation = async {
-            tokio::pin!(sending);
-            tokio::select! {
-                biased;
-                sent = &mut sending => sent?,
-                answer = expected.answer() => return answer.ok_or(TransportError::ReplyLost),
+        let sending = self.publisher.request(event, key, &reply_to)?;
+        let (desk, id) = (self.desk.clone(), event.event_id.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = sending.await {
+                desk.fail(&id.0, error);
             }
-            expected.answer().await.ok_or(TransportError::ReplyLost)
-        };
-        tokio::time::timeout(event.remaining(), conversation).await.unwrap_or(Err(TransportError::NoReply))
+        });
+        let answer = tokio::time::timeout(event.remaining(), expected.answer()).await;
+        answer.unwrap_or(Err(TransportError::NoReply))
     }
 }
 

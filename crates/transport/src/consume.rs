@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
@@ -122,9 +122,12 @@ impl Delivery {
     }
 
     /// The message is done with.
-    pub async fn ack(&self) {
+    pub fn ack(&self) {
         // Through the channel: lapin's own `Acker` would take the way round by another task.
-        self.settled(self.channel.basic_ack(self.inner.delivery_tag, BasicAckOptions::default()).await);
+        let ack = self.channel.basic_ack(self.inner.delivery_tag, BasicAckOptions::default());
+        // The first poll hands it to the connection; nothing depends on when it is written, and RabbitMQ hands out no
+        // more than the prefetch until it is.
+        self.settled(ack.now_or_never().unwrap_or(Ok(())));
     }
 
     /// The message goes back to its queue, or becomes a dead letter at its delivery limit.

@@ -1,5 +1,6 @@
 //! [`Publisher`]: messages out. What a loss means for the message is in [`TransportError`].
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,8 +37,13 @@ impl Publisher {
     }
 
     /// Publishes a request and waits until RabbitMQ has it: mandatory and confirmed, so that a full queue or a missing
-    /// binding is known at once.
-    pub async fn request(&self, event: &Event, key: RoutingKey, reply_to: &str) -> TransportResult<()> {
+    /// binding is known at once. The future is the caller's to run; it borrows nothing.
+    pub(crate) fn request(
+        &self,
+        event: &Event,
+        key: RoutingKey,
+        reply_to: &str,
+    ) -> TransportResult<impl Future<Output = TransportResult<()>> + Send + use<>> {
         let body = serde_json::to_vec(event).map_err(|_| TransportError::Refused)?;
         let id = ShortString::from(event.event_id.0.as_str());
         let mut properties = BasicProperties::default()
@@ -52,7 +58,8 @@ impl Publisher {
             // A read that nobody waits for any more need not reach a worker.
             properties = properties.with_expiration(event.remaining().as_millis().to_string().into());
         }
-        self.confirmed(EVENTS, key.as_str(), &body, properties).await
+        let publisher = self.clone();
+        Ok(async move { publisher.confirmed(EVENTS, key.as_str(), &body, properties).await })
     }
 
     /// Sends an answer to where the request asked for it. Best effort: the requester may be gone.

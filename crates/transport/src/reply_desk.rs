@@ -13,9 +13,9 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
-use crate::{TransportResult, topology};
+use crate::{TransportError, TransportResult, topology};
 
-type Waiting = HashMap<String, oneshot::Sender<Vec<u8>>>;
+type Waiting = HashMap<String, oneshot::Sender<TransportResult<Vec<u8>>>>;
 
 #[derive(Clone)]
 pub(crate) struct ReplyDesk {
@@ -52,11 +52,16 @@ impl ReplyDesk {
         Expected { id: id.to_owned(), receiver, desk: self.clone() }
     }
 
-    fn deliver(&self, id: &str, body: Vec<u8>) {
+    /// No answer will come: the request did not get through.
+    pub(crate) fn fail(&self, id: &str, error: TransportError) {
+        self.settle(id, Err(error));
+    }
+
+    fn settle(&self, id: &str, outcome: TransportResult<Vec<u8>>) {
         let waiter = self.lock().remove(id);
-        let taken = waiter.is_some_and(|waiter| waiter.send(body).is_ok());
+        let taken = waiter.is_some_and(|waiter| waiter.send(outcome).is_ok());
         if !taken {
-            tracing::debug!(event.id = id, "A reply came after its requester had gone.");
+            tracing::debug!(event.id = id, "An outcome came after its requester had gone.");
         }
     }
 
@@ -75,14 +80,14 @@ impl ReplyDesk {
 /// A place in the desk. Dropping it gives the place up.
 pub(crate) struct Expected {
     id: String,
-    receiver: oneshot::Receiver<Vec<u8>>,
+    receiver: oneshot::Receiver<TransportResult<Vec<u8>>>,
     desk: ReplyDesk,
 }
 
 impl Expected {
-    /// The answer, or `None` once it cannot come any more.
-    pub(crate) async fn answer(&mut self) -> Option<Vec<u8>> {
-        (&mut self.receiver).await.ok()
+    /// The answer, or why it cannot come any more.
+    pub(crate) async fn answer(&mut self) -> TransportResult<Vec<u8>> {
+        (&mut self.receiver).await.unwrap_or(Err(TransportError::ReplyLost))
     }
 }
 
@@ -107,7 +112,7 @@ impl Clerk {
                     self.sender.send_replace(Some(queue));
                     while let Some(Ok(delivery)) = replies.next().await {
                         if let Some(id) = delivery.properties.correlation_id() {
-                            self.desk.deliver(id.as_str(), delivery.data);
+                            self.desk.settle(id.as_str(), Ok(delivery.data));
                         }
                     }
                     self.sender.send_replace(None);

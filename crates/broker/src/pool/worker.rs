@@ -40,7 +40,7 @@ impl Worker<'_> {
         }
         self.answer(delivery, &event.event_id, event.operation, outcome.as_ref()).await;
         fail_point!("replied", |_| die());
-        delivery.ack().await;
+        delivery.ack();
     }
 
     /// The message goes back to its queue, or to the dead letters with the reason once it was tried often enough.
@@ -55,7 +55,7 @@ impl Worker<'_> {
         if !self.pool.key.is_write() {
             // A read has no effect to save: its caller learns at once.
             self.answer(delivery, &EventId(delivery.message_id().to_owned()), Operation::Fetch, Err(&error)).await;
-            return delivery.ack().await;
+            return delivery.ack();
         }
         if delivery.deliveries() < DELIVERY_LIMIT {
             return delivery.requeue().await;
@@ -128,7 +128,7 @@ impl Worker<'_> {
     /// kept among the dead letters if not.
     async fn unanswered(&self, delivery: &Delivery, error: &BedsError) {
         if !self.pool.key.is_write() {
-            return delivery.ack().await;
+            return delivery.ack();
         }
         if error.kind.is_retryable()
             && error.kind != ErrorKind::DeadlineExceeded
@@ -152,7 +152,7 @@ impl Worker<'_> {
                     "A message became a dead letter."
                 );
                 self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
-                delivery.ack().await;
+                delivery.ack();
             }
             Err(failure) => {
                 tracing::warn!(event.id = id.0, %failure, "A dead letter could not be kept; the message goes back.");
