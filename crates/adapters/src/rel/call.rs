@@ -39,17 +39,19 @@ impl From<mysql_async::Error> for Failure {
 pub(super) async fn read(database: &Database, binding: &Binding, arguments: Vec<Sql>) -> Result<Answer> {
     let mut attempts = 0;
     loop {
-        let mut conn = database.connection().await?;
-        match call(&mut conn, binding, &arguments).await {
-            Ok(answer) => return Ok(answer),
+        let mut loan = database.connection().await?;
+        match call(loan.conn(), binding, &arguments).await {
+            Ok(answer) => {
+                loan.give_back();
+                return Ok(answer);
+            }
             Err(Failure::Sql(e)) if attempts < 2 && (error::is_connection_lost(&e) || error::is_transient(&e)) => {
                 attempts += 1;
-                database.discard(conn);
+                if error::is_connection_lost(&e) {
+                    database.lost();
+                }
             }
-            Err(failure) => {
-                database.discard(conn);
-                return Err(failure.into_beds(database));
-            }
+            Err(failure) => return Err(failure.into_beds(database)),
         }
     }
 }
@@ -61,17 +63,17 @@ pub(super) async fn call(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) 
     let mut size = 0;
     while !result.is_empty() {
         let columns = result.columns().unwrap_or_default();
-        let mut set = Set::new(Columns::new(&columns, &binding.id_column, &binding.catalog));
+        let is_rows = !columns.is_empty();
+        let mut set = Set::new(Columns::new(columns, &binding.id_column, &binding.catalog));
         while let Some(row) = result.next().await? {
-            set.push(row, sets.is_empty());
-            size += set.last_size;
+            size += set.push(row, sets.is_empty());
             if size > MAX_ANSWER_BYTES {
                 let text = format!("the answer is larger than {} MiB; ask for a smaller page", MAX_ANSWER_BYTES >> 20);
                 return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
             }
         }
         // What only says "done" has no columns.
-        if !columns.is_empty() {
+        if is_rows {
             sets.push(set);
         }
     }
@@ -83,33 +85,31 @@ pub(super) async fn call(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) 
 struct Set {
     columns: Columns,
     rows: Vec<Box<RawValue>>,
-    raw: Vec<Row>,
+    first: Option<Row>,
     first_id: Option<String>,
     last_id: Option<String>,
-    last_size: usize,
 }
 
 impl Set {
     fn new(columns: Columns) -> Self {
-        Self { columns, rows: Vec::new(), raw: Vec::new(), first_id: None, last_id: None, last_size: 0 }
+        Self { columns, rows: Vec::new(), first: None, first_id: None, last_id: None }
     }
 
-    fn push(&mut self, row: Row, is_first_set: bool) {
+    /// Takes a row and says how many bytes it has as JSON.
+    fn push(&mut self, row: Row, is_first_set: bool) -> usize {
         if is_first_set {
             self.last_id = self.columns.id(&row);
             if self.rows.is_empty() {
                 self.first_id.clone_from(&self.last_id);
             }
         }
-        let mut text = String::with_capacity(256);
-        self.columns.write(&row, &mut text);
-        self.last_size = text.len();
-        if let Ok(record) = RawValue::from_string(text) {
+        let size = self.columns.record(&row).map_or(0, |record| {
+            let size = record.get().len();
             self.rows.push(record);
-        }
-        if self.raw.is_empty() {
-            self.raw.push(row);
-        }
+            size
+        });
+        self.first.get_or_insert(row);
+        size
     }
 
     fn into_array(self) -> Option<Box<RawValue>> {
@@ -121,12 +121,7 @@ fn answer(mut sets: Vec<Set>, binding: &Binding, arguments: &[Sql]) -> Answer {
     // The values of OUT parameters come last, as a set of one row.
     let out = match binding.out.is_empty() {
         true => None,
-        false => sets.pop().and_then(|mut set| {
-            set.columns.rename(&binding.out);
-            let mut text = String::new();
-            set.columns.write(set.raw.first()?, &mut text);
-            RawValue::from_string(text).ok()
-        }),
+        false => sets.pop().and_then(|set| set.columns.record_of(&binding.out, &set.first?).ok()),
     };
     let mut sets = sets.into_iter();
     let Some(first) = sets.next() else { return Answer { out, ..Answer::default() } };

@@ -1,7 +1,7 @@
 //! What a MariaDB database offers: its routines, their parameters and its views, as `beds_catalog` reads them from
 //! `information_schema`. Whether a template fits is `bind`'s to say.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use beds_core::{BedsError, ErrorKind, Result};
 use mysql_async::Row;
@@ -15,8 +15,8 @@ use super::{error, lint};
 pub(super) struct Catalog {
     pub(super) routines: BTreeMap<String, Routine>,
     pub(super) views: HashSet<String>,
-    /// Table and column of every JSON column: MariaDB sends them as text.
-    pub(super) json_columns: HashSet<(String, String)>,
+    /// The JSON columns of each table: MariaDB sends them as text.
+    pub(super) json_columns: HashMap<String, HashSet<String>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) enum Mode {
 }
 
 pub(super) async fn read(database: &Database) -> Result<Catalog> {
-    let mut conn = database.connection().await?;
+    let mut loan = database.connection().await?;
     let failed = |e: mysql_async::Error| match &e {
         mysql_async::Error::Server(server) if matches!(server.code, 1305 | 1370) => {
             let text = format!(
@@ -59,11 +59,13 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
         }
         _ => error::to_beds(e, database),
     };
-    let mut result = conn.exec_iter("CALL `beds_catalog`()", ()).await.map_err(failed)?;
+    let mut result = loan.conn().exec_iter("CALL `beds_catalog`()", ()).await.map_err(failed)?;
     let mut sets: Vec<Vec<Row>> = Vec::new();
     while !result.is_empty() {
         sets.push(result.collect::<Row>().await.map_err(failed)?);
     }
+    drop(result);
+    loan.give_back();
     let mut sets = sets.into_iter();
     let mut next = || sets.next().unwrap_or_default();
     let (routines, parameters, views, json) = (next(), next(), next(), next());
@@ -99,8 +101,9 @@ fn build(routines: &[Row], parameters: &[Row], views: &[Row], json: &[Row]) -> C
         routine.refusal = lint::refusal(name, &definitions);
     }
     catalog.views = views.iter().filter_map(|row| text(row, "name")).collect();
-    catalog.json_columns =
-        json.iter().filter_map(|row| Some((text(row, "table_name")?, text(row, "column_name")?))).collect();
+    for (table, column) in json.iter().filter_map(|row| Some((text(row, "table_name")?, text(row, "column_name")?))) {
+        catalog.json_columns.entry(table).or_default().insert(column);
+    }
     catalog
 }
 

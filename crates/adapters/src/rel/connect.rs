@@ -1,5 +1,6 @@
 //! The connections to one MariaDB database. What is said over them is `call`'s and `once`'s.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Result, config};
@@ -14,7 +15,17 @@ pub(crate) struct Database {
     pub(crate) name: String,
     pub(crate) address: String,
     pool: Pool,
+    /// Connections that nobody uses now. The pool would pass each one through a task of its own and ask the socket first;
+    /// a dead one shows itself at its first use, and then all of these go.
+    idle: Mutex<Vec<Conn>>,
     tasks: TaskTracker,
+}
+
+/// A connection on loan. It goes back by [`Loan::give_back`] only: dropped otherwise it is closed, because a handler that
+/// was cancelled may have left it in the middle of a result or of a transaction.
+pub(crate) struct Loan<'d> {
+    database: &'d Database,
+    conn: Option<Conn>,
 }
 
 impl Database {
@@ -41,27 +52,45 @@ impl Database {
             .max_allowed_packet(Some(16 * 1024 * 1024))
             .wait_timeout(Some(28_800));
         let address = config.url.address().to_owned();
-        Ok(Self { name: name.to_owned(), address, pool: Pool::new(opts), tasks: TaskTracker::new() })
+        let (pool, idle) = (Pool::new(opts), Mutex::default());
+        Ok(Self { name: name.to_owned(), address, pool, idle, tasks: TaskTracker::new() })
     }
 
     /// A connection, or "not available" after [`PATIENCE`].
-    pub(crate) async fn connection(&self) -> Result<Conn> {
-        match tokio::time::timeout(PATIENCE, self.pool.get_conn()).await {
-            Ok(Ok(conn)) => Ok(conn),
-            Ok(Err(error)) => Err(self.unavailable().with_source(error)),
-            Err(_) => Err(self.unavailable()),
-        }
+    pub(crate) async fn connection(&self) -> Result<Loan<'_>> {
+        let idle = self.idle().pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => match tokio::time::timeout(PATIENCE, self.pool.get_conn()).await {
+                Ok(Ok(conn)) => conn,
+                Ok(Err(error)) => return Err(self.unavailable().with_source(error)),
+                Err(_) => return Err(self.unavailable()),
+            },
+        };
+        Ok(Loan { database: self, conn: Some(conn) })
     }
 
     /// Asks whether the database answers.
     pub(crate) async fn ping(&self) -> Result<()> {
         use mysql_async::prelude::Queryable;
-        let mut conn = self.connection().await?;
-        conn.ping().await.map_err(|e| self.unavailable().with_source(e))
+        let mut loan = self.connection().await?;
+        match loan.conn().ping().await {
+            Ok(()) => loan.give_back(),
+            Err(error) => {
+                self.lost();
+                return Err(self.unavailable().with_source(error));
+            }
+        }
+        Ok(())
     }
 
-    /// Ends a connection that must not be used again: it may be in the middle of a transaction.
-    pub(crate) fn discard(&self, conn: Conn) {
+    /// A connection broke, so the idle ones are most likely broken too.
+    pub(crate) fn lost(&self) {
+        let idle = std::mem::take(&mut *self.idle());
+        idle.into_iter().for_each(|conn| self.discard(conn));
+    }
+
+    fn discard(&self, conn: Conn) {
         self.tasks.spawn(async move {
             if let Err(error) = conn.disconnect().await {
                 tracing::debug!(%error, "A discarded connection did not close cleanly.");
@@ -69,7 +98,12 @@ impl Database {
         });
     }
 
+    fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) async fn close(&self) {
+        self.lost();
         self.tasks.close();
         self.tasks.wait().await;
         if let Err(error) = self.pool.clone().disconnect().await {
@@ -80,5 +114,27 @@ impl Database {
     pub(crate) fn unavailable(&self) -> BedsError {
         let text = format!("the database {} is not available; not executed", self.name);
         BedsError::new(ErrorKind::StoreUnavailable, text)
+    }
+}
+
+impl Loan<'_> {
+    #[expect(clippy::expect_used, reason = "the connection is only taken by give_back and drop, which end the loan")]
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        self.conn.as_mut().expect("the loan has not ended")
+    }
+
+    /// Nothing is open on the connection: the next one may have it.
+    pub(crate) fn give_back(mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.database.idle().push(conn);
+        }
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            self.database.discard(conn);
+        }
     }
 }

@@ -1,15 +1,19 @@
 //! JSON to MariaDB values and back, such that every value survives exactly: DECIMAL is text, BLOB is base64, DATE and
 //! DATETIME are ISO 8601 without a zone, BOOL is true or false. `rec/convert.rs` does the same for BSON.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use beds_core::Result;
 use jiff::civil;
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::{Column, Row, Value as Sql};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value as Json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::catalog::{Catalog, Parameter};
 use crate::operations::{bad_value, out_of_range, wrong_type};
@@ -78,7 +82,7 @@ impl SqlType {
     }
 
     /// A value that can only be text where it comes from: in a path or a query string.
-    pub(super) fn parse(&self, field: &str, text: &str) -> Result<Sql> {
+    pub(super) fn parse(&self, field: &str, text: &str) -> beds_core::Result<Sql> {
         let json = match self.family {
             Family::Integer(..) => {
                 text.parse().ok().map(|n: i64| Json::from(n)).or_else(|| text.parse().ok().map(|n: u64| Json::from(n)))
@@ -95,7 +99,7 @@ impl SqlType {
     }
 
     /// A JSON value as this type, or what is wrong with it.
-    pub(super) fn convert(&self, field: &str, value: &Json) -> Result<Sql> {
+    pub(super) fn convert(&self, field: &str, value: &Json) -> beds_core::Result<Sql> {
         let wrong = || wrong_type(field, &self.wanted(), value);
         let invalid = || bad_value(field, &self.wanted());
         match (self.family, value) {
@@ -158,9 +162,10 @@ impl SqlType {
     }
 }
 
-/// The columns of a result set, prepared for writing rows as JSON objects.
+/// The columns of a result set: how its rows become JSON objects.
 pub(super) struct Columns {
-    columns: Vec<(String, Kind)>,
+    columns: Arc<[Column]>,
+    kinds: Vec<Kind>,
     id: Option<usize>,
 }
 
@@ -178,46 +183,96 @@ enum Kind {
 }
 
 impl Columns {
-    pub(super) fn new(columns: &[Column], id: &str, catalog: &Catalog) -> Self {
+    pub(super) fn new(columns: Arc<[Column]>, id: &str, catalog: &Catalog) -> Self {
         let id = columns.iter().position(|column| column.name_ref() == id.as_bytes());
-        let columns = columns
-            .iter()
-            .map(|column| {
-                let key = serde_json::to_string(&column.name_str()).unwrap_or_default();
-                (format!("{key}:"), kind(column, catalog))
-            })
-            .collect();
-        Self { columns, id }
+        let kinds = columns.iter().map(|column| kind(column, catalog)).collect();
+        Self { columns, kinds, id }
     }
 
-    /// Replaces the names, for the values of OUT parameters.
-    pub(super) fn rename(&mut self, names: &[String]) {
-        for (column, name) in self.columns.iter_mut().zip(names) {
-            column.0 = format!("{}:", serde_json::to_string(name).unwrap_or_default());
-        }
+    /// A row as one JSON object.
+    pub(super) fn record(&self, row: &Row) -> serde_json::Result<Box<RawValue>> {
+        to_raw_value(&Record { columns: self, row, names: None })
     }
 
-    /// Writes a row as one JSON object.
-    pub(super) fn write(&self, row: &Row, out: &mut String) {
-        out.push('{');
-        for (position, (key, kind)) in self.columns.iter().enumerate() {
-            if position > 0 {
-                out.push(',');
-            }
-            out.push_str(key);
-            write_value(row.as_ref(position).unwrap_or(&Sql::NULL), *kind, out);
-        }
-        out.push('}');
+    /// The values of OUT parameters, which the server does not name as the catalogue does.
+    pub(super) fn record_of(&self, names: &[String], row: &Row) -> serde_json::Result<Box<RawValue>> {
+        to_raw_value(&Record { columns: self, row, names: Some(names) })
     }
 
     /// The id of a row as text, where the row has the template's id column.
     pub(super) fn id(&self, row: &Row) -> Option<String> {
         let position = self.id?;
-        let mut text = String::new();
-        write_value(row.as_ref(position)?, self.columns[position].1, &mut text);
-        match text.strip_prefix('"') {
-            Some(_) => serde_json::from_str(&text).ok(),
-            None => Some(text).filter(|text| text != "null"),
+        match row.as_ref(position)? {
+            Sql::NULL => None,
+            Sql::Int(number) => Some(number.to_string()),
+            Sql::UInt(number) => Some(number.to_string()),
+            value => match serde_json::to_value(Cell(value, self.kinds[position])).ok()? {
+                Json::String(text) => Some(text),
+                other => Some(other.to_string()),
+            },
+        }
+    }
+}
+
+struct Record<'a> {
+    columns: &'a Columns,
+    row: &'a Row,
+    names: Option<&'a [String]>,
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(self.columns.kinds.len()))?;
+        for (position, (column, kind)) in self.columns.columns.iter().zip(&self.columns.kinds).enumerate() {
+            let name = self.names.and_then(|names| names.get(position)).map(|name| Cow::Borrowed(name.as_str()));
+            let value = self.row.as_ref(position).unwrap_or(&Sql::NULL);
+            object.serialize_entry(&name.unwrap_or_else(|| column.name_str()), &Cell(value, *kind))?;
+        }
+        object.end()
+    }
+}
+
+struct Cell<'a>(&'a Sql, Kind);
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0, self.1) {
+            (Sql::NULL, _) => serializer.serialize_unit(),
+            (Sql::Int(0), Kind::Boolean) => serializer.serialize_bool(false),
+            (Sql::Int(1), Kind::Boolean) => serializer.serialize_bool(true),
+            (Sql::Int(number), _) => serializer.serialize_i64(*number),
+            (Sql::UInt(number), _) => serializer.serialize_u64(*number),
+            (Sql::Float(number), _) => serializer.serialize_f32(*number),
+            (Sql::Double(number), _) => serializer.serialize_f64(*number),
+            (Sql::Bytes(bytes), Kind::Binary) => serializer.collect_str(&Base64Display::new(bytes, &BASE64)),
+            (Sql::Bytes(bytes), Kind::Bits) => {
+                serializer.serialize_u64(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+            }
+            // A JSON column holds what its check constraint let in; anything else is sent as text rather than broken.
+            (Sql::Bytes(bytes), Kind::Json) => match serde_json::from_slice::<&RawValue>(bytes) {
+                Ok(json) => json.serialize(serializer),
+                Err(_) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+            },
+            (Sql::Bytes(bytes), _) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+            (Sql::Date(y, m, d, ..), Kind::Date) => serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}")),
+            (Sql::Date(y, m, d, h, min, s, us), kind) => {
+                let whole = format_args!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}");
+                match if let Kind::DateTime(digits) = kind { u32::from(digits.min(6)) } else { 6 } {
+                    0 => serializer.collect_str(&whole),
+                    digits => {
+                        let fraction = us / 10_u32.pow(6 - digits);
+                        serializer.collect_str(&format_args!("{whole}.{fraction:0width$}", width = digits as usize))
+                    }
+                }
+            }
+            (Sql::Time(negative, days, h, min, s, us), _) => {
+                let sign = if *negative { "-" } else { "" };
+                let hours = u64::from(*days) * 24 + u64::from(*h);
+                match us {
+                    0 => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}")),
+                    us => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}.{us:06}")),
+                }
+            }
         }
     }
 }
@@ -239,69 +294,14 @@ fn kind(column: &Column, catalog: &Catalog) -> Kind {
         | ColumnType::MYSQL_TYPE_VARCHAR
         | ColumnType::MYSQL_TYPE_STRING
         | ColumnType::MYSQL_TYPE_GEOMETRY => {
-            let source = (column.org_table_str().into_owned(), column.org_name_str().into_owned());
+            let is_json = |columns: &HashSet<String>| columns.contains(&*column.org_name_str());
             match is_binary {
                 true if column.flags().contains(ColumnFlags::BINARY_FLAG) => Kind::Binary,
-                _ if catalog.json_columns.contains(&source) => Kind::Json,
+                _ if catalog.json_columns.get(&*column.org_table_str()).is_some_and(is_json) => Kind::Json,
                 _ => Kind::Plain,
             }
         }
         _ => Kind::Plain,
-    }
-}
-
-fn write_value(value: &Sql, kind: Kind, out: &mut String) {
-    let written = match (value, kind) {
-        (Sql::NULL, _) => return out.push_str("null"),
-        (Sql::Int(0), Kind::Boolean) => return out.push_str("false"),
-        (Sql::Int(1), Kind::Boolean) => return out.push_str("true"),
-        (Sql::Int(number), _) => write!(out, "{number}"),
-        (Sql::UInt(number), _) => write!(out, "{number}"),
-        (Sql::Float(number), _) => return write_number(serde_json::to_string(number), out),
-        (Sql::Double(number), _) => return write_number(serde_json::to_string(number), out),
-        (Sql::Bytes(bytes), Kind::Binary) => write!(out, "\"{}\"", BASE64.encode(bytes)),
-        (Sql::Bytes(bytes), Kind::Bits) => {
-            write!(out, "{}", bytes.iter().fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte)))
-        }
-        (Sql::Bytes(bytes), Kind::Json) => return write_json(bytes, out),
-        (Sql::Bytes(bytes), _) => return write_text(&String::from_utf8_lossy(bytes), out),
-        (Sql::Date(y, m, d, ..), Kind::Date) => write!(out, "\"{y:04}-{m:02}-{d:02}\""),
-        (Sql::Date(y, m, d, h, min, s, us), kind) => {
-            let digits = if let Kind::DateTime(digits) = kind { usize::from(digits.min(6)) } else { 6 };
-            let done = write!(out, "\"{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}");
-            if digits > 0 {
-                let fraction = format!("{us:06}");
-                out.push('.');
-                out.push_str(&fraction[..digits]);
-            }
-            out.push('"');
-            done
-        }
-        (Sql::Time(negative, days, h, min, s, us), _) => {
-            let sign = if *negative { "-" } else { "" };
-            let hours = u64::from(*days) * 24 + u64::from(*h);
-            match us {
-                0 => write!(out, "\"{sign}{hours:02}:{min:02}:{s:02}\""),
-                us => write!(out, "\"{sign}{hours:02}:{min:02}:{s:02}.{us:06}\""),
-            }
-        }
-    };
-    debug_assert!(written.is_ok(), "writing to a String cannot fail");
-}
-
-fn write_number(text: serde_json::Result<String>, out: &mut String) {
-    out.push_str(text.as_deref().unwrap_or("null"));
-}
-
-fn write_text(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
-}
-
-/// A JSON column holds what its check constraint let in; anything else is sent as text rather than broken.
-fn write_json(bytes: &[u8], out: &mut String) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) if serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok() => out.push_str(text),
-        _ => write_text(&String::from_utf8_lossy(bytes), out),
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use beds_core::reply::Answer;
 use beds_core::{BedsError, ErrorKind, Event, Operation, Result};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row, Value as Sql};
+use mysql_async::{Row, Value as Sql};
 
 use super::bind::Binding;
 use super::call::{self, Failure};
@@ -67,68 +67,40 @@ async fn once(
     key: &str,
     fingerprint: &str,
 ) -> Result<Answer, Miss> {
-    let conn = database.connection().await.map_err(Miss::Again)?;
-    let mut transaction = Transaction { database, conn: Some(conn) };
-    let conn = transaction.conn();
+    // Unless it is given back, the connection is not used again: it may be in the middle of the transaction.
+    let mut loan = database.connection().await.map_err(Miss::Again)?;
 
     let sql = |e: mysql_async::Error| classify(Failure::Sql(e), database);
-    let claim: Option<Row> = conn.exec_first("CALL `beds_inbox_begin`(?,?)", (key, fingerprint)).await.map_err(sql)?;
-    if let Some(stored) = claimed(claim, fingerprint)? {
-        transaction.end();
+    let claim = loan.conn().exec_first("CALL `beds_inbox_begin`(?,?)", (key, fingerprint)).await;
+    if let Some(stored) = claimed(claim.map_err(sql)?, fingerprint)? {
+        loan.give_back();
         return Ok(stored);
     }
 
-    let answer = match call::call(transaction.conn(), binding, arguments).await {
+    let answer = match call::call(loan.conn(), binding, arguments).await {
         Ok(answer) => settle(answer, event),
         Err(failure) => Err(classify(failure, database)),
     };
     let answer = match answer {
         Ok(answer) => answer,
         Err(miss) => {
-            if transaction.conn().exec_drop("CALL `beds_inbox_abort`()", ()).await.is_ok() {
-                transaction.end();
+            if loan.conn().exec_drop("CALL `beds_inbox_abort`()", ()).await.is_ok() {
+                loan.give_back();
             }
             return Err(miss);
         }
     };
     let reply = serde_json::to_string(&answer).unwrap_or_default();
-    match transaction.conn().exec_drop("CALL `beds_inbox_commit`(?,?)", (key, reply)).await {
+    match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?)", (key, reply)).await {
         Ok(()) => {
-            transaction.end();
+            loan.give_back();
             Ok(answer)
         }
-        Err(e) if error::is_connection_lost(&e) => Err(Miss::Unknown(error::to_beds(e, database))),
-        Err(e) => Err(classify(Failure::Sql(e), database)),
-    }
-}
-
-/// A connection with an open transaction. Unless it is ended, the connection is not used again: a handler that is
-/// cancelled in the middle must not hand it on dirty.
-struct Transaction<'d> {
-    database: &'d Database,
-    conn: Option<Conn>,
-}
-
-impl Transaction<'_> {
-    #[expect(
-        clippy::expect_used,
-        reason = "the connection is only taken by end and drop, which both end the value's use"
-    )]
-    fn conn(&mut self) -> &mut Conn {
-        self.conn.as_mut().expect("the transaction has not ended")
-    }
-
-    /// The transaction is committed or rolled back: the connection goes back to the pool.
-    fn end(mut self) {
-        drop(self.conn.take());
-    }
-}
-
-impl Drop for Transaction<'_> {
-    fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.database.discard(conn);
+        Err(e) if error::is_connection_lost(&e) => {
+            database.lost();
+            Err(Miss::Unknown(error::to_beds(e, database)))
         }
+        Err(e) => Err(classify(Failure::Sql(e), database)),
     }
 }
 
@@ -161,9 +133,11 @@ fn settle(answer: Answer, event: &Event) -> Result<Answer, Miss> {
 
 fn classify(failure: Failure, database: &Database) -> Miss {
     match failure {
-        Failure::Sql(e) if error::is_transient(&e) || error::is_connection_lost(&e) => {
+        Failure::Sql(e) if error::is_connection_lost(&e) => {
+            database.lost();
             Miss::Again(error::to_beds(e, database))
         }
+        Failure::Sql(e) if error::is_transient(&e) => Miss::Again(error::to_beds(e, database)),
         failure => Miss::Refused(failure.into_beds(database)),
     }
 }
