@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
@@ -13,10 +14,10 @@ pub const MAX_DEPTH: usize = 32;
 
 /// A JSON object without duplicate keys and not nested deeper than [`MAX_DEPTH`].
 ///
-/// Two parsers that disagree on a repeated key are a way around a check, so a repeated key is an error here.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(transparent)]
-pub struct Fields(pub Map<String, Value>);
+/// Two parsers that disagree on a repeated key are a way around a check, so a repeated key is an error here. A clone is
+/// cheap: it shares the object until one of the two is changed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Fields(Arc<Map<String, Value>>);
 
 impl Fields {
     pub fn new() -> Self {
@@ -43,20 +44,26 @@ impl Deref for Fields {
 
 impl DerefMut for Fields {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        &mut self.0
+        Arc::make_mut(&mut self.0)
     }
 }
 
 impl FromIterator<(String, Value)> for Fields {
     fn from_iter<I: IntoIterator<Item = (String, Value)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+        Self(Arc::new(pairs.into_iter().collect()))
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match (Strict { depth: 0 }).deserialize(deserializer)? {
-            Value::Object(map) => Ok(Fields(map)),
+            Value::Object(map) => Ok(Fields(Arc::new(map))),
             other => Err(D::Error::custom(format!("expected a JSON object, found {}", kind_of(&other)))),
         }
     }

@@ -1,7 +1,7 @@
 //! [`Subscription`] and [`Delivery`]: messages in. A message is given back with `reject`, never `nack`: from RabbitMQ
 //! 4.3 on a `nack` does not count towards the delivery limit. What a message means is the broker crate's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -20,7 +20,23 @@ pub struct Subscription {
     queue: &'static str,
     tag: String,
     prefetch: u16,
-    open: Option<(Channel, Consumer)>,
+    open: Option<Open>,
+}
+
+/// A channel with its consumer. It is replaced as a whole.
+struct Open {
+    channel: Channel,
+    consumer: Consumer,
+    finished: Arc<Finished>,
+}
+
+/// Messages of one channel that are done with and not yet acknowledged. They are done with in the order in which they
+/// came, so one acknowledgement stands for all up to it: RabbitMQ and both connections are spared the others.
+struct Finished {
+    channel: Channel,
+    /// How many make an acknowledgement; with fewer it goes out when no further message is at hand.
+    group: u16,
+    state: Mutex<(u16, u64)>,
 }
 
 impl Subscription {
@@ -31,7 +47,7 @@ impl Subscription {
     /// The next message. Waits as long as it takes; safe to cancel.
     pub async fn next(&mut self) -> Delivery {
         loop {
-            let Some((channel, consumer)) = &mut self.open else {
+            let Some(open) = &mut self.open else {
                 match self.open().await {
                     Ok(open) => self.open = Some(open),
                     Err(error) => {
@@ -41,8 +57,18 @@ impl Subscription {
                 }
                 continue;
             };
-            match consumer.next().await {
-                Some(Ok(inner)) => return Delivery { inner, queue: self.queue, channel: channel.clone() },
+            let at_hand = open.consumer.next().now_or_never();
+            let next = match at_hand {
+                Some(next) => next,
+                None => {
+                    open.finished.acknowledge();
+                    open.consumer.next().await
+                }
+            };
+            match next {
+                Some(Ok(inner)) => {
+                    return Delivery { inner, queue: self.queue, finished: Arc::clone(&open.finished) };
+                }
                 // The connection broke, or somebody deleted the queue: begin again.
                 Some(Err(_)) | None => self.open = None,
             }
@@ -51,15 +77,16 @@ impl Subscription {
 
     /// Tells RabbitMQ to send nothing more. What was sent and not begun goes back when the channel closes.
     pub async fn cancel(&mut self) {
-        if let Some((channel, consumer)) = self.open.take() {
-            let cancelled = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+        if let Some(open) = self.open.take() {
+            open.finished.acknowledge();
+            let cancelled = open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default());
             if tokio::time::timeout(Duration::from_secs(1), cancelled).await.is_err() {
                 tracing::debug!(queue = self.queue, "RabbitMQ did not answer the cancel.");
             }
         }
     }
 
-    async fn open(&self) -> TransportResult<(Channel, Consumer)> {
+    async fn open(&self) -> TransportResult<Open> {
         let live = self.link.live().await;
         let channel = live.connection.create_channel().await?;
         self.topology.declare_queue(&channel, self.queue).await?;
@@ -67,7 +94,39 @@ impl Subscription {
         let tag = format!("{}.{}", self.tag, uuid::Uuid::new_v4().simple());
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(self.queue.into(), tag.into(), options, FieldTable::default()).await?;
-        Ok((channel, consumer))
+        let finished =
+            Finished { channel: channel.clone(), group: (self.prefetch / 2).max(1), state: Mutex::default() };
+        Ok(Open { channel, consumer, finished: Arc::new(finished) })
+    }
+}
+
+impl Finished {
+    fn add(&self, tag: u64) {
+        let count = {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            *state = (state.0 + 1, tag);
+            state.0
+        };
+        if count >= self.group {
+            self.acknowledge();
+        }
+    }
+
+    /// Hands the acknowledgement to the connection. Nothing depends on when it is written: RabbitMQ hands out no more than
+    /// the prefetch until it is. Through the channel, because lapin's own `Acker` would take the way round by a task.
+    fn acknowledge(&self) {
+        let (count, tag) = std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        if count > 0 {
+            let options = BasicAckOptions { multiple: count > 1 };
+            settled(self.channel.basic_ack(tag, options).now_or_never());
+        }
+    }
+}
+
+/// A settlement that does not arrive means a redelivery, which takes effect once; so it is only noted.
+fn settled(sent: Option<lapin::Result<()>>) {
+    if let Some(Err(error)) = sent {
+        tracing::debug!(%error, "A message could not be settled; it will come again.");
     }
 }
 
@@ -75,7 +134,7 @@ impl Subscription {
 pub struct Delivery {
     inner: lapin::message::Delivery,
     queue: &'static str,
-    channel: Channel,
+    finished: Arc<Finished>,
 }
 
 impl Delivery {
@@ -123,23 +182,13 @@ impl Delivery {
 
     /// The message is done with.
     pub fn ack(&self) {
-        // Through the channel: lapin's own `Acker` would take the way round by another task.
-        let ack = self.channel.basic_ack(self.inner.delivery_tag, BasicAckOptions::default());
-        // The first poll hands it to the connection; nothing depends on when it is written, and RabbitMQ hands out no
-        // more than the prefetch until it is.
-        self.settled(ack.now_or_never().unwrap_or(Ok(())));
+        self.finished.add(self.inner.delivery_tag);
     }
 
     /// The message goes back to its queue, or becomes a dead letter at its delivery limit.
-    pub async fn requeue(&self) {
+    pub fn requeue(&self) {
+        self.finished.acknowledge();
         let options = BasicRejectOptions { requeue: true };
-        self.settled(self.channel.basic_reject(self.inner.delivery_tag, options).await);
-    }
-
-    /// A settlement that does not arrive means a redelivery, which takes effect once; so it is only noted.
-    fn settled(&self, result: lapin::Result<()>) {
-        if let Err(error) = result {
-            tracing::debug!(queue = self.queue, %error, "A message could not be settled; it will come again.");
-        }
+        settled(self.finished.channel.basic_reject(self.inner.delivery_tag, options).now_or_never());
     }
 }

@@ -58,7 +58,7 @@ impl Worker<'_> {
             return delivery.ack();
         }
         if delivery.deliveries() < DELIVERY_LIMIT {
-            return delivery.requeue().await;
+            return delivery.requeue();
         }
         self.bury(delivery, "panic", &error).await;
     }
@@ -135,7 +135,7 @@ impl Worker<'_> {
             && delivery.deliveries() < DELIVERY_LIMIT
         {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            return delivery.requeue().await;
+            return delivery.requeue();
         }
         self.bury(delivery, "refused", error).await;
     }
@@ -157,7 +157,7 @@ impl Worker<'_> {
             Err(failure) => {
                 tracing::warn!(event.id = id.0, %failure, "A dead letter could not be kept; the message goes back.");
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                delivery.requeue().await;
+                delivery.requeue();
             }
         }
     }
