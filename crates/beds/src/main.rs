@@ -5,9 +5,6 @@ use std::process::ExitCode;
 use beds::commands::{self, Command};
 use clap::Parser;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// BEDS: a data back end in one binary. Applications speak HTTP or AMQP; only objects that a DBA owns touch data.
 #[derive(Parser)]
 #[command(name = "beds", version, max_term_width = 100)]

@@ -76,7 +76,7 @@ impl Target {
 }
 
 fn fields(value: Value) -> Fields {
-    value.as_object().cloned().map(Fields).unwrap_or_default()
+    value.as_object().cloned().map(Fields::from_iter).unwrap_or_default()
 }
 
 fn payload(id: Option<&str>, value: Value) -> Payload {
