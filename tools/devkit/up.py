@@ -12,7 +12,7 @@ USAGE_UP = "./dev up [--detach]"
 USAGE_LOAD = "./dev load [--all]"
 
 TRY = """
-BEDS is up: http://127.0.0.1:{port} (interface description: /docs). Try:
+BEDS is up: http://127.0.0.1:{port}. Try:
 
   curl -i http://127.0.0.1:{port}/v1/records/Users -H 'Content-Type: application/json' \\
        -d '{{"email":"ana-{number}@example.org","name":"Ana","roles":["clerk"]}}'

@@ -11,3 +11,8 @@ pub(crate) fn key_reused() -> BedsError {
     let text = "this Idempotency-Key was used with another request; use a new key for a new request";
     BedsError::new(ErrorKind::KeyReused, text)
 }
+
+pub(crate) fn outcome_unknown(source: BedsError) -> BedsError {
+    let text = "the database did not confirm the commit; repeat the request with the same Idempotency-Key";
+    BedsError::new(ErrorKind::OutcomeUnknown, text).with_source(source)
+}

@@ -73,17 +73,30 @@ pub(crate) fn limit(params: &Fields) -> Result<u32> {
 }
 
 /// A fetch by id answers exactly one record, or says that there is none.
-pub(crate) fn found(mut answer: Answer, id: &str) -> Result<Answer> {
-    if answer.records.is_empty() && answer.out.is_none() && answer.result_sets.is_empty() {
-        return Err(no_such_record(id));
+pub(crate) fn found(mut answer: Answer) -> Result<Answer> {
+    if is_empty(&answer) {
+        return Err(no_such_record());
     }
     answer.records.truncate(1);
     answer.next = None;
     Ok(answer)
 }
 
-pub(crate) fn no_such_record(id: &str) -> BedsError {
-    BedsError::new(ErrorKind::NoSuchRecord, format!("there is no record {}", quote(id)))
+/// An update or delete that touched nothing is "no such record", and is rolled back.
+pub(crate) fn touched(answer: Answer, operation: Operation) -> Result<Answer> {
+    match operation {
+        Operation::Update | Operation::Delete if is_empty(&answer) => Err(no_such_record()),
+        _ => Ok(answer),
+    }
+}
+
+fn is_empty(answer: &Answer) -> bool {
+    answer.records.is_empty() && answer.out.is_none() && answer.result_sets.is_empty()
+}
+
+/// The id is not repeated: it may be a value that no log should hold.
+fn no_such_record() -> BedsError {
+    BedsError::new(ErrorKind::NoSuchRecord, "there is no record with this id")
 }
 
 pub(crate) fn unknown_field(name: &str, known: &[&str]) -> BedsError {

@@ -14,16 +14,15 @@ mod schema;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Event, Fields, NamasteCore, Operation, Payload, Problem, Query, Response, Result, Select, Template,
-    TemplateAdapter, TemplateDescription,
+    Event, Fields, NamasteCore, Operation, Problem, Result, Template, TemplateAdapter, TemplateDescription,
 };
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
+use crate::opened::{Opened, Reach};
 use crate::operations::Operations;
 use bind::Binding;
 
@@ -62,59 +61,29 @@ impl TemplateAdapter for RecTemplate {
     }
 }
 
-/// A template opened for one event.
-struct Opened {
-    template: Arc<RecTemplate>,
-    event: Arc<Event>,
-}
-
-impl Opened {
-    fn binding(&self, operation: Operation, name: Option<&str>) -> Result<&Arc<Binding>> {
-        self.template.operations.get(&self.template.template, operation, name)
-    }
-
+impl Reach for RecTemplate {
     async fn read(
         &self,
+        event: &Arc<Event>,
         operation: Operation,
         name: Option<&str>,
         id: Option<&str>,
         params: &Fields,
     ) -> Result<Answer> {
-        let binding = self.binding(operation, name)?;
-        let arguments = binding.arguments(&self.event, id, params)?;
-        call::read(&self.template.database, binding, arguments, &self.event).await
+        let binding = self.operations.get(&self.template, operation, name)?;
+        let arguments = binding.arguments(event, id, params)?;
+        call::read(&self.database, binding, arguments, event).await
     }
 
-    async fn write(&self, operation: Operation, id: Option<&str>, fields: &Fields) -> Result<Response> {
-        let binding = self.binding(operation, None)?;
-        let arguments = binding.arguments(&self.event, id, fields)?;
-        once::write(&self.template.database, binding, arguments, &self.event).await.map(Answer::into_response)
-    }
-}
-
-#[async_trait]
-impl NamasteCore for Opened {
-    async fn create_record(&self, payload: &Payload) -> Result<Response> {
-        self.write(Operation::Create, None, &payload.fields).await
-    }
-
-    async fn fetch_records(&self, query: &Query) -> Result<Vec<Response>> {
-        let answer = match &query.select {
-            Select::ById(id) => {
-                let answer = self.read(Operation::Fetch, None, Some(id), &query.params).await?;
-                crate::operations::found(answer, id)?
-            }
-            Select::List => self.read(Operation::List, None, None, &query.params).await?,
-            Select::Named(name) => self.read(Operation::Fetch, Some(name), None, &query.params).await?,
-        };
-        Ok(answer.into_responses())
-    }
-
-    async fn update_record(&self, payload: &Payload) -> Result<Response> {
-        self.write(Operation::Update, payload.id.as_deref(), &payload.fields).await
-    }
-
-    async fn delete_record(&self, id: &str) -> Result<Response> {
-        self.write(Operation::Delete, Some(id), &Fields::new()).await
+    async fn write(
+        &self,
+        event: &Arc<Event>,
+        operation: Operation,
+        id: Option<&str>,
+        fields: &Fields,
+    ) -> Result<Answer> {
+        let binding = self.operations.get(&self.template, operation, None)?;
+        let arguments = binding.arguments(event, id, fields)?;
+        once::write(&self.database, binding, arguments, event).await
     }
 }

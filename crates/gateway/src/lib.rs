@@ -17,7 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum_server::Handle;
 use beds_core::config::AppServer;
-use beds_core::{Catalogue, TemplateDescription};
+use beds_core::{Catalogue, EventId, TemplateDescription};
 use beds_transport::Client;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
@@ -58,6 +58,13 @@ pub(crate) struct Room {
     pub(crate) lent: Lent,
     pub(crate) in_flight: Semaphore,
     pub(crate) stop: CancellationToken,
+}
+
+impl Room {
+    /// The id of a root event for a request that asks for no record.
+    pub(crate) fn event_id(&self) -> EventId {
+        self.lent.client.context(self.config.default_timeout).event_id
+    }
 }
 
 impl Gateway {

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use beds_core::{BedsError, ErrorKind, EventId};
 use serde::Serialize;
 
-pub(crate) const EVENT_ID: HeaderName = HeaderName::from_static("beds-event-id");
+const EVENT_ID: HeaderName = HeaderName::from_static("beds-event-id");
 
 /// An error on its way to an HTTP caller.
 pub(crate) struct Problem {
@@ -59,9 +59,17 @@ impl IntoResponse for Problem {
         if kind.status() == 503 || kind == ErrorKind::KeyInFlight {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if let Some(value) = self.event_id.and_then(|id| HeaderValue::from_str(&id.0).ok()) {
-            headers.insert(EVENT_ID, value);
+        match &self.event_id {
+            Some(event_id) => with_event_id(response, event_id),
+            None => response,
         }
-        response
     }
+}
+
+/// Puts the id into the header that every answer carries.
+pub(crate) fn with_event_id(mut response: Response, event_id: &EventId) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&event_id.0) {
+        response.headers_mut().insert(EVENT_ID, value);
+    }
+    response
 }

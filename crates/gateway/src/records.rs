@@ -11,7 +11,7 @@ use beds_core::{
 };
 use beds_transport::Opened;
 
-use crate::problem::{EVENT_ID, Problem};
+use crate::problem::{Problem, with_event_id};
 use crate::{Room, limits, request};
 
 type RoomState = State<Arc<Room>>;
@@ -108,10 +108,7 @@ fn success(status: StatusCode, location: Option<String>, body: String, event_id:
     if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(LOCATION, location);
     }
-    if let Ok(event_id) = HeaderValue::from_str(&event_id.0) {
-        headers.insert(EVENT_ID, event_id);
-    }
-    response
+    with_event_id(response, event_id)
 }
 
 fn open(

@@ -15,6 +15,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -41,13 +42,14 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .with_state(room)
 }
 
-async fn no_such_route() -> Problem {
-    Problem::from(BedsError::new(ErrorKind::NoSuchRoute, "there is nothing at this path; the README lists the routes"))
+async fn no_such_route(State(room): State<Arc<Room>>) -> Problem {
+    let text = "there is nothing at this path; the README lists the routes";
+    Problem::new(BedsError::new(ErrorKind::NoSuchRoute, text), room.event_id())
 }
 
-async fn method_not_allowed(method: Method) -> Problem {
+async fn method_not_allowed(State(room): State<Arc<Room>>, method: Method) -> Problem {
     let text = format!("this path does not take {method}; the Allow header lists what it takes");
-    Problem::from(BedsError::new(ErrorKind::MethodNotAllowed, text))
+    Problem::new(BedsError::new(ErrorKind::MethodNotAllowed, text), room.event_id())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]

@@ -8,20 +8,23 @@ use beds_core::{Template, TemplateDescription};
 use serde_json::{Value, json};
 
 use crate::Room;
-use crate::problem::Problem;
+use crate::problem::{Problem, with_event_id};
 
 pub(crate) async fn all(State(room): State<Arc<Room>>) -> Response {
     let descriptions = (room.lent.describe)();
     let catalogue = room.lent.catalogue.load();
     let templates: Vec<Value> = catalogue.iter().map(|t| describe(t, descriptions.get(&t.name))).collect();
-    axum::Json(json!({ "templates": templates })).into_response()
+    with_event_id(axum::Json(json!({ "templates": templates })).into_response(), &room.event_id())
 }
 
 pub(crate) async fn one(State(room): State<Arc<Room>>, Path(name): Path<String>) -> Response {
     let catalogue = room.lent.catalogue.load();
     match catalogue.get(&name) {
-        Ok(template) => axum::Json(describe(template, (room.lent.describe)().get(&name))).into_response(),
-        Err(error) => Problem::from(error).into_response(),
+        Ok(template) => {
+            let description = axum::Json(describe(template, (room.lent.describe)().get(&name)));
+            with_event_id(description.into_response(), &room.event_id())
+        }
+        Err(error) => Problem::new(error, room.event_id()).into_response(),
     }
 }
 

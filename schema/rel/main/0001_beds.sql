@@ -7,6 +7,7 @@
 --   beds_inbox_prune    removes old rows; schedule it (docs/dba.md) with a window longer than any client's retries.
 --   beds_schema         which of the numbered files were applied, by whom and when; kept by `beds schema apply`.
 --   beds_catalog        tells BEDS which objects exist and with which parameters, read from information_schema.
+--   beds_granted        tells BEDS which of them its login may use, so that a missing GRANT is found before a request is.
 --
 -- The role beds_runtime is all that the run-time login of a node gets.
 
@@ -127,9 +128,20 @@ BEGIN
    WHERE c.CONSTRAINT_SCHEMA = DATABASE();
 END //
 
+CREATE OR REPLACE PROCEDURE beds_granted()
+  READS SQL DATA
+  SQL SECURITY INVOKER
+  COMMENT 'BEDS: the objects that the caller may use'
+BEGIN
+  SELECT r.ROUTINE_NAME AS name FROM information_schema.ROUTINES AS r WHERE r.ROUTINE_SCHEMA = DATABASE()
+   UNION
+  SELECT t.TABLE_NAME FROM information_schema.TABLES AS t WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE = 'VIEW';
+END //
+
 DELIMITER ;
 
 GRANT EXECUTE ON PROCEDURE beds_inbox_begin  TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_inbox_commit TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_inbox_abort  TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_catalog      TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_granted      TO beds_runtime;

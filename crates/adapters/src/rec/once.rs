@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::Answer;
-use beds_core::{BedsError, ErrorKind, Event, Operation, Result};
+use beds_core::{BedsError, ErrorKind, Event, Result};
 use bson::{DateTime, Document, doc};
 use mongodb::{Client, Database as Handle};
 
@@ -13,7 +13,7 @@ use super::bind::{Arguments, Binding};
 use super::call::{self, Failure};
 use super::connect::Database;
 use super::error;
-use crate::operations;
+use crate::{inbox, operations};
 
 const INBOX: &str = "beds_inbox";
 
@@ -80,7 +80,7 @@ pub(super) async fn write(
         };
         if number >= ATTEMPTS {
             let error = failure.into_beds(database);
-            return Err(if may_have_happened { unknown(error) } else { error });
+            return Err(if may_have_happened { inbox::outcome_unknown(error) } else { error });
         }
         tokio::time::sleep(Duration::from_millis(10 << number)).await;
     }
@@ -99,7 +99,7 @@ impl Attempt {
             Ok(_) => self.work(&mut session).await,
             Err(e) if error::code(&e) == Some(11000) => Err(Miss::Done),
             // Another transaction holds the key and has not committed yet.
-            Err(e) if error::code(&e) == Some(112) => Err(Miss::Refused(crate::inbox::in_flight().with_source(e))),
+            Err(e) if error::code(&e) == Some(112) => Err(Miss::Refused(inbox::in_flight().with_source(e))),
             Err(e) => Err(self.classify(Failure::Driver(e))),
         };
         let answer = match outcome {
@@ -121,7 +121,7 @@ impl Attempt {
     /// The write itself, and its answer beside the claim.
     async fn work(&self, session: &mut mongodb::ClientSession) -> Result<Answer, Miss> {
         let answer = match call::write(&self.handle, session, &self.binding, &self.arguments).await {
-            Ok(answer) => settle(answer, &self.event)?,
+            Ok(answer) => operations::touched(answer, self.event.operation).map_err(Miss::Refused)?,
             Err(failure) => return Err(self.classify(failure)),
         };
         let reply = serde_json::to_string(&answer).unwrap_or_default();
@@ -152,7 +152,7 @@ impl Attempt {
             )));
         };
         if found.get_str("fingerprint").ok() != Some(self.fingerprint.as_str()) {
-            return Ok(Err(crate::inbox::key_reused()));
+            return Ok(Err(inbox::key_reused()));
         }
         let answer = found.get_str("reply").ok().and_then(|reply| serde_json::from_str(reply).ok());
         Ok(answer.ok_or_else(|| BedsError::new(ErrorKind::Internal, "the inbox could not be read")))
@@ -170,19 +170,4 @@ impl Attempt {
             Failure::Beds(error) => Miss::Refused(error),
         }
     }
-}
-
-/// An update or delete that touched nothing is "no such record", and is rolled back.
-fn settle(answer: Answer, event: &Event) -> Result<Answer, Miss> {
-    match (&event.id, event.operation) {
-        (Some(id), Operation::Update | Operation::Delete) if answer.records.is_empty() => {
-            Err(Miss::Refused(operations::no_such_record(id)))
-        }
-        _ => Ok(answer),
-    }
-}
-
-fn unknown(error: BedsError) -> BedsError {
-    let text = "the database did not confirm the commit; repeat the request with the same Idempotency-Key";
-    BedsError::new(ErrorKind::OutcomeUnknown, text).with_source(error)
 }

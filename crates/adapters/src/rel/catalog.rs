@@ -52,7 +52,7 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
     let failed = |e: mysql_async::Error| match &e {
         mysql_async::Error::Server(server) if matches!(server.code, 1305 | 1370) => {
             let text = format!(
-                "the database {} has no beds_catalog that this login may call; apply schema/rel/*/0001_beds.sql and grant the role beds_runtime",
+                "the database {} has no beds_catalog or beds_granted that this login may call; apply schema/rel/*/0001_beds.sql and grant the role beds_runtime",
                 database.name
             );
             BedsError::new(ErrorKind::TemplateUnusable, text).with_source(e)
@@ -65,11 +65,17 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
         sets.push(result.collect::<Row>().await.map_err(failed)?);
     }
     drop(result);
+    let granted: Vec<String> = loan.conn().exec("CALL `beds_granted`()", ()).await.map_err(failed)?;
     loan.give_back();
     let mut sets = sets.into_iter();
     let mut next = || sets.next().unwrap_or_default();
     let (routines, parameters, views, json) = (next(), next(), next(), next());
-    Ok(build(&routines, &parameters, &views, &json))
+    let mut catalog = build(&routines, &parameters, &views, &json);
+    // What this login may not use does not exist for it. The lint above has seen it all the same.
+    let granted: HashSet<String> = granted.into_iter().collect();
+    catalog.routines.retain(|name, _| granted.contains(name));
+    catalog.views.retain(|name| granted.contains(name));
+    Ok(catalog)
 }
 
 fn build(routines: &[Row], parameters: &[Row], views: &[Row], json: &[Row]) -> Catalog {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use beds_core::reply::Answer;
-use beds_core::{BedsError, ErrorKind, Event, Operation, Result};
+use beds_core::{BedsError, ErrorKind, Event, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Row, Value as Sql};
 
@@ -12,7 +12,7 @@ use super::bind::Binding;
 use super::call::{self, Failure};
 use super::connect::Database;
 use super::error;
-use crate::operations;
+use crate::{inbox, operations};
 
 /// How often a write is tried when other writes or a lost connection are in the way.
 const ATTEMPTS: u32 = 4;
@@ -45,11 +45,11 @@ pub(super) async fn write(
         };
         let error = match miss {
             Miss::Refused(error) => return Err(error),
-            Miss::Again(error) if may_have_happened => unknown(error),
+            Miss::Again(error) if may_have_happened => inbox::outcome_unknown(error),
             Miss::Again(error) => error,
             Miss::Unknown(error) => {
                 may_have_happened = true;
-                unknown(error)
+                inbox::outcome_unknown(error)
             }
         };
         if attempt >= ATTEMPTS {
@@ -78,7 +78,7 @@ async fn once(
     }
 
     let answer = match call::call(loan.conn(), binding, arguments).await {
-        Ok(answer) => settle(answer, event),
+        Ok(answer) => operations::touched(answer, event.operation).map_err(Miss::Refused),
         Err(failure) => Err(classify(failure, database)),
     };
     let answer = match answer {
@@ -111,23 +111,10 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Answer>, Miss> 
     let text = |column: &str| row.get_opt::<Option<String>, _>(column).and_then(std::result::Result::ok).flatten();
     match text("state").as_deref() {
         Some("claimed") => Ok(None),
-        Some("running") => Err(Miss::Refused(crate::inbox::in_flight())),
-        Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => {
-            Err(Miss::Refused(crate::inbox::key_reused()))
-        }
+        Some("running") => Err(Miss::Refused(inbox::in_flight())),
+        Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(inbox::key_reused())),
         Some("done") => text("reply").and_then(|reply| serde_json::from_str(&reply).ok()).map(Some).ok_or_else(broken),
         _ => Err(broken()),
-    }
-}
-
-/// An update or delete that touched nothing is "no such record", and is rolled back.
-fn settle(answer: Answer, event: &Event) -> Result<Answer, Miss> {
-    let nothing = answer.records.is_empty() && answer.out.is_none() && answer.result_sets.is_empty();
-    match (&event.id, event.operation) {
-        (Some(id), Operation::Update | Operation::Delete) if nothing => {
-            Err(Miss::Refused(operations::no_such_record(id)))
-        }
-        _ => Ok(answer),
     }
 }
 
@@ -140,9 +127,4 @@ fn classify(failure: Failure, database: &Database) -> Miss {
         Failure::Sql(e) if error::is_transient(&e) => Miss::Again(error::to_beds(e, database)),
         failure => Miss::Refused(failure.into_beds(database)),
     }
-}
-
-fn unknown(error: BedsError) -> BedsError {
-    let text = "the database did not confirm the commit; repeat the request with the same Idempotency-Key";
-    BedsError::new(ErrorKind::OutcomeUnknown, text).with_source(error)
 }

@@ -170,6 +170,7 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
         "CALL `beds_inbox_commit`(",
         "CALL `beds_inbox_abort`(",
         "CALL `beds_catalog`(",
+        "CALL `beds_granted`(",
     ];
     assert!(log.lines().count() > 10, "the log shows the calls: {log}");
     for line in log.lines() {

@@ -18,7 +18,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(120);
 pub(crate) struct World {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
-    maria: String,
+    pub(crate) maria: String,
     rabbit: String,
     http: Client,
 }
@@ -143,6 +143,13 @@ impl World {
     /// Runs SQL as the DBA outside of any database.
     pub(crate) fn sql_server(&self, sql: &str) -> Result<String> {
         mariadb(&self.maria, None, sql)
+    }
+
+    /// Replaces a text in the world's beds.toml.
+    pub(crate) fn change_config(&self, from: &str, to: &str) -> Result<()> {
+        let text = std::fs::read_to_string(self.config_file())?;
+        ensure!(text.contains(from), "beds.toml does not name what is to be replaced");
+        Ok(std::fs::write(self.config_file(), text.replace(from, to))?)
     }
 
     /// True while a procedure of this world's database sleeps.
@@ -319,7 +326,7 @@ async fn pause() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-fn variable(name: &str) -> Result<String> {
+pub(crate) fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set; run the tests with ./dev test"))
 }
 
@@ -332,7 +339,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-fn mariadb(url: &str, database: Option<&str>, sql: &str) -> Result<String> {
+pub(crate) fn mariadb(url: &str, database: Option<&str>, sql: &str) -> Result<String> {
     let (login, address) = url.trim_start_matches("mysql://").split_once('@').context("user:password@host:port")?;
     let (user, password) = login.split_once(':').context("user:password")?;
     let (host, port) = address.split_once(':').context("host:port")?;

@@ -1,0 +1,68 @@
+//! A node whose MariaDB login has the role `beds_runtime` and nothing else.
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use crate::rig::{World, mariadb, variable};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_with_only_the_role_can_call_the_objects_and_touch_no_table() -> Result<()> {
+    let world = World::new().await?;
+    let login = restrict(&world)?;
+    let live = world.node().await?;
+    let created = live.api.post("/v1/records/Airlines", &json!({"carrier": "ZZ", "name": "Zed"})).await?;
+    assert_eq!(created.status, 201, "{}", created.text);
+    assert_eq!(live.api.get("/v1/records/Airlines/ZZ").await?.body["name"], "Zed");
+    for sql in ["SELECT * FROM airlines", "DELETE FROM airlines", "SELECT * FROM beds_inbox", "DROP TABLE airlines"] {
+        let refused = login.sql(sql).unwrap_err().to_string();
+        assert!(refused.contains("command denied"), "{sql}: {refused}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_was_not_granted_is_found_before_a_request_is() -> Result<()> {
+    let world = World::new().await?;
+    let _login = restrict(&world)?;
+    // The objects of the tests' own domain are granted to nobody.
+    let check = world.beds(&["check"])?;
+    assert_eq!(check.status.code(), Some(1));
+    let said = format!("{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
+    assert!(said.contains("things.toml") && said.contains("things_create"), "{said}");
+    assert!(!said.contains("airlines_create"), "{said}");
+    let live = world.node().await?;
+    let refused = live.api.post("/v1/records/Things", &json!({})).await?;
+    assert_eq!((refused.status, refused.code()), (503, "BEDS-0023"), "{}", refused.text);
+    Ok(())
+}
+
+/// Gives the world's nodes a MariaDB login that has the role `beds_runtime` and nothing else.
+fn restrict(world: &World) -> Result<Login> {
+    let name = format!("u{}", &world.name[..30]);
+    world.sql_server(&format!(
+        "CREATE USER {name}@'%' IDENTIFIED BY 'secret'; GRANT beds_runtime TO {name}@'%'; SET DEFAULT ROLE beds_runtime FOR {name}@'%'"
+    ))?;
+    let (_, address) = world.maria.split_once('@').context("user:password@host:port")?;
+    let login = Login { url: format!("mysql://{name}:secret@{address}"), database: world.name.clone() };
+    world.change_config(&world.maria, &login.url)?;
+    Ok(login)
+}
+
+/// A login of a world's database.
+struct Login {
+    url: String,
+    database: String,
+}
+
+impl Login {
+    fn sql(&self, sql: &str) -> Result<String> {
+        mariadb(&self.url, Some(&self.database), sql)
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        let name = self.url.trim_start_matches("mysql://").split(':').next().unwrap_or_default();
+        drop(variable("BEDS_TEST_MARIA_URL").and_then(|url| mariadb(&url, None, &format!("DROP USER {name}@'%'"))));
+    }
+}
