@@ -1,9 +1,13 @@
 //! Bad input gets a clear error and loses nothing.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::rig::World;
+use crate::rig::{SOON, World};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_mistake_has_its_status_its_code_and_its_field() -> Result<()> {
@@ -126,6 +130,21 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
     );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     assert_eq!(live.node.pools().replaced(), 0, "no task may have panicked");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_send_its_headers_is_cut_off() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node_with(|config| config.services.appserver.header_timeout = Duration::from_millis(300)).await?;
+    let address = live.api.url.trim_start_matches("http://");
+    for sent in ["", "GET /v1/records/Things/1 HTTP/1.1\r\nhost: x\r\nslow: "] {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(sent.as_bytes()).await?;
+        let mut rest = Vec::new();
+        // The end of the stream is what is awaited; an answer such as 408 before it is as good.
+        tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await??;
+    }
     Ok(())
 }
 

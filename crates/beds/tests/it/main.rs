@@ -9,6 +9,7 @@ mod conformance;
 mod crash;
 mod domains;
 mod least_privilege;
+mod reconnect;
 mod records;
 mod rig;
 mod services;

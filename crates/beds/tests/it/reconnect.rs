@@ -1,0 +1,104 @@
+//! RabbitMQ stays, but what a node has there goes: its connections, its queues.
+
+use anyhow::{Context, Result};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::rig::{Live, World, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_connection_is_an_unknown_outcome_at_once_and_comes_back_with_its_prefetch() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    all_consume(&world).await?;
+    let before = prefetches(&world).await?;
+
+    let slow = json!({"name": "slow one"});
+    let write = live.api.post_with_key("/v1/records/Things", "k", &slow);
+    let cut = async {
+        eventually("the write is running", async || world.is_asleep()).await?;
+        close_connections(&world).await
+    };
+    let (answer, cut) = tokio::join!(write, cut);
+    cut?;
+    let answer = answer?;
+    assert_eq!((answer.status, answer.code()), (504, "BEDS-0014"), "{}", answer.text);
+
+    let mut first = String::new();
+    eventually("the same key gets its answer", async || {
+        let again = live.api.post_with_key("/v1/records/Things", "k", &slow).await?;
+        first = again.text;
+        Ok(again.status == 201)
+    })
+    .await?;
+    assert_eq!(live.api.post_with_key("/v1/records/Things", "k", &slow).await?.text, first);
+    assert_eq!(world.sql("SELECT COUNT(*) FROM things WHERE name = 'slow one'")?, "1");
+    eventually("all consumers are back", async || Ok(prefetches(&world).await? == before)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_somebody_deleted_is_declared_again() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for queue in ["rel.read", "rel.write"] {
+        world.rabbit(Method::DELETE, &format!("/api/queues/{}/{queue}", world.name), None).await?;
+        eventually("requests are answered again", async || answers(&live).await).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_binding_is_503_at_once() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    // Each consumer declares its queue and binding before it begins.
+    all_consume(&world).await?;
+    let binding = format!("/api/bindings/{}/e/beds.events/q/rel.write/rel.write", world.name);
+    world.rabbit(Method::DELETE, &binding, None).await?;
+    let refused = live.api.post("/v1/records/Things", &json!({"name": "nobody"})).await?;
+    assert_eq!((refused.status, refused.code()), (503, "BEDS-0013"), "{}", refused.text);
+    assert_eq!(world.sql("SELECT COUNT(*) FROM things WHERE name = 'nobody'")?, "0");
+    Ok(())
+}
+
+async fn answers(live: &Live) -> Result<bool> {
+    let read = live.api.get("/v1/records/Things?limit=1").await?;
+    let write = live.api.post("/v1/records/Things", &json!({"name": uuid::Uuid::new_v4()})).await?;
+    Ok(read.status == 200 && write.status == 201)
+}
+
+async fn all_consume(world: &World) -> Result<()> {
+    eventually("all consumers are there", async || Ok(prefetches(world).await?.len() == 10)).await
+}
+
+/// Queue and prefetch of every consumer of a data queue, sorted.
+async fn prefetches(world: &World) -> Result<Vec<(String, u64)>> {
+    let consumers = world.rabbit(Method::GET, &format!("/api/consumers/{}", world.name), None).await?;
+    let consumers = consumers.as_array().cloned().unwrap_or_default();
+    let mut found: Vec<(String, u64)> = consumers
+        .iter()
+        .filter_map(|c| Some((c["queue"]["name"].as_str()?.to_owned(), c["prefetch_count"].as_u64()?)))
+        .filter(|(queue, _)| !queue.starts_with("beds.reply."))
+        .collect();
+    found.sort();
+    Ok(found)
+}
+
+async fn close_connections(world: &World) -> Result<()> {
+    let path = format!("/api/vhosts/{}/connections", world.name);
+    eventually("RabbitMQ shows the connections", async || {
+        Ok(names(&world.rabbit(Method::GET, &path, None).await?).len() == 2)
+    })
+    .await?;
+    for name in names(&world.rabbit(Method::GET, &path, None).await?) {
+        let mut url = reqwest::Url::parse("http://x/api/connections/")?;
+        url.path_segments_mut().ok().context("a path")?.pop_if_empty().push(&name);
+        world.rabbit(Method::DELETE, url.path(), None).await?;
+    }
+    Ok(())
+}
+
+fn names(connections: &Value) -> Vec<String> {
+    let connections = connections.as_array().cloned().unwrap_or_default();
+    connections.iter().filter_map(|connection| Some(connection["name"].as_str()?.to_owned())).collect()
+}
