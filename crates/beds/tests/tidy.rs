@@ -132,6 +132,14 @@ fn only_one_crate_names_a_driver_a_broker_or_a_web_server() {
 }
 
 #[test]
+fn the_vocabulary_does_no_input_or_output() {
+    let found = dependencies(&root().join("crates/core/Cargo.toml"));
+    for forbidden in ["tokio", "tokio-util", "futures-util", "reqwest", "socket2", "mio", "notify"] {
+        assert!(!found.contains(forbidden), "core depends on {forbidden}");
+    }
+}
+
+#[test]
 fn no_driver_is_shared_by_the_workspace() {
     let table: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let shared = table["workspace"]["dependencies"].as_table().unwrap();
