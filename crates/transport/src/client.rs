@@ -11,8 +11,8 @@ use beds_core::{
     Result, RoutingKey, Select, Store,
 };
 use jiff::SignedDuration;
-use tokio_util::task::TaskTracker;
 
+use crate::outbox::Outbox;
 use crate::reply_desk::{ReplyDesk, until};
 use crate::{Publisher, Transport, TransportError};
 
@@ -21,7 +21,7 @@ use crate::{Publisher, Transport, TransportError};
 pub struct Client {
     publisher: Publisher,
     desk: ReplyDesk,
-    tasks: TaskTracker,
+    outbox: Outbox,
     node: Arc<str>,
     environment: Arc<str>,
 }
@@ -51,8 +51,10 @@ impl Client {
     pub(crate) fn start(transport: &Transport, node: &str, environment: &str) -> Self {
         let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node);
         transport.tasks.spawn(until(transport.stop.clone(), clerk));
-        let (publisher, tasks) = (transport.publisher.clone(), transport.tasks.clone());
-        Self { publisher, desk, tasks, node: Arc::from(node), environment: Arc::from(environment) }
+        let (outbox, sending) = Outbox::new();
+        transport.tasks.spawn(until(transport.stop.clone(), sending));
+        let publisher = transport.publisher.clone();
+        Self { publisher, desk, outbox, node: Arc::from(node), environment: Arc::from(environment) }
     }
 
     /// Waits until answers can be received.
@@ -84,18 +86,18 @@ impl Client {
         reply.into_outcome()
     }
 
-    /// Sends a request and waits for its answer. Sending is a task of its own: it is seen through to RabbitMQ's confirm
+    /// Sends a request and waits for its answer. Sending is the outbox's: it is seen through to RabbitMQ's confirm
     /// whatever the caller does, and the caller is woken once, by the answer or by the failure.
     async fn exchange(&self, event: &Event, key: RoutingKey) -> Result<Vec<u8>, TransportError> {
         let reply_to = self.desk.queue().ok_or(TransportError::NotConnected)?;
         let mut expected = self.desk.expect(&event.event_id.0);
         let sending = self.publisher.request(event, key, &reply_to)?;
         let (desk, id) = (self.desk.clone(), event.event_id.clone());
-        self.tasks.spawn(async move {
+        self.outbox.take(async move {
             if let Err(error) = sending.await {
                 desk.fail(&id.0, error);
             }
-        });
+        })?;
         let answer = tokio::time::timeout(event.remaining(), expected.answer()).await;
         answer.unwrap_or(Err(TransportError::NoReply))
     }

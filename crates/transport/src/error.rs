@@ -9,8 +9,8 @@ pub enum TransportError {
     /// Nothing was sent.
     #[error("there is no connection to RabbitMQ")]
     NotConnected,
-    /// Nothing was sent: RabbitMQ is short of memory or disk and takes no publish.
-    #[error("RabbitMQ has blocked publishers (a memory or disk alarm)")]
+    /// Nothing was sent: RabbitMQ is short of memory or disk and takes no publish, or takes them too slowly.
+    #[error("RabbitMQ takes no publishes now (a memory or disk alarm, or overload)")]
     Blocked,
     /// RabbitMQ did not take the message: its queue is full.
     #[error("RabbitMQ refused the message: the queue is full")]

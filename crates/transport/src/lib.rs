@@ -5,6 +5,7 @@ mod client;
 mod consume;
 mod error;
 mod link;
+mod outbox;
 mod publish;
 mod reply_desk;
 pub mod topology;

@@ -1,0 +1,44 @@
+//! [`Outbox`]: the one task of a client that sees its requests through to RabbitMQ's confirm. One for all of them, because
+//! requests that come together then leave together (docs/decisions/0013). What is sent, and who is told of a failure, is
+//! `client`'s.
+
+use std::future::Future;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use crate::{TransportError, TransportResult};
+
+/// Requests that wait to be sent, and as many that wait for their confirm. Beyond that a request is refused.
+const MOST: usize = 4096;
+
+#[derive(Clone)]
+pub(crate) struct Outbox(mpsc::Sender<BoxFuture<'static, ()>>);
+
+impl Outbox {
+    /// The outbox and the task that works on it, which runs until it is dropped.
+    pub(crate) fn new() -> (Self, impl Future<Output = ()> + Send) {
+        let (sender, mut waiting) = mpsc::channel::<BoxFuture<'static, ()>>(MOST);
+        let work = async move {
+            let mut under_way = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    biased;
+                    next = waiting.recv(), if under_way.len() < MOST => match next {
+                        Some(sending) => under_way.push(sending),
+                        None => return,
+                    },
+                    Some(()) = under_way.next() => {}
+                }
+            }
+        };
+        (Self(sender), work)
+    }
+
+    /// Sends in the background, whatever becomes of the caller.
+    pub(crate) fn take(&self, sending: impl Future<Output = ()> + Send + 'static) -> TransportResult<()> {
+        self.0.try_send(Box::pin(sending)).map_err(|_| TransportError::Blocked)
+    }
+}
