@@ -11,7 +11,7 @@ use lapin::{Channel, Consumer};
 
 use crate::TransportResult;
 use crate::link::Link;
-use crate::topology::Topology;
+use crate::topology::{self, QueueKind, Topology};
 
 /// One consumer of one queue with its own channel. It comes back after every loss, with its queue and its prefetch.
 pub struct Subscription {
@@ -94,8 +94,8 @@ impl Subscription {
         let tag = format!("{}.{}", self.tag, uuid::Uuid::new_v4().simple());
         let options = BasicConsumeOptions::default();
         let consumer = channel.basic_consume(self.queue.into(), tag.into(), options, FieldTable::default()).await?;
-        let finished =
-            Finished { channel: channel.clone(), group: (self.prefetch / 2).max(1), state: Mutex::default() };
+        let group = if topology::kind_of(self.queue) == Some(QueueKind::Volatile) { self.prefetch } else { 1 };
+        let finished = Finished { channel: channel.clone(), group, state: Mutex::default() };
         Ok(Open { channel, consumer, finished: Arc::new(finished) })
     }
 }
@@ -140,6 +140,11 @@ pub struct Delivery {
 impl Delivery {
     pub fn queue(&self) -> &'static str {
         self.queue
+    }
+
+    /// Counts the messages of this consumer, from 1 after each connection.
+    pub fn number(&self) -> u64 {
+        self.inner.delivery_tag
     }
 
     pub fn body(&self) -> &[u8] {

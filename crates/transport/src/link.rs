@@ -16,13 +16,10 @@ use tokio_util::task::TaskTracker;
 use crate::topology::Topology;
 use crate::{TransportError, TransportResult};
 
-/// Channels for confirmed publishes: a few, so that one large body does not hold up all the others.
-const CONFIRMED_CHANNELS: usize = 2;
-
 /// A connection that stands, with the channels that publishers share.
 pub(crate) struct Live {
     pub(crate) connection: Connection,
-    pub(crate) confirmed: Vec<Channel>,
+    pub(crate) confirmed: Channel,
     pub(crate) unconfirmed: Channel,
 }
 
@@ -184,12 +181,8 @@ impl Keeper {
         let connection = Connection::connect(&self.url, properties).await?;
         let setup = connection.create_channel().await?;
         self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;
-        let mut confirmed = Vec::with_capacity(CONFIRMED_CHANNELS);
-        for _ in 0..CONFIRMED_CHANNELS {
-            let channel = connection.create_channel().await?;
-            channel.confirm_select(Default::default()).await?;
-            confirmed.push(channel);
-        }
+        let confirmed = connection.create_channel().await?;
+        confirmed.confirm_select(Default::default()).await?;
         Ok(Live { connection, confirmed, unconfirmed: setup })
     }
 }

@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use beds_core::reply::ReplyRef;
 use beds_core::{Event, RoutingKey};
+use futures_util::FutureExt;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Confirmation, PublisherConfirm};
@@ -22,14 +22,13 @@ const TRANSIENT: u8 = 1;
 #[derive(Clone)]
 pub struct Publisher {
     link: Link,
-    turn: Arc<AtomicUsize>,
     confirm_timeout: Duration,
     tasks: TaskTracker,
 }
 
 impl Publisher {
     pub(crate) fn new(link: Link, confirm_timeout: Duration, tasks: TaskTracker) -> Self {
-        Self { link, turn: Arc::default(), confirm_timeout, tasks }
+        Self { link, confirm_timeout, tasks }
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -62,8 +61,28 @@ impl Publisher {
         Ok(async move { publisher.confirmed(EVENTS, key.as_str(), &body, properties).await })
     }
 
-    /// Sends an answer to where the request asked for it. Best effort: the requester may be gone.
+    /// Sends an answer to where the request asked for it, and waits until it is written. Best effort: the requester may be
+    /// gone.
     pub async fn reply(&self, reply_to: &str, correlation_id: &str, reply: &ReplyRef<'_>) -> TransportResult<()> {
+        let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
+        // Awaited at once: lapin would keep a dropped one for ever.
+        self.checked(sending.await, &live)?.await?;
+        Ok(())
+    }
+
+    /// Hands an answer to the connection without waiting until it is written. What piles up this way has no bound, so a
+    /// caller waits for one in a few with [`Publisher::reply`]: then all before it are written too.
+    pub fn reply_unwaited(&self, reply_to: &str, correlation_id: &str, reply: &ReplyRef<'_>) -> TransportResult<()> {
+        let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
+        sending.now_or_never().map_or(Ok(()), |sent| self.checked(sent, &live).map(drop))
+    }
+
+    fn sending<'a>(
+        &self,
+        reply_to: &'a str,
+        correlation_id: &'a str,
+        reply: &ReplyRef<'_>,
+    ) -> TransportResult<(impl Future<Output = lapin::Result<PublisherConfirm>> + use<'a>, Arc<Live>)> {
         if reply_to.is_empty() || topology::is_data_queue(reply_to) {
             return Err(TransportError::Unroutable);
         }
@@ -73,16 +92,12 @@ impl Publisher {
             .with_type("reply".into())
             .with_correlation_id(correlation_id.into());
         let live = self.usable()?;
-        let sent = live.unconfirmed.basic_publish(
-            "".into(),
-            reply_to.into(),
-            BasicPublishOptions::default(),
-            &body,
-            properties,
-        );
-        // Awaited at once: lapin would keep a dropped one for ever.
-        self.checked(sent.await, &live)?.await?;
-        Ok(())
+        let channel = live.unconfirmed.clone();
+        let sending = async move {
+            let options = BasicPublishOptions::default();
+            channel.basic_publish("".into(), reply_to.into(), options, &body, properties).await
+        };
+        Ok((sending, live))
     }
 
     /// Puts a message among the dead letters with the reason, and waits until RabbitMQ has it there.
@@ -109,9 +124,8 @@ impl Publisher {
         properties: BasicProperties,
     ) -> TransportResult<()> {
         let live = self.usable()?;
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % live.confirmed.len();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let sent = live.confirmed[turn].basic_publish(exchange.into(), key.into(), options, body, properties).await;
+        let sent = live.confirmed.basic_publish(exchange.into(), key.into(), options, body, properties).await;
         let mut confirm = Awaited { confirm: Some(self.checked(sent, &live)?), tasks: &self.tasks };
         match tokio::time::timeout(self.confirm_timeout, confirm.wait()).await {
             Ok(Ok(Confirmation::Ack(None))) => Ok(()),

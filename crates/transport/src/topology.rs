@@ -53,7 +53,11 @@ pub fn queue_of(key: RoutingKey) -> &'static str {
 
 /// True for a queue of the table: a reply must never be sent to one.
 pub fn is_data_queue(name: &str) -> bool {
-    ROUTES.iter().any(|route| route.queue == name)
+    kind_of(name).is_some()
+}
+
+pub(crate) fn kind_of(queue: &str) -> Option<QueueKind> {
+    ROUTES.iter().find(|route| route.queue == queue).map(|route| route.kind)
 }
 
 /// The table with the one number that comes from the configuration.

@@ -17,6 +17,9 @@ use crate::dispatch::dispatch;
 /// How long a reply may take to leave. A worker never waits longer for a publisher that RabbitMQ has blocked.
 const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 
+/// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
+const UNWAITED_REPLIES: u64 = 8;
+
 pub(super) struct Worker<'t> {
     pub(super) pool: PoolSpec,
     pub(super) publisher: &'t Publisher,
@@ -115,6 +118,12 @@ impl Worker<'_> {
         let Some(reply_to) = delivery.reply_to() else { return };
         let success = if operation == Operation::Create { 201 } else { 200 };
         let reply = Reply::of(event_id, success, outcome);
+        if !operation.is_write() && !delivery.number().is_multiple_of(UNWAITED_REPLIES) {
+            if let Err(error) = self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), &reply) {
+                tracing::warn!(event.id = event_id.0, %error, "A reply could not be sent.");
+            }
+            return;
+        }
         let sent = self.publisher.reply(reply_to, delivery.correlation_id(), &reply);
         match tokio::time::timeout(REPLY_PATIENCE, sent).await {
             Ok(Ok(())) => {}
