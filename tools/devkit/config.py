@@ -29,6 +29,13 @@ instances = {{ read = 8, write = 8 }}
 is_local = true
 instances = {{ read = 8, write = 8 }}
 
+[services.admin]
+is_local = true
+signing_key_file = "secrets/audit.key"
+
+[records]
+hash_key = "{hash_key}"
+
 {databases}
 [templates]
 path = "{templates}"
@@ -41,6 +48,9 @@ DBA = """\
 DATABASES = """\
 [databases.rec.main]
 url_file = "secrets/rec{who}.url"
+
+[databases.rec.msLogs]
+url_file = "secrets/logs{who}.url"
 
 [databases.rel.main]
 url_file = "secrets/rel{who}.url"
@@ -59,6 +69,7 @@ def write(instance):
         control="ms.sock" if socket.parent == home else socket,
         gateway=ports["gateway"],
         databases=DATABASES.format(who=""),
+        hash_key=instance.secret("audit_hash"),
         templates=os.path.relpath(paths.ROOT / "templates", home),
     )
     (home / "beds.toml").write_text(text)
@@ -71,6 +82,8 @@ def urls(ports, secret):
         "amqp": f"amqp://beds:{secret('rabbitmq')}@127.0.0.1:{ports['amqp']}/beds",
         "rec": mongodb.url("beds_run", secret("mongo_run"), ports, "main", replica_set),
         "rec.dba": mongodb.url("beds_dba", secret("mongo_dba"), ports, "main", replica_set),
+        "logs": mongodb.url("beds_run", secret("mongo_run"), ports, "msLogs", replica_set),
+        "logs.dba": mongodb.url("beds_dba", secret("mongo_dba"), ports, "msLogs", replica_set),
         "rel": f"mysql://beds_run:{secret('maria_run')}@127.0.0.1:{ports['sql']}/main",
         "rel.dba": f"mysql://beds_dba:{secret('maria_dba')}@127.0.0.1:{ports['sql']}/main",
     }

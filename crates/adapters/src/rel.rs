@@ -70,7 +70,7 @@ impl Reach for RelTemplate {
     ) -> Result<Answer> {
         let binding = self.operations.get(&self.template, operation, name)?;
         let arguments = binding.arguments(event, id, params)?;
-        call::read(&self.database, binding, arguments).await
+        call::read(&self.database, binding, arguments, event).await
     }
 
     async fn write(

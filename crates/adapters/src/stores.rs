@@ -25,10 +25,13 @@ impl Stores {
     /// Prepares the databases of the local services. Connects to nothing yet.
     pub async fn new(config: &Config) -> Result<Self> {
         let (mut rec, mut rel) = (BTreeMap::new(), BTreeMap::new());
-        let service = &config.services.rec;
-        if service.is_local {
-            for (name, database) in &config.databases.rec {
-                let database = rec::Database::new(name, database, service.instances.total()).await?;
+        let (service, admin) = (&config.services.rec, &config.services.admin);
+        for (name, database) in &config.databases.rec {
+            let is_logs = name == config::LOGS_DATABASE;
+            if service.is_local || (admin.is_local && is_logs) {
+                let tasks = if service.is_local { service.instances.total() } else { 0 };
+                let scribes = if is_logs { admin.instances.total() } else { 0 };
+                let database = rec::Database::new(name, database, tasks + scribes).await?;
                 rec.insert(name.clone(), Arc::new(database));
             }
         }

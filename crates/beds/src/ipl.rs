@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use beds_adapters::Stores;
 use beds_broker::{PoolSpec, Pools};
 use beds_core::config::Environment;
-use beds_core::{BedsError, Config, Problem, RoutingKey, Store};
+use beds_core::{BedsError, Config, Problem, RecordStream, RoutingKey, Store};
 use beds_gateway::{Gateway, GatewayError, Lent, Readiness, Service};
-use beds_transport::{Client, Transport, TransportError};
+use beds_transport::{Client, Recorder, Transport, TransportError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -46,6 +46,7 @@ fn lines(problems: &[Problem]) -> String {
 /// A running node.
 pub struct Node {
     transport: Transport,
+    recorder: Recorder,
     client: Client,
     domains: Arc<Domains>,
     pools: Arc<Pools>,
@@ -67,7 +68,8 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     ipl.step("templates", ipl.templates(problems), || format!("{} templates", domains.catalogue.load().len()))?;
 
     let transport = Transport::start(&config.amqp, &config.node.name);
-    let client = transport.client(config.node.environment.as_str());
+    let recorder = transport.recorder(config.node.environment.as_str(), config.records.clone());
+    let client = transport.client(config.node.environment.as_str(), &recorder);
     ipl.step("amqp", ipl.amqp(&config, &transport, &client).await, || config.amqp.url.address().to_owned())?;
 
     for (store, name, address) in domains.databases() {
@@ -75,10 +77,11 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
         ipl.step(&format!("databases.{store}.{name}"), ready, || address.clone())?;
     }
 
-    let specs = pools(&config);
-    let pools = Arc::new(Pools::spawn(&transport, &domains.factory, &specs));
+    let (specs, streams) = (pools(&config), streams(&config));
+    let pools = Arc::new(Pools::spawn(&transport, &recorder, &domains.factory, &specs, &streams));
     ipl.step("pools", Ok(()), || {
-        specs.iter().map(|s| format!("{} {}", s.tasks, s.key)).collect::<Vec<_>>().join(", ")
+        let events = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key));
+        events.chain(streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}"))).collect::<Vec<_>>().join(", ")
     })?;
 
     let watching = Arc::clone(&domains);
@@ -104,7 +107,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     }
     ipl.step("ready", Ok(()), || config.node.name.clone())?;
     let grace = config.node.shutdown_grace;
-    Ok(Node { transport, client, domains, pools, address, tasks, stop, stop_gateway, gateway, grace })
+    Ok(Node { transport, recorder, client, domains, pools, address, tasks, stop, stop_gateway, gateway, grace })
 }
 
 impl Node {
@@ -139,10 +142,11 @@ impl Node {
         self.tasks.close();
         let closing = async {
             self.tasks.wait().await;
+            self.recorder.finish().await;
             self.transport.close().await;
             self.domains.close().await;
         };
-        let closed = tokio::time::timeout(Duration::from_secs(3), closing).await.is_ok();
+        let closed = tokio::time::timeout(Duration::from_secs(8), closing).await.is_ok();
         gateway_done && pools_done && closed
     }
 }
@@ -202,6 +206,13 @@ fn pools(config: &Config) -> Vec<PoolSpec> {
         }
     }
     specs
+}
+
+/// The streams of records that this node stores, with their tasks.
+fn streams(config: &Config) -> Vec<(RecordStream, u16)> {
+    let admin = &config.services.admin;
+    let streams = RecordStream::ALL.into_iter().map(|stream| (stream, admin.instances.of(stream).get()));
+    if admin.is_local { streams.collect() } else { Vec::new() }
 }
 
 fn lend(client: &Client, transport: &Transport, domains: &Arc<Domains>, pools: &Arc<Pools>) -> Lent {

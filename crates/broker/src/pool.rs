@@ -1,6 +1,8 @@
 //! [`Pools`]: how many broker tasks work on which queue, and how they end. What a task does with a message is
 //! `worker`'s; what happens when one panics is `supervisor`'s.
 
+mod report;
+mod scribe;
 mod supervisor;
 mod worker;
 
@@ -8,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use beds_core::RoutingKey;
-use beds_transport::Transport;
+use beds_core::{RecordStream, RoutingKey};
+use beds_transport::{Recorder, Transport};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +31,31 @@ pub struct PoolSpec {
     pub handler_timeout: Duration,
 }
 
+/// What a task takes from its queue.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// Requests.
+    Events(PoolSpec),
+    /// Batches of what nodes report.
+    Records(RecordStream),
+}
+
+impl Work {
+    fn queue(self) -> &'static str {
+        match self {
+            Work::Events(pool) => beds_transport::topology::queue_of(pool.key),
+            Work::Records(stream) => stream.as_str(),
+        }
+    }
+
+    fn events(self) -> Option<PoolSpec> {
+        match self {
+            Work::Events(pool) => Some(pool),
+            Work::Records(_) => None,
+        }
+    }
+}
+
 /// All pools of a node.
 pub struct Pools {
     tasks: TaskTracker,
@@ -45,15 +72,28 @@ pub(crate) struct Census {
 }
 
 impl Pools {
-    pub fn spawn(transport: &Transport, factory: &Arc<Factory>, pools: &[PoolSpec]) -> Self {
+    /// Starts the tasks: those that work on events, and those that store what nodes report (stream and number of tasks).
+    pub fn spawn(
+        transport: &Transport,
+        recorder: &Recorder,
+        factory: &Arc<Factory>,
+        pools: &[PoolSpec],
+        streams: &[(RecordStream, u16)],
+    ) -> Self {
         let (tasks, stop, census) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
-        for pool in pools {
-            for number in 1..=pool.tasks {
+        let events = pools.iter().map(|pool| {
+            let prefetch = if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH };
+            (pool.key.as_str(), pool.tasks, prefetch, Work::Events(*pool))
+        });
+        let records = streams.iter().map(|(stream, tasks)| (stream.as_str(), *tasks, 1, Work::Records(*stream)));
+        for (queue, count, prefetch, work) in events.chain(records) {
+            for number in 1..=count {
                 let task = supervisor::Task {
-                    name: format!("{}-{number}", pool.key),
-                    pool: *pool,
-                    prefetch: if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH },
+                    name: format!("{queue}-{number}"),
+                    work,
+                    prefetch,
                     transport: transport.clone(),
+                    recorder: recorder.clone(),
                     factory: Arc::clone(factory),
                     stop: stop.clone(),
                     census: Arc::clone(&census),

@@ -12,15 +12,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
 pub use check::{ReadFile, load};
 pub use secret::Url;
 
-use crate::Store;
+use crate::{RecordStream, Store};
 
 /// The commented defaults, as compiled in. What is active in it is the default.
 pub const DEFAULTS: &str = include_str!("../../../config/beds.default.toml");
+
+/// The MongoDB database of the admin node.
+pub const LOGS_DATABASE: &str = "msLogs";
 
 /// What one node is.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,6 +35,29 @@ pub struct Config {
     #[serde(default)]
     pub databases: Databases,
     pub templates: Templates,
+    pub records: Records,
+}
+
+/// `[records]`: what a node reports to the admin node.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Records {
+    pub lineage: bool,
+    pub audit: bool,
+    /// Log lines of this level and above are reported; `off` for none.
+    pub log_level: LogLevel,
+    /// The key of the hashes that stand for record ids in the audit trail. Without one they are left out.
+    pub hash_key: Option<SecretString>,
+}
+
+/// How much of the log is reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -76,6 +103,40 @@ pub struct Services {
     pub appserver: AppServer,
     pub rec: StoreService,
     pub rel: StoreService,
+    pub admin: Admin,
+}
+
+/// `[services.admin]`: the tasks that take what nodes report and store it in the database `msLogs`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Admin {
+    pub is_local: bool,
+    pub instances: AdminInstances,
+    /// The Ed25519 key that signs the heads of the audit chain; made at the first start if the file is not there.
+    pub signing_key_file: Option<PathBuf>,
+}
+
+/// Tasks a stream.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct AdminInstances {
+    pub log: NonZeroU16,
+    pub audit: NonZeroU16,
+    pub lineage: NonZeroU16,
+    pub metrics: NonZeroU16,
+}
+
+impl AdminInstances {
+    pub fn total(self) -> usize {
+        RecordStream::ALL.into_iter().map(|stream| usize::from(self.of(stream).get())).sum()
+    }
+
+    pub fn of(self, stream: RecordStream) -> NonZeroU16 {
+        match stream {
+            RecordStream::Log => self.log,
+            RecordStream::Audit => self.audit,
+            RecordStream::Lineage => self.lineage,
+            RecordStream::Metrics => self.metrics,
+        }
+    }
 }
 
 impl Services {

@@ -4,10 +4,12 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::lineage::Steps;
 use crate::{BedsError, ErrorKind, Fields, Result};
 
 /// The version of the envelope that this crate writes and reads.
@@ -52,6 +54,22 @@ pub struct Event {
     pub issued_at: Timestamp,
     /// After this nobody waits for the answer: what was not begun is not begun any more.
     pub deadline: Timestamp,
+    /// How the event came into BEDS; none where a client published it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// What was called while it was worked on.
+    #[serde(skip)]
+    pub steps: Steps,
+}
+
+/// Where a gateway had an event from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The caller's address, without the port.
+    pub address: String,
+    /// The caller's W3C `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
 }
 
 impl Event {
@@ -74,6 +92,8 @@ impl Event {
             key: None,
             issued_at,
             deadline: issued_at.checked_add(patience).unwrap_or(Timestamp::MAX),
+            origin: None,
+            steps: Steps::default(),
         }
     }
 
@@ -145,6 +165,11 @@ pub fn check_key(key: &str) -> Result<()> {
 pub struct EventId(pub String);
 
 impl EventId {
+    /// True for what stands in the place of a root's parent.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// A new id for an event that begins on this node.
     pub fn new(node: &str, environment: &str) -> Self {
         Self(format!("{node}.{environment}.{}", Uuid::now_v7().simple()))
@@ -207,7 +232,19 @@ fn hash_parts(hash: &mut Sha256, parts: &[&str]) {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// A hash that only who holds the key can make, in hexadecimal: 32 digits. For values that must not be shown.
+pub fn keyed_hash(key: &SecretString, parts: &[&str]) -> String {
+    // The key goes first and last, so that nothing can be appended to what was hashed.
+    let key = key.expose_secret();
+    let mut hash = Sha256::new();
+    hash_parts(&mut hash, &[key]);
+    hash_parts(&mut hash, parts);
+    hash_parts(&mut hash, &[key]);
+    hex(&hash.finalize()[..16])
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);
     for byte in bytes {

@@ -1,11 +1,13 @@
 //! The vocabulary of BEDS: what an event, a template, a record and an error are, the trait [`NamasteCore`] and the
 //! types of `beds.toml`. Nothing here does I/O, and nothing here knows a driver, a broker or a socket.
 
+pub mod audit;
 pub mod catalogue;
 pub mod config;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod lineage;
 pub mod message;
 pub mod namaste;
 pub mod problem;
@@ -17,11 +19,11 @@ pub mod template;
 pub use catalogue::{Catalogue, Description, TemplateDescription};
 pub use config::Config;
 pub use error::{BedsError, ErrorKind, Result};
-pub use event::{Actor, Event, EventId, Operation};
+pub use event::{Actor, Event, EventId, Operation, Origin};
 pub use fields::Fields;
 pub use message::{Beside, Payload, Query, Response, Select};
 pub use namaste::{NamasteCore, TemplateAdapter};
 pub use problem::Problem;
 pub use reply::Reply;
-pub use routing::{RoutingKey, Store};
+pub use routing::{RecordStream, RoutingKey, Store};
 pub use template::Template;

@@ -80,3 +80,43 @@ impl fmt::Display for RoutingKey {
         f.write_str(self.as_str())
     }
 }
+
+/// What every node reports through `beds.logs`. Each stream has a queue and a template of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RecordStream {
+    Log,
+    Audit,
+    Lineage,
+    Metrics,
+}
+
+impl RecordStream {
+    pub const ALL: [RecordStream; 4] =
+        [RecordStream::Log, RecordStream::Audit, RecordStream::Lineage, RecordStream::Metrics];
+
+    /// The queue, and the first word of the routing key; the node's name is the second.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RecordStream::Log => "log",
+            RecordStream::Audit => "audit",
+            RecordStream::Lineage => "lineage",
+            RecordStream::Metrics => "metrics",
+        }
+    }
+
+    /// The template that stores the records.
+    pub fn template(self) -> &'static str {
+        match self {
+            RecordStream::Log => "Logs",
+            RecordStream::Audit => "Audit",
+            RecordStream::Lineage => "Lineage",
+            RecordStream::Metrics => "Metrics",
+        }
+    }
+}
+
+impl fmt::Display for RecordStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

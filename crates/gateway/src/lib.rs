@@ -3,6 +3,7 @@
 
 mod health;
 mod limits;
+pub mod lineage;
 mod problem;
 mod records;
 mod request;
@@ -98,7 +99,7 @@ impl Gateway {
             .header_read_timeout(config.header_timeout)
             .max_buf_size(64 * 1024);
         let app = router::router(Arc::clone(&self.room));
-        let serving = server.serve(app.into_make_service());
+        let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
         tokio::pin!(serving);
         tokio::select! {
             served = &mut serving => return served,

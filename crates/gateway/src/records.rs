@@ -88,7 +88,7 @@ async fn answer(
     request: Request,
     handle: impl AsyncFnOnce(beds_transport::Context, Request) -> Result<Answered>,
 ) -> Http {
-    let (context, headers_read) = request::context(room, request.headers());
+    let (context, headers_read) = request::context(room, &request);
     let event_id = context.event_id.clone();
     let handled = async {
         let _permit = limits::in_flight(room)?;

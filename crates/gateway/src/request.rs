@@ -1,12 +1,13 @@
 //! What a request says besides its path: deadline, idempotency key, body and query. Every mistake is a clear problem.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
 use beds_core::event::check_key;
-use beds_core::{BedsError, ErrorKind, Fields, Result};
+use beds_core::{BedsError, ErrorKind, Fields, Origin, Result};
 use beds_transport::Context;
 use futures_util::StreamExt;
 use jiff::SignedDuration;
@@ -15,13 +16,29 @@ use serde_json::Value;
 use crate::Room;
 
 /// The context of a request, a new root event, with the caller's deadline and key. A bad header leaves the defaults.
-pub(crate) fn context(room: &Room, headers: &HeaderMap) -> (Context, Result<()>) {
+pub(crate) fn context(room: &Room, request: &Request) -> (Context, Result<()>) {
     let mut context = room.lent.client.context(room.config.default_timeout);
-    let outcome = read(room, headers).map(|(patience, key)| {
+    let caller = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    context.origin = Some(Origin {
+        address: caller.map(|ConnectInfo(address)| address.ip().to_string()).unwrap_or_default(),
+        traceparent: traceparent(request.headers()),
+    });
+    let outcome = read(room, request.headers()).map(|(patience, key)| {
         context.patience = patience;
         context.key = key;
     });
     (context, outcome)
+}
+
+/// The caller's trace, if it is one as W3C says: `00-` 32 digits `-` 16 digits `-` 2 digits. Anything else is ignored.
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let parts: Vec<&str> = text.split('-').collect();
+    let is_hex = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
+    let fits = parts.len() == 4
+        && parts.iter().zip([2, 32, 16, 2]).all(|(part, length)| is_hex(part, length))
+        && parts[0] != "ff";
+    fits.then(|| text.to_owned())
 }
 
 fn read(room: &Room, headers: &HeaderMap) -> Result<(Duration, Option<String>)> {

@@ -9,6 +9,7 @@
 //! | `PATCH /v1/records/{template}/{id}` | update |
 //! | `DELETE /v1/records/{template}/{id}` | delete |
 //! | `GET /v1/templates`, `/v1/templates/{template}` | - |
+//! | `GET /v1/lineage/{event_id}` | named fetches of `Lineage`, `Audit` and `Logs` |
 //! | `GET /healthz`, `/readyz` | - |
 
 use std::any::Any;
@@ -23,7 +24,7 @@ use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::Problem;
-use crate::{Room, health, records, templates};
+use crate::{Room, health, lineage, records, templates};
 
 pub(crate) fn router(room: Arc<Room>) -> Router {
     let records = Router::new()
@@ -34,6 +35,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .nest("/v1/records", records)
         .route("/v1/templates", get(templates::all))
         .route("/v1/templates/{template}", get(templates::one))
+        .route("/v1/lineage/{event_id}", get(lineage::lineage))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .fallback(no_such_route)

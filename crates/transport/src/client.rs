@@ -7,14 +7,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Actor, BedsError, ErrorKind, Event, EventId, Fields, NamasteCore, Operation, Payload, Query, Reply, Response,
-    Result, RoutingKey, Select, Store,
+    Actor, BedsError, ErrorKind, Event, EventId, Fields, NamasteCore, Operation, Origin, Payload, Query, Reply,
+    Response, Result, RoutingKey, Select, Store,
 };
 use jiff::SignedDuration;
 
 use crate::outbox::Outbox;
 use crate::reply_desk::{ReplyDesk, until};
-use crate::{Publisher, Transport, TransportError};
+use crate::requester_lineage::{Begun, report_running};
+use crate::{Publisher, Recorder, Transport, TransportError};
+
+/// A request that has no answer by then is reported as running.
+const SHOWN_AS_RUNNING: Duration = Duration::from_millis(500);
 
 /// Reaches templates through RabbitMQ.
 #[derive(Clone)]
@@ -22,6 +26,7 @@ pub struct Client {
     publisher: Publisher,
     desk: ReplyDesk,
     outbox: Outbox,
+    recorder: Recorder,
     node: Arc<str>,
     environment: Arc<str>,
 }
@@ -32,6 +37,8 @@ pub struct Context {
     pub event_id: EventId,
     /// The event that this call is a consequence of; none for a request from outside.
     pub cause: Option<Cause>,
+    /// Where the request came from; none for what begins in an application.
+    pub origin: Option<Origin>,
     pub actor: Actor,
     /// The idempotency key of a write. Without one, the event id is the key.
     pub key: Option<String>,
@@ -48,18 +55,24 @@ pub struct Cause {
 }
 
 impl Client {
-    pub(crate) fn start(transport: &Transport, node: &str, environment: &str) -> Self {
-        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node);
+    pub(crate) fn start(transport: &Transport, node: &str, environment: &str, recorder: &Recorder) -> Self {
+        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, recorder.clone());
         transport.tasks.spawn(until(transport.stop.clone(), clerk));
         let (outbox, sending) = Outbox::new();
         transport.tasks.spawn(until(transport.stop.clone(), sending));
         let publisher = transport.publisher.clone();
-        Self { publisher, desk, outbox, node: Arc::from(node), environment: Arc::from(environment) }
+        let recorder = recorder.clone();
+        Self { publisher, desk, outbox, recorder, node: Arc::from(node), environment: Arc::from(environment) }
     }
 
     /// Waits until answers can be received.
     pub async fn ready(&self) {
         self.desk.ready().await;
+    }
+
+    /// What this client's node reports about itself.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
     }
 
     /// True while requests can be sent and answered.
@@ -70,7 +83,7 @@ impl Client {
     /// The context of a request from outside: a new root event.
     pub fn context(&self, patience: Duration) -> Context {
         let event_id = EventId::new(&self.node, &self.environment);
-        Context { event_id, cause: None, actor: Actor::default(), key: None, patience }
+        Context { event_id, cause: None, origin: None, actor: Actor::default(), key: None, patience }
     }
 
     /// Opens a template for one event.
@@ -80,7 +93,15 @@ impl Client {
 
     async fn call(&self, event: Event, store: Store) -> Result<Answer> {
         let is_write = event.operation.is_write();
-        let body = self.exchange(&event, RoutingKey::new(store, is_write)).await.map_err(|e| e.into_beds(is_write))?;
+        let begun = Begun::now(&self.recorder);
+        let answered = self.exchange(&event, RoutingKey::new(store, is_write)).await;
+        if let Err(error) = &answered {
+            begun.report_failure(&event, error, is_write);
+            if !error.is_not_executed() {
+                self.desk.note_late(&event);
+            }
+        }
+        let body = answered.map_err(|e| e.into_beds(is_write))?;
         let reply: Reply = serde_json::from_slice(&body)
             .map_err(|e| BedsError::new(ErrorKind::Internal, "the reply could not be read").with_source(e))?;
         reply.into_outcome()
@@ -98,6 +119,13 @@ impl Client {
                 desk.fail(&id.0, error);
             }
         })?;
+        let patience = event.remaining();
+        if patience > SHOWN_AS_RUNNING {
+            match tokio::time::timeout(SHOWN_AS_RUNNING, expected.answer()).await {
+                Ok(answer) => return answer,
+                Err(_) => report_running(&self.recorder, event),
+            }
+        }
         let answer = tokio::time::timeout(event.remaining(), expected.answer()).await;
         answer.unwrap_or(Err(TransportError::NoReply))
     }
@@ -114,7 +142,7 @@ pub struct Opened {
 
 impl Opened {
     fn event(&self, operation: Operation) -> Event {
-        let Context { event_id, cause, actor, key, patience } = self.context.clone();
+        let Context { event_id, cause, origin, actor, key, patience } = self.context.clone();
         let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
         let mut event = Event::root(event_id, &self.template, operation, patience);
         if let Some(cause) = cause {
@@ -123,6 +151,7 @@ impl Opened {
             event.depth = cause.depth + 1;
         }
         event.actor = actor;
+        event.origin = origin;
         event.key = key.filter(|_| operation.is_write());
         event
     }

@@ -7,7 +7,9 @@ mod error;
 mod link;
 mod outbox;
 mod publish;
+mod recorder;
 mod reply_desk;
+mod requester_lineage;
 pub mod topology;
 
 use std::sync::Arc;
@@ -17,10 +19,11 @@ use beds_core::config;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use client::{Client, Context, Opened};
+pub use client::{Cause, Client, Context, Opened};
 pub use consume::{Delivery, Subscription};
 pub use error::{TransportError, TransportResult};
 pub use publish::Publisher;
+pub use recorder::{Kept, Recorder};
 
 use crate::link::Link;
 use crate::topology::Topology;
@@ -73,8 +76,13 @@ impl Transport {
     }
 
     /// The client through which the gateway and applications reach templates.
-    pub fn client(&self, environment: &str) -> Client {
-        Client::start(self, &self.node, environment)
+    pub fn client(&self, environment: &str, recorder: &Recorder) -> Client {
+        Client::start(self, &self.node, environment, recorder)
+    }
+
+    /// What the node reports about itself goes through this.
+    pub fn recorder(&self, environment: &str, records: config::Records) -> Recorder {
+        Recorder::start(&self.publisher, &self.tasks, &self.node, environment, records)
     }
 
     /// Closes both connections, the consuming one last, and waits for the background tasks.

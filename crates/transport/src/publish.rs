@@ -13,7 +13,7 @@ use lapin::{BasicProperties, Confirmation, PublisherConfirm};
 use tokio_util::task::TaskTracker;
 
 use crate::link::{Link, Live};
-use crate::topology::{self, DEAD, EVENTS};
+use crate::topology::{self, DEAD, EVENTS, LOGS};
 use crate::{Delivery, TransportError, TransportResult};
 
 const PERSISTENT: u8 = 2;
@@ -114,6 +114,16 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_message_id(delivery.message_id().into());
         self.confirmed(DEAD, delivery.queue(), delivery.body(), properties).await
+    }
+
+    /// Publishes a batch of records and waits until RabbitMQ has it. `id` stays the same when the batch is sent again.
+    pub(crate) async fn records(&self, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type(key.into())
+            .with_message_id(id.into())
+            .with_delivery_mode(PERSISTENT);
+        self.confirmed(LOGS, key, body, properties).await
     }
 
     async fn confirmed(

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use beds_core::Event;
 use futures_util::StreamExt;
 use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
@@ -13,21 +14,24 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
-use crate::{TransportError, TransportResult, topology};
+use crate::requester_lineage::LateReplies;
+use crate::{Recorder, TransportError, TransportResult, topology};
 
 type Waiting = HashMap<String, oneshot::Sender<TransportResult<Vec<u8>>>>;
 
 #[derive(Clone)]
 pub(crate) struct ReplyDesk {
     waiting: Arc<Mutex<Waiting>>,
+    late: Arc<Mutex<LateReplies>>,
+    recorder: Recorder,
     queue: watch::Receiver<Option<Arc<str>>>,
 }
 
 impl ReplyDesk {
     /// The desk and the task that serves it.
-    pub(crate) fn new(link: Link, node: &str) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub(crate) fn new(link: Link, node: &str, recorder: Recorder) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, queue) = watch::channel(None);
-        let desk = Self { waiting: Arc::default(), queue };
+        let desk = Self { waiting: Arc::default(), late: Arc::default(), recorder, queue };
         let clerk = Clerk { desk: desk.clone(), link, node: node.to_owned(), sender };
         (desk, clerk.serve())
     }
@@ -62,7 +66,16 @@ impl ReplyDesk {
         let taken = waiter.is_some_and(|waiter| waiter.send(outcome).is_ok());
         if !taken {
             tracing::debug!(event.id = id, "An outcome came after its requester had gone.");
+            let late = self.late.lock().unwrap_or_else(PoisonError::into_inner).take(id);
+            if let Some(late) = late {
+                late.report(&self.recorder, id);
+            }
         }
+    }
+
+    /// The requester of this event stopped waiting: its answer may still come.
+    pub(crate) fn note_late(&self, event: &Event) {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner).expect(event);
     }
 
     /// The reply queue is gone and its answers with it: nobody may go on waiting.

@@ -18,6 +18,10 @@ pub const REPLY_PREFIX: &str = "beds.reply.";
 /// How often RabbitMQ hands out a write again before it becomes a dead letter.
 pub const DELIVERY_LIMIT: u32 = 5;
 
+/// Batches of records that wait for the admin node, one to some hundred records each. Requests go on while it is away,
+/// so there is room for hours.
+const MOST_BATCHES: i64 = 1_000_000;
+
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Route {
@@ -36,6 +40,10 @@ pub enum QueueKind {
     Durable,
     /// Quorum; where dead letters wait for a person.
     Dead,
+    /// Classic; records that may be lost when nobody takes them: the oldest go first.
+    Loose,
+    /// Quorum; records that must not be lost. Refused when full.
+    Kept,
 }
 
 pub const ROUTES: &[Route] = &[
@@ -43,6 +51,10 @@ pub const ROUTES: &[Route] = &[
     Route { exchange: EVENTS, routing_key: "rel.read", queue: "rel.read", kind: QueueKind::Volatile },
     Route { exchange: EVENTS, routing_key: "rec.write", queue: "rec.write", kind: QueueKind::Durable },
     Route { exchange: EVENTS, routing_key: "rel.write", queue: "rel.write", kind: QueueKind::Durable },
+    Route { exchange: LOGS, routing_key: "log.#", queue: "log", kind: QueueKind::Loose },
+    Route { exchange: LOGS, routing_key: "audit.#", queue: "audit", kind: QueueKind::Kept },
+    Route { exchange: LOGS, routing_key: "lineage.#", queue: "lineage", kind: QueueKind::Kept },
+    Route { exchange: LOGS, routing_key: "metrics.#", queue: "metrics", kind: QueueKind::Loose },
     Route { exchange: DEAD, routing_key: "#", queue: DEAD, kind: QueueKind::Dead },
 ];
 
@@ -108,13 +120,16 @@ impl Topology {
 
     fn arguments(&self, kind: QueueKind) -> FieldTable {
         let mut arguments = FieldTable::default();
-        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(self.max_length));
-        arguments.insert("x-overflow".into(), text("reject-publish"));
-        if kind == QueueKind::Volatile {
+        let is_record = matches!(kind, QueueKind::Loose | QueueKind::Kept);
+        let most = if is_record { MOST_BATCHES } else { self.max_length };
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(most));
+        let overflow = if kind == QueueKind::Loose { "drop-head" } else { "reject-publish" };
+        arguments.insert("x-overflow".into(), text(overflow));
+        if matches!(kind, QueueKind::Volatile | QueueKind::Loose) {
             return arguments;
         }
         arguments.insert("x-queue-type".into(), text("quorum"));
-        if kind == QueueKind::Durable {
+        if matches!(kind, QueueKind::Durable | QueueKind::Kept) {
             arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERY_LIMIT)));
             arguments.insert("x-dead-letter-exchange".into(), text(DEAD));
             // Needs reject-publish as the overflow; a dead letter then cannot be lost between the two queues.

@@ -19,6 +19,8 @@ pub(super) type Arguments = BTreeMap<String, Bson>;
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
 pub(super) struct Binding {
+    /// The named operation's name, for the lineage.
+    pub(super) object: String,
     pub(super) command: Document,
     /// Parameters that stand in expressions: they travel in `let`.
     pub(super) variables: Vec<String>,
@@ -77,6 +79,7 @@ pub(super) fn bind(
         Err(reason) => return refuse(format!("{object}: {reason}"), "ask the DBA to change the command (docs/dba.md)"),
     };
     Some(Binding {
+        object: object.to_owned(),
         command: command.clone(),
         variables,
         parameters,
@@ -124,6 +127,12 @@ impl Binding {
     /// True where the operation pages, so that a full page may have a successor.
     pub(super) fn pages(&self) -> bool {
         !self.operation.is_write() && self.parameters.contains_key("limit") && self.parameters.contains_key("after")
+    }
+
+    /// True where the DBA says that each document is to be inserted for itself (`ordered: false`). Their own `_id`s make that
+    /// take effect once: what is there already is left alone.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.command.contains_key("insert") && self.command.get_bool("ordered").is_ok_and(|ordered| !ordered)
     }
 
     /// Fields and their types, for `/v1/templates` and `beds check`.

@@ -25,6 +25,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The stable code, for the lineage.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Failure::Driver(error) => error::kind(error).code(),
+            Failure::Beds(error) => error.code(),
+        }
+    }
+
     pub(super) fn into_beds(self, database: &Database) -> BedsError {
         match self {
             Failure::Driver(e) => error::to_beds(e, database),
@@ -50,10 +58,13 @@ pub(super) async fn read(
     let left = i64::try_from(event.remaining().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
     command.insert("maxTimeMS", left);
     let limit = arguments.get("limit").and_then(Bson::as_i32).filter(|_| binding.pages());
+    let object = binding.object.as_str();
     let mut attempts = 0;
     loop {
         let (handle, binding, command) = (database.handle.clone(), Arc::clone(binding), command.clone());
+        let step = event.steps.begin(object);
         let outcome = database.run(async move { documents(&handle, command, &binding, limit).await }).await?;
+        step.end(outcome.as_ref().err().map(Failure::code));
         match outcome {
             Ok(answer) => return Ok(answer),
             Err(Failure::Driver(e)) if attempts < 2 && error::is_connection_lost(&e) => attempts += 1,
@@ -88,6 +99,29 @@ async fn documents(
     let is_full = limit.is_some_and(|limit| answer.records.len() >= usize::try_from(limit).unwrap_or(usize::MAX));
     answer.next = last.filter(|_| is_full);
     Ok(answer)
+}
+
+/// Inserts documents that are there once by their own `_id`s. Those that are there already are left alone.
+pub(super) async fn insert_each(
+    database: &Database,
+    binding: &Arc<Binding>,
+    arguments: Arguments,
+    event: &Event,
+) -> Result<Answer> {
+    let command = fill::fill(&binding.command, &binding.variables, &arguments);
+    let handle = database.handle.clone();
+    let step = event.steps.begin(&binding.object);
+    let outcome = database.run(async move { handle.run_command(command).await }).await?.map_err(Failure::Driver);
+    let outcome = outcome.and_then(|reply| {
+        let errors = reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
+        match errors.map(|e| e.get_i32("code").unwrap_or(0)).find(|code| *code != 11000) {
+            Some(code) => Err(Failure::Beds(error::of_code(code))),
+            None => Ok(reply.get_i32("n").unwrap_or(0)),
+        }
+    });
+    step.end(outcome.as_ref().err().map(Failure::code));
+    let inserted = outcome.map_err(|failure| failure.into_beds(database))?;
+    Ok(Answer { records: vec![record(&bson::doc! {"inserted": inserted})], ..Answer::default() })
 }
 
 /// Runs a write inside a transaction and answers what it touched.

@@ -123,6 +123,15 @@ impl Spec {
         })
     }
 
+    /// True where no value of this type can be an operator.
+    pub(super) fn is_safe_in_match(&self) -> bool {
+        match self.kind {
+            Kind::Document => false,
+            Kind::Array => self.items.as_ref().is_some_and(|item| item.kind != Kind::Array && item.is_safe_in_match()),
+            _ => true,
+        }
+    }
+
     /// A value that can only be text where it comes from: in a path or a query string.
     pub(super) fn read(&self, field: &str, text: &str) -> Result<Bson> {
         let invalid = || bad_value(field, &self.kind.words());

@@ -34,6 +34,16 @@ pub(super) fn is_connection_lost(error: &Error) -> bool {
     }
 }
 
+/// The kind that an error becomes.
+pub(super) fn kind(error: &Error) -> ErrorKind {
+    match code(error) {
+        _ if is_connection_lost(error) => ErrorKind::StoreUnavailable,
+        _ if is_transient(error) => ErrorKind::Unavailable,
+        Some(code) => of_code(code).kind,
+        None => ErrorKind::Internal,
+    }
+}
+
 pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
     if is_connection_lost(&error) {
         return database.unavailable().with_source(error);

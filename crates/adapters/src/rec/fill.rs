@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Bson, Document, doc};
 
 use super::bind::Arguments;
-use super::convert::{Kind, Spec};
+use super::convert::Spec;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -30,8 +30,9 @@ pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> 
             // Not ours: a system variable, or one that the expression defines itself.
             (None, Place::Expression) => {}
             (None, _) => return Err(format!("\"$${name}\" is not a parameter")),
-            (Some(spec), Place::Match) if matches!(spec.kind, Kind::Document | Kind::Array) => {
-                return Err(format!("\"$${name}\" stands in a match, where only a single value may; use $expr"));
+            (Some(spec), Place::Match) if !spec.is_safe_in_match() => {
+                let rule = "where only a single value or an array of declared single values may; use $expr";
+                return Err(format!("\"$${name}\" stands in a match, {rule}"));
             }
             (Some(_), Place::Expression) => drop(variables.insert(name.to_owned())),
             (Some(_), _) => {}

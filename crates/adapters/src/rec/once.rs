@@ -32,6 +32,18 @@ enum Miss {
     Done,
 }
 
+impl Miss {
+    /// The stable code, for the lineage; none where the write was done before.
+    fn code(&self) -> Option<&'static str> {
+        match self {
+            Miss::Refused(error) => Some(error.code()),
+            Miss::Again(failure) => Some(failure.code()),
+            Miss::Unknown(_) => Some(ErrorKind::OutcomeUnknown.code()),
+            Miss::Done => None,
+        }
+    }
+}
+
 /// Everything that one attempt needs, owned, because it runs as a task of its own.
 struct Attempt {
     client: Client,
@@ -62,7 +74,10 @@ pub(super) async fn write(
     let mut may_have_happened = false;
     for number in 1.. {
         let this = Arc::clone(&attempt);
-        let failure = match database.run(async move { this.once().await }).await? {
+        let step = event.steps.begin(&binding.object);
+        let outcome = database.run(async move { this.once().await }).await?;
+        step.end(outcome.as_ref().err().and_then(Miss::code));
+        let failure = match outcome {
             Ok(answer) => return Ok(answer),
             Err(Miss::Refused(error)) => return Err(error),
             Err(Miss::Done) => {

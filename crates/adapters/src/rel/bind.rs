@@ -17,6 +17,8 @@ use crate::operations;
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
 pub(super) struct Binding {
+    /// The object's name, for the lineage.
+    pub(super) object: String,
     pub(super) statement: String,
     slots: Vec<Slot>,
     operation: Operation,
@@ -115,6 +117,7 @@ pub(super) fn bind(
     }
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));
     Some(Binding {
+        object: offer.object.to_owned(),
         takes_any_field: has(&Source::Document) && !names_a_field,
         limit_at: slots.iter().position(|slot| slot.source == Source::Limit),
         statement,

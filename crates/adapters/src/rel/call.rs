@@ -1,7 +1,7 @@
 //! One call of a named object, from values to rows as JSON. Which values is `bind`'s; transactions are `once`'s.
 
 use beds_core::reply::Answer;
-use beds_core::{BedsError, ErrorKind, Result};
+use beds_core::{BedsError, ErrorKind, Event, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Row, Value as Sql};
 use serde_json::value::RawValue;
@@ -21,6 +21,14 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// The stable code, for the lineage.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Failure::Sql(error) => error::kind(error).code(),
+            Failure::Beds(error) => error.code(),
+        }
+    }
+
     pub(super) fn into_beds(self, database: &Database) -> BedsError {
         match self {
             Failure::Sql(error) => error::to_beds(error, database),
@@ -36,11 +44,14 @@ impl From<mysql_async::Error> for Failure {
 }
 
 /// Reads. A connection that turns out to be dead is no reason to fail: a read is repeated on another one.
-pub(super) async fn read(database: &Database, binding: &Binding, arguments: Vec<Sql>) -> Result<Answer> {
+pub(super) async fn read(database: &Database, binding: &Binding, arguments: Vec<Sql>, event: &Event) -> Result<Answer> {
     let mut attempts = 0;
     loop {
+        let step = event.steps.begin(&binding.object);
         let mut loan = database.connection().await?;
-        match call(loan.conn(), binding, &arguments).await {
+        let called = call(loan.conn(), binding, &arguments).await;
+        step.end(called.as_ref().err().map(Failure::code));
+        match called {
             Ok(answer) => {
                 loan.give_back();
                 return Ok(answer);

@@ -19,13 +19,24 @@ pub(super) fn is_connection_lost(error: &Error) -> bool {
 }
 
 pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
-    if is_connection_lost(&error) {
-        return database.unavailable().with_source(error);
+    match meaning(&error) {
+        Some((kind, text)) => BedsError::new(kind, text).with_source(error),
+        None => database.unavailable().with_source(error),
     }
-    let Error::Server(server) = &error else {
-        return database.unavailable().with_source(error);
-    };
-    let (kind, text) = match server.code {
+}
+
+/// The kind that an error becomes.
+pub(super) fn kind(error: &Error) -> ErrorKind {
+    meaning(error).map_or(ErrorKind::StoreUnavailable, |(kind, _)| kind)
+}
+
+/// What the server said; none where it is not there to say anything.
+fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
+    if is_connection_lost(error) {
+        return None;
+    }
+    let Error::Server(server) = error else { return None };
+    Some(match server.code {
         // The DBA's own words are meant for the caller.
         _ if server.state.starts_with("45") => (ErrorKind::RuleRefused, server.message.clone()),
         1062 | 1586 => (ErrorKind::DuplicateRecord, "a record with the same unique value exists".to_owned()),
@@ -42,6 +53,5 @@ pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
             (ErrorKind::TemplateUnusable, "the named object cannot be used; `beds check` says why".to_owned())
         }
         _ => (ErrorKind::Internal, "the named object failed; the node's log has the cause".to_owned()),
-    };
-    BedsError::new(kind, text).with_source(error)
+    })
 }

@@ -27,6 +27,14 @@ enum Miss {
     Unknown(BedsError),
 }
 
+impl Miss {
+    fn error(&self) -> &BedsError {
+        match self {
+            Miss::Refused(error) | Miss::Again(error) | Miss::Unknown(error) => error,
+        }
+    }
+}
+
 /// Writes once. The error kinds say what is certain: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
 pub(super) async fn write(
     database: &Database,
@@ -39,7 +47,10 @@ pub(super) async fn write(
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let miss = match once(database, binding, &arguments, event, &key, &fingerprint).await {
+        let step = event.steps.begin(&binding.object);
+        let outcome = once(database, binding, &arguments, event, &key, &fingerprint).await;
+        step.end(outcome.as_ref().err().map(|miss| miss.error().code()));
+        let miss = match outcome {
             Ok(answer) => return Ok(answer),
             Err(miss) => miss,
         };

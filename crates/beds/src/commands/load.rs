@@ -61,12 +61,15 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         }
     };
     let transport = Transport::start(&config.amqp, &format!("{}-load", config.node.name));
-    let client = transport.client(config.node.environment.as_str());
+    let environment = config.node.environment.as_str();
+    let recorder = transport.recorder(environment, config.records.clone());
+    let client = transport.client(environment, &recorder);
     if let Err(error) = transport.ready(Duration::from_secs(10)).await {
         return fail(1, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address()));
     }
     client.ready().await;
     let outcome = send(&args, store, &client, config.amqp.url.address()).await;
+    recorder.finish().await;
     transport.close().await;
     match outcome {
         Ok(code) => code,

@@ -10,8 +10,8 @@ use crate::rig::{Live, World, eventually};
 async fn a_lost_connection_is_an_unknown_outcome_at_once_and_comes_back_with_its_prefetch() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    all_consume(&world).await?;
-    let before = prefetches(&world).await?;
+    world.all_consume().await?;
+    let before = world.prefetches().await?;
 
     let slow = json!({"name": "slow one"});
     let write = live.api.post_with_key("/v1/records/Things", "k", &slow);
@@ -33,7 +33,7 @@ async fn a_lost_connection_is_an_unknown_outcome_at_once_and_comes_back_with_its
     .await?;
     assert_eq!(live.api.post_with_key("/v1/records/Things", "k", &slow).await?.text, first);
     assert_eq!(world.sql("SELECT COUNT(*) FROM things WHERE name = 'slow one'")?, "1");
-    eventually("all consumers are back", async || Ok(prefetches(&world).await? == before)).await
+    eventually("all consumers are back", async || Ok(world.prefetches().await? == before)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +52,7 @@ async fn a_missing_binding_is_503_at_once() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     // Each consumer declares its queue and binding before it begins.
-    all_consume(&world).await?;
+    world.all_consume().await?;
     let binding = format!("/api/bindings/{}/e/beds.events/q/rel.write/rel.write", world.name);
     world.rabbit(Method::DELETE, &binding, None).await?;
     let refused = live.api.post("/v1/records/Things", &json!({"name": "nobody"})).await?;
@@ -65,23 +65,6 @@ async fn answers(live: &Live) -> Result<bool> {
     let read = live.api.get("/v1/records/Things?limit=1").await?;
     let write = live.api.post("/v1/records/Things", &json!({"name": uuid::Uuid::new_v4()})).await?;
     Ok(read.status == 200 && write.status == 201)
-}
-
-async fn all_consume(world: &World) -> Result<()> {
-    eventually("all consumers are there", async || Ok(prefetches(world).await?.len() == 10)).await
-}
-
-/// Queue and prefetch of every consumer of a data queue, sorted.
-async fn prefetches(world: &World) -> Result<Vec<(String, u64)>> {
-    let consumers = world.rabbit(Method::GET, &format!("/api/consumers/{}", world.name), None).await?;
-    let consumers = consumers.as_array().cloned().unwrap_or_default();
-    let mut found: Vec<(String, u64)> = consumers
-        .iter()
-        .filter_map(|c| Some((c["queue"]["name"].as_str()?.to_owned(), c["prefetch_count"].as_u64()?)))
-        .filter(|(queue, _)| !queue.starts_with("beds.reply."))
-        .collect();
-    found.sort();
-    Ok(found)
 }
 
 async fn close_connections(world: &World) -> Result<()> {

@@ -49,6 +49,7 @@ impl World {
         for (from, to) in [
             (repository.join("schema/rel/main"), "schema/rel/main"),
             (repository.join("schema/rec/main"), "schema/rec/main"),
+            (repository.join("schema/rec/msLogs"), "schema/rec/msLogs"),
             (domain.join("rel"), "schema/rel/main"),
             (domain.join("rec"), "schema/rec/main"),
             (repository.join("templates"), "templates"),
@@ -56,18 +57,23 @@ impl World {
         ] {
             copy(&from, &self.folder.join(to))?;
         }
+        let mongo = variable("BEDS_TEST_MONGO_URL")?;
+        let mongo = |name: &str| mongo.replacen("/?", &format!("/{name}?"), 1);
         let databases = format!(
-            "[databases.rel.main]\nurl = \"{}/{}\"\n[databases.rec.main]\nurl = \"{}\"\n",
+            "[databases.rel.main]\nurl = \"{}/{}\"\n[databases.rec.main]\nurl = \"{}\"\n\
+             [databases.rec.msLogs]\nurl = \"{}\"\n",
             self.maria,
             self.name,
-            variable("BEDS_TEST_MONGO_URL")?.replacen("/?", &format!("/{}?", self.name), 1),
+            mongo(&self.name),
+            mongo(&format!("{}_logs", self.name)),
         );
         std::fs::write(self.folder.join("dba.toml"), &databases)?;
         let node = format!(
             "[node]\ncontrol = \"ms.sock\"\nshutdown_grace = \"10s\"\n[amqp]\nurl = \"{}/{}\"\n\
              [services.appserver]\nis_local = true\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 64\n\
              [services.rec]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
-             [services.rel]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n{databases}",
+             [services.rel]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
+             [services.admin]\nis_local = true\n[records]\nhash_key = \"of the tests\"\n{databases}",
             variable("BEDS_TEST_AMQP_URL")?,
             self.name,
         );
@@ -156,6 +162,24 @@ impl World {
     pub(crate) fn is_asleep(&self) -> Result<bool> {
         let sql = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE db = DATABASE() AND state = 'User sleep'";
         Ok(self.sql(sql)? != "0")
+    }
+
+    /// Waits until every task of the world's one node takes messages.
+    pub(crate) async fn all_consume(&self) -> Result<()> {
+        eventually("all consumers are there", async || Ok(self.prefetches().await?.len() == 15)).await
+    }
+
+    /// Queue and prefetch of every consumer that is not of replies, sorted.
+    pub(crate) async fn prefetches(&self) -> Result<Vec<(String, u64)>> {
+        let consumers = self.rabbit(Method::GET, &format!("/api/consumers/{}", self.name), None).await?;
+        let consumers = consumers.as_array().cloned().unwrap_or_default();
+        let mut found: Vec<(String, u64)> = consumers
+            .iter()
+            .filter_map(|c| Some((c["queue"]["name"].as_str()?.to_owned(), c["prefetch_count"].as_u64()?)))
+            .filter(|(queue, _)| !queue.starts_with("beds.reply."))
+            .collect();
+        found.sort();
+        Ok(found)
     }
 
     /// Asks RabbitMQ's management interface.

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use beds_transport::{Delivery, Transport};
+use beds_transport::{Delivery, Recorder, Transport};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::report::Reporter;
+use super::scribe::Scribe;
 use super::worker::Worker;
-use super::{Census, PoolSpec};
+use super::{Census, Work};
 use crate::Factory;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -25,9 +27,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Task {
     pub(super) name: String,
-    pub(super) pool: PoolSpec,
+    pub(super) work: Work,
     pub(super) prefetch: u16,
     pub(super) transport: Transport,
+    pub(super) recorder: Recorder,
     pub(super) factory: Arc<Factory>,
     pub(super) stop: CancellationToken,
     pub(super) census: Arc<Census>,
@@ -51,9 +54,11 @@ pub(super) async fn supervise(task: Task, tasks: TaskTracker) {
 }
 
 async fn run(task: Task) {
-    let queue = beds_transport::topology::queue_of(task.pool.key);
-    let mut subscription = task.transport.subscribe(queue, &task.name, task.prefetch);
+    let mut subscription = task.transport.subscribe(task.work.queue(), &task.name, task.prefetch);
     let _present = task.census.enter();
+    let recording = TaskTracker::new();
+    let chain = format!("{}.{}", task.recorder.node(), task.name);
+    let scribe = Scribe::new(&chain, task.transport.publisher(), &task.factory, &task.stop);
     let mut pause = FIRST_PAUSE;
     loop {
         let delivery = tokio::select! {
@@ -61,17 +66,37 @@ async fn run(task: Task) {
             () = task.stop.cancelled() => break,
             delivery = subscription.next() => delivery,
         };
-        let worker = Worker { pool: task.pool, publisher: task.transport.publisher(), factory: &task.factory };
-        match AssertUnwindSafe(worker.handle(&delivery)).catch_unwind().await {
+        let delivery = Arc::new(delivery);
+        let worker = task.work.events().map(|pool| Worker {
+            pool,
+            publisher: task.transport.publisher(),
+            factory: &task.factory,
+            reporter: Reporter { recorder: &task.recorder, worker: &task.name },
+            recording: &recording,
+        });
+        let handled = async {
+            match (&worker, task.work) {
+                (Some(worker), _) => worker.handle(&delivery).await,
+                (None, Work::Records(stream)) => scribe.handle(stream, &delivery).await,
+                (None, Work::Events(_)) => {}
+            }
+        };
+        match AssertUnwindSafe(handled).catch_unwind().await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(panic) => {
                 report(&task, &delivery, panic.as_ref());
-                worker.after_panic(&delivery, &message_of(panic.as_ref())).await;
+                match &worker {
+                    Some(worker) => worker.after_panic(&delivery, &message_of(panic.as_ref())).await,
+                    None => delivery.requeue(),
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
+    // What was done is acknowledged when its records are confirmed; the pools' grace bounds the wait.
+    recording.close();
+    recording.wait().await;
     subscription.cancel().await;
 }
 

@@ -1,16 +1,20 @@
 //! One message, from its bytes to its acknowledgement. The order at the end is the promise: the database has committed,
-//! then the reply is on its way, then the message is acknowledged.
+//! then the reply is on its way, then RabbitMQ has the records of it, then the message is acknowledged.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use beds_core::audit::AuditRecord;
+use beds_core::lineage::LineageRecord;
 use beds_core::reply::Answer;
 use beds_core::{BedsError, ErrorKind, Event, EventId, Operation, Reply, Result};
 use beds_transport::topology::DELIVERY_LIMIT;
 use beds_transport::{Delivery, Publisher};
 use fail::fail_point;
+use tokio_util::task::TaskTracker;
 
 use super::PoolSpec;
+use super::report::{Begun, Reporter};
 use crate::Factory;
 use crate::dispatch::dispatch;
 
@@ -24,13 +28,17 @@ pub(super) struct Worker<'t> {
     pub(super) pool: PoolSpec,
     pub(super) publisher: &'t Publisher,
     pub(super) factory: &'t Factory,
+    pub(super) reporter: Reporter<'t>,
+    /// Messages that are done with and wait until their records are confirmed.
+    pub(super) recording: &'t TaskTracker,
 }
 
 impl Worker<'_> {
-    pub(super) async fn handle(&self, delivery: &Delivery) {
+    pub(super) async fn handle(&self, delivery: &Arc<Delivery>) {
+        let begun = Begun::now();
         let event = match self.read(delivery) {
             Ok(event) => Arc::new(event),
-            Err(error) => return self.bury(delivery, "malformed", &error).await,
+            Err(error) => return self.bury(delivery, None, "malformed", &error).await,
         };
         fail_point!("received", |_| die());
         let outcome = self.work(&event, delivery).await;
@@ -38,16 +46,38 @@ impl Worker<'_> {
         if let Err(error) = &outcome {
             log(&event, error);
             if delivery.reply_to().is_none() {
-                return self.unanswered(delivery, error).await;
+                return self.unanswered(delivery, &begun, &event, error).await;
             }
         }
         self.answer(delivery, &event.event_id, event.operation, outcome.as_ref()).await;
         fail_point!("replied", |_| die());
-        delivery.ack();
+        let records = self.reporter.records(&begun, &event, delivery, outcome.as_ref(), None);
+        self.settle(delivery, records).await;
+    }
+
+    /// Reports, and acknowledges: a write only when its records are confirmed. The next message may begin meanwhile, as far
+    /// as the prefetch goes.
+    async fn settle(&self, delivery: &Arc<Delivery>, (lineage, audit): (Option<LineageRecord>, Option<AuditRecord>)) {
+        if !self.pool.key.is_write() {
+            self.reporter.recorder.offer(lineage, audit);
+            return delivery.ack();
+        }
+        let kept = self.reporter.recorder.keep(lineage, audit).await;
+        fail_point!("reported", |_| die());
+        if kept.is_empty() {
+            return delivery.ack();
+        }
+        let delivery = Arc::clone(delivery);
+        self.recording.spawn(async move {
+            if kept.confirmed().await {
+                fail_point!("recorded", |_| die());
+                delivery.ack();
+            }
+        });
     }
 
     /// The message goes back to its queue, or to the dead letters with the reason once it was tried often enough.
-    pub(super) async fn after_panic(&self, delivery: &Delivery, panic: &str) {
+    pub(super) async fn after_panic(&self, delivery: &Arc<Delivery>, panic: &str) {
         let text = match self.pool.key.is_write() {
             true => {
                 "the handler failed repeatedly; a write may have taken effect, so repeat it with the same Idempotency-Key"
@@ -55,15 +85,18 @@ impl Worker<'_> {
             false => "the handler failed; the node's log has the cause",
         };
         let error = BedsError::new(ErrorKind::Internal, text).with_source(panic.to_owned());
+        let event = self.read(delivery).ok();
         if !self.pool.key.is_write() {
             // A read has no effect to save: its caller learns at once.
             self.answer(delivery, &EventId(delivery.message_id().to_owned()), Operation::Fetch, Err(&error)).await;
-            return delivery.ack();
+            let records = event.map(|event| self.reporter.records(&Begun::now(), &event, delivery, Err(&error), None));
+            return self.settle(delivery, records.unwrap_or_default()).await;
         }
         if delivery.deliveries() < DELIVERY_LIMIT {
             return delivery.requeue();
         }
-        self.bury(delivery, "panic", &error).await;
+        let begun = Begun::now();
+        self.bury(delivery, event.as_ref().map(|event| (&begun, event)), "panic", &error).await;
     }
 
     fn read(&self, delivery: &Delivery) -> Result<Event> {
@@ -135,9 +168,10 @@ impl Worker<'_> {
 
     /// Nobody waits for the answer, so the message itself must not get lost: it is tried again if that can help, and
     /// kept among the dead letters if not.
-    async fn unanswered(&self, delivery: &Delivery, error: &BedsError) {
+    async fn unanswered(&self, delivery: &Arc<Delivery>, begun: &Begun, event: &Event, error: &BedsError) {
         if !self.pool.key.is_write() {
-            return delivery.ack();
+            let records = self.reporter.records(begun, event, delivery, Err(error), None);
+            return self.settle(delivery, records).await;
         }
         if error.kind.is_retryable()
             && error.kind != ErrorKind::DeadlineExceeded
@@ -146,10 +180,11 @@ impl Worker<'_> {
             tokio::time::sleep(Duration::from_millis(200)).await;
             return delivery.requeue();
         }
-        self.bury(delivery, "refused", error).await;
+        self.bury(delivery, Some((begun, event)), "refused", error).await;
     }
 
-    async fn bury(&self, delivery: &Delivery, reason: &str, error: &BedsError) {
+    /// The message becomes a dead letter. `event` is what it was read as, if it could be read.
+    async fn bury(&self, delivery: &Arc<Delivery>, event: Option<(&Begun, &Event)>, reason: &str, error: &BedsError) {
         let id = EventId(delivery.message_id().to_owned());
         match self.publisher.dead_letter(delivery, reason, &format!("{} {}", error.code(), error.message)).await {
             Ok(()) => {
@@ -161,7 +196,11 @@ impl Worker<'_> {
                     "A message became a dead letter."
                 );
                 self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
-                delivery.ack();
+                let records = match event {
+                    Some((begun, event)) => self.reporter.records(begun, event, delivery, Err(error), Some(reason)),
+                    None => (self.reporter.malformed(delivery, error), None),
+                };
+                self.settle(delivery, records).await;
             }
             Err(failure) => {
                 tracing::warn!(event.id = id.0, %failure, "A dead letter could not be kept; the message goes back.");

@@ -35,6 +35,7 @@ pub fn load(
     let mut rules = Rules { file, checked: &checked, table: &mut table, problems: &mut problems };
     rules.name();
     rules.one_of("node.environment", &["development", "production"]);
+    rules.one_of("records.log_level", &["off", "error", "warn", "info", "debug"]);
     rules.durations();
     rules.at_least_one();
     rules.address();
@@ -48,6 +49,8 @@ pub fn load(
         .map_err(|e: toml::de::Error| vec![Problem::new(file, 1, e.message().to_owned(), "correct the value")])?;
     config.templates.path = base.join(&config.templates.path);
     config.node.control = config.node.control.map(|path| base.join(path));
+    let admin = &mut config.services.admin;
+    admin.signing_key_file = admin.signing_key_file.take().map(|path| base.join(path));
     match refusals(file, &checked, &config) {
         refused if refused.is_empty() => Ok(config),
         refused => Err(refused),
@@ -77,6 +80,14 @@ fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
     if gateway.default_timeout > gateway.max_timeout {
         let line = checked.line("services.appserver.default_timeout");
         problems.push(Problem::new(file, line, "default_timeout is longer than max_timeout", "raise max_timeout"));
+    }
+    if config.services.admin.is_local && !config.databases.rec.contains_key(super::LOGS_DATABASE) {
+        problems.push(Problem::new(
+            file,
+            checked.line("services.admin.is_local"),
+            "services.admin is local, but there is no database for what it stores",
+            "add [databases.rec.msLogs] with a url, or set is_local = false",
+        ));
     }
     for store in Store::ALL {
         if config.services.store(store).is_local && config.databases.of(store).is_empty() {

@@ -1,0 +1,169 @@
+//! The audit trail: what a record says, and the chain that shows whether any record was changed, deleted, inserted,
+//! reordered or cut off. Pure: records in, verdict out. Signing heads is the binary's.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::event::hex;
+use crate::lineage::Outcome;
+use crate::{EventId, Operation};
+
+/// Who did what to which record, and with what outcome. Names of fields, never values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditRecord {
+    /// The event that this is about: each event has one record.
+    pub about: EventId,
+    /// The record's own place in the lineage, below the event that it is about.
+    pub event_id: EventId,
+    pub root_id: EventId,
+    pub depth: u32,
+    pub at: Timestamp,
+    pub actor: String,
+    /// Where the caller is; empty where the transport does not say.
+    pub address: String,
+    pub template: String,
+    pub operation: Operation,
+    /// The named fetch, where it is one.
+    pub object: Option<String>,
+    /// A keyed hash of the record's id.
+    pub record: Option<String>,
+    pub fields: Vec<String>,
+    pub rows: u32,
+    pub outcome: Outcome,
+    pub code: Option<String>,
+    /// The node that did it.
+    pub node: String,
+}
+
+/// A record in its place in a chain. The chain is that of the node that wrote it to the store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedRecord {
+    /// The id of the event that the record is about, so that a store keeps one of each.
+    #[serde(rename = "_id")]
+    pub id: EventId,
+    pub chain: String,
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// The hash of the record before; empty for the first.
+    pub prev_hash: String,
+    pub hash: String,
+    pub record: AuditRecord,
+}
+
+/// The end of a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    pub chain: String,
+    pub seq: u64,
+    pub hash: String,
+}
+
+impl Head {
+    /// The head of a chain without records.
+    pub fn start(chain: &str) -> Self {
+        Self { chain: chain.to_owned(), seq: 0, hash: String::new() }
+    }
+
+    /// Puts a record at the end of the chain.
+    pub fn seal(&mut self, record: AuditRecord) -> SealedRecord {
+        let prev_hash = std::mem::take(&mut self.hash);
+        self.seq += 1;
+        self.hash = hash(&self.chain, self.seq, &prev_hash, &record);
+        let (chain, id) = (self.chain.clone(), record.about.clone());
+        SealedRecord { id, chain, seq: self.seq, prev_hash, hash: self.hash.clone(), record }
+    }
+
+    /// What is signed.
+    pub fn message(&self, at: Timestamp) -> String {
+        format!("beds audit head\n{}\n{}\n{}\n{at}", self.chain, self.seq, self.hash)
+    }
+}
+
+fn hash(chain: &str, seq: u64, prev_hash: &str, record: &AuditRecord) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{chain}\n{seq}\n{prev_hash}\n").as_bytes());
+    // Fields in the order of the type, whatever order a store gave them.
+    hash.update(serde_json::to_vec(record).unwrap_or_default());
+    hex(&hash.finalize())
+}
+
+/// The first thing that is wrong with a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub chain: String,
+    /// The place of the first bad or missing record.
+    pub seq: u64,
+    pub what: &'static str,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "chain {}, record {}: {}", self.chain, self.seq, self.what)
+    }
+}
+
+/// Checks one chain, record by record in the order of `seq`, against heads that were signed while it grew.
+#[derive(Debug)]
+pub struct Verifier<'h> {
+    head: Head,
+    /// Heads of this chain whose signature holds, by `seq`.
+    signed: Vec<&'h Head>,
+    next: usize,
+}
+
+impl<'h> Verifier<'h> {
+    pub fn new(chain: &str, signed: &'h [Head]) -> Self {
+        let mut signed: Vec<&Head> = signed.iter().filter(|head| head.chain == chain).collect();
+        signed.sort_by_key(|head| head.seq);
+        Self { head: Head::start(chain), signed, next: 0 }
+    }
+
+    /// Takes the next record.
+    pub fn take(&mut self, sealed: &SealedRecord) -> Result<(), Fault> {
+        let seq = self.head.seq + 1;
+        let fault = |what| Err(Fault { chain: self.head.chain.clone(), seq, what });
+        if sealed.chain != self.head.chain {
+            return fault("it belongs to another chain");
+        }
+        if sealed.seq < seq {
+            return fault("a record stands twice or was inserted here");
+        }
+        if sealed.seq > seq {
+            return fault("the record is missing");
+        }
+        let expected = hash(&self.head.chain, seq, &self.head.hash, &sealed.record);
+        let is_same = sealed.prev_hash == self.head.hash && sealed.hash == expected && sealed.id == sealed.record.about;
+        if !is_same {
+            return fault("the record is not the one that was written");
+        }
+        self.head = Head { chain: self.head.chain.clone(), seq, hash: expected };
+        while let Some(signed) = self.signed.get(self.next).filter(|signed| signed.seq == seq) {
+            if signed.hash != self.head.hash {
+                let from = self.next.checked_sub(1).map_or(1, |last| self.signed[last].seq + 1);
+                let what = "from here on records were rewritten: the chain does not fit its signed head";
+                return Err(Fault { chain: self.head.chain.clone(), seq: from, what });
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+
+    /// No more records: is the chain as long as its signed heads say?
+    pub fn finish(self) -> Result<Head, Fault> {
+        match self.signed.get(self.next) {
+            None => Ok(self.head),
+            Some(_) => {
+                let what = "the chain was cut off here: a signed head is further on";
+                Err(Fault { chain: self.head.chain, seq: self.head.seq + 1, what })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! What is kept of an event and of what came of it: [`LineageRecord`]. [`Steps`] is where an adapter notes its calls while
+//! it works. How records travel is `transport::recorder`'s; how they are stored is the DBA's.
+
+pub mod tree;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{BedsError, EventId, Operation};
+
+/// One event with the children that ended together with it. Stored once: its id is the id of its first node, or that
+/// with [`LineageRecord::BEGUN`] behind it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LineageRecord {
+    #[serde(rename = "_id")]
+    pub id: String,
+    pub root_id: EventId,
+    pub at: Timestamp,
+    pub nodes: Vec<LineageNode>,
+}
+
+impl LineageRecord {
+    /// Behind the id of a record of something that has begun and whose end nobody has told yet.
+    pub const BEGUN: &str = ":begun";
+
+    /// The record of something that ended.
+    pub fn ended(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
+        let first = nodes.first();
+        let id = first.map(|node| node.event_id.0.clone()).unwrap_or_default();
+        Self { id, root_id, at: first.map_or_else(Timestamp::now, |node| node.start), nodes }
+    }
+
+    /// The record of something that has begun. What tells its end takes its place in the tree.
+    pub fn begun(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
+        let mut record = Self::ended(root_id, nodes);
+        record.id.push_str(Self::BEGUN);
+        record
+    }
+}
+
+/// One node of the tree that a root event grows.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LineageNode {
+    pub event_id: EventId,
+    /// Empty for a root.
+    #[serde(default, skip_serializing_if = "EventId::is_none")]
+    pub parent_id: EventId,
+    pub depth: u32,
+    pub kind: NodeKind,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub template: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// The database object, the reason of a dead letter, or the text of a log line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub actor: String,
+    /// The node that saw it.
+    pub node: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub queue: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub worker: String,
+    pub start: Timestamp,
+    /// From the event's issue until a worker began, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_wait_us: Option<u64>,
+    /// In microseconds; none while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration_us: Option<u64>,
+    pub outcome: Outcome,
+    /// The stable code of the error, such as `BEDS-0007`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The caller's W3C `traceparent`, with the root only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+impl LineageNode {
+    /// A node of which only this is known. It began now.
+    pub fn new(event_id: EventId, node: &str, kind: NodeKind, outcome: Outcome) -> Self {
+        Self {
+            event_id,
+            parent_id: EventId::default(),
+            depth: 0,
+            kind,
+            template: String::new(),
+            operation: None,
+            object: None,
+            actor: String::new(),
+            node: node.to_owned(),
+            queue: String::new(),
+            worker: String::new(),
+            start: Timestamp::now(),
+            queue_wait_us: None,
+            duration_us: None,
+            outcome,
+            code: None,
+            traceparent: None,
+        }
+    }
+}
+
+/// What a node of the tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeKind {
+    /// An event that came by HTTP.
+    Http,
+    /// An event that came by AMQP from a client that is not a gateway.
+    Amqp,
+    /// A call of a named database object.
+    Call,
+    /// A call that was made again, because the one before could not be completed.
+    Retry,
+    /// The message was handed out again, because the worker before did not finish it.
+    Redelivery,
+    Audit,
+    Log,
+    DeadLetter,
+    /// The caller stopped waiting.
+    Timeout,
+    /// The answer came when its caller had stopped waiting.
+    LateReply,
+    /// A dead letter that an operator sent again.
+    Replay,
+}
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    Failed,
+    Running,
+    /// Nobody who could tell has told.
+    Unknown,
+}
+
+impl Outcome {
+    pub fn of<T>(outcome: &Result<T, &BedsError>) -> Self {
+        if outcome.is_ok() { Outcome::Ok } else { Outcome::Failed }
+    }
+}
+
+/// Microseconds of a duration, for records.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The calls that were made for an event, in order. Never travels with it.
+#[derive(Debug, Default)]
+pub struct Steps(Mutex<Vec<Step>>);
+
+/// One call of a named database object.
+#[derive(Debug, Clone)]
+pub struct Step {
+    pub object: String,
+    pub start: Timestamp,
+    pub duration: Duration,
+    /// The code of its error; none where it answered.
+    pub code: Option<&'static str>,
+    /// False where nobody waited for its end.
+    pub is_ended: bool,
+}
+
+impl Clone for Steps {
+    /// A copy of an event has made no calls yet.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Steps {
+    /// A call begins. It is noted when the guard is ended, or dropped.
+    pub fn begin<'s>(&'s self, object: &'s str) -> StepGuard<'s> {
+        StepGuard { steps: self, object, start: Timestamp::now(), clock: Instant::now(), ended: None }
+    }
+
+    /// Everything noted so far, taken out.
+    pub fn take(&self) -> Vec<Step> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A call that is under way.
+#[derive(Debug)]
+pub struct StepGuard<'s> {
+    steps: &'s Steps,
+    object: &'s str,
+    start: Timestamp,
+    clock: Instant,
+    ended: Option<Option<&'static str>>,
+}
+
+impl StepGuard<'_> {
+    /// The call ended, with the code of its error if it failed.
+    pub fn end(mut self, code: Option<&'static str>) {
+        self.ended = Some(code);
+    }
+}
+
+impl Drop for StepGuard<'_> {
+    fn drop(&mut self) {
+        let step = Step {
+            object: self.object.to_owned(),
+            start: self.start,
+            duration: self.clock.elapsed(),
+            code: self.ended.flatten(),
+            is_ended: self.ended.is_some(),
+        };
+        self.steps.0.lock().unwrap_or_else(PoisonError::into_inner).push(step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_that_nobody_waited_for_is_noted_too() {
+        let steps = Steps::default();
+        steps.begin("a").end(None);
+        steps.begin("b").end(Some("BEDS-0016"));
+        drop(steps.begin("c"));
+        let noted: Vec<_> = steps.take().into_iter().map(|s| (s.object, s.code, s.is_ended)).collect();
+        assert_eq!(
+            noted,
+            [("a".to_owned(), None, true), ("b".to_owned(), Some("BEDS-0016"), true), ("c".to_owned(), None, false)]
+        );
+        assert!(steps.take().is_empty());
+    }
+}

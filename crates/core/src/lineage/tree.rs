@@ -1,0 +1,276 @@
+//! [`Tree`]: everything that came of one root event, put together from the records, and shown as JSON, text or Graphviz.
+//! Where the records come from is the caller's.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{LineageNode, LineageRecord, NodeKind, Outcome};
+use crate::audit::SealedRecord;
+use crate::{BedsError, ErrorKind, EventId, Result};
+
+/// Width of the bars that show when something happened, in characters.
+const BAR: usize = 24;
+
+/// The tree of one root.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root_id: EventId,
+    /// In the order of their begin.
+    nodes: Vec<LineageNode>,
+    /// Positions of the children of each node.
+    children: HashMap<EventId, Vec<usize>>,
+}
+
+impl Tree {
+    /// Puts the records of one root together. What was reported twice stands once, and an end takes the place of "running".
+    pub fn new(
+        root_id: EventId,
+        records: Vec<LineageRecord>,
+        audit: Vec<SealedRecord>,
+        logs: Vec<LineageNode>,
+    ) -> Self {
+        let mut by_id: BTreeMap<EventId, LineageNode> = BTreeMap::new();
+        let audit = audit.into_iter().map(|sealed| node_of(sealed));
+        for node in records.into_iter().flat_map(|record| record.nodes).chain(audit).chain(logs) {
+            match by_id.get(&node.event_id) {
+                Some(known) if rank(known.outcome) >= rank(node.outcome) => {}
+                _ => drop(by_id.insert(node.event_id.clone(), node)),
+            }
+        }
+        let mut nodes: Vec<LineageNode> = by_id.into_values().collect();
+        nodes.sort_by_key(|node| (node.depth, node.start));
+        let mut children: HashMap<EventId, Vec<usize>> = HashMap::new();
+        for (position, node) in nodes.iter().enumerate() {
+            children.entry(node.parent_id.clone()).or_default().push(position);
+        }
+        Self { root_id, nodes, children }
+    }
+
+    pub fn root_id(&self) -> &EventId {
+        &self.root_id
+    }
+
+    pub fn nodes(&self) -> &[LineageNode] {
+        &self.nodes
+    }
+
+    /// Nodes whose parent is not in the tree: their records are on the way, or were dropped.
+    pub fn orphans(&self) -> Vec<&LineageNode> {
+        let is_known = |id: &EventId| self.nodes.iter().any(|node| node.event_id == *id);
+        self.nodes.iter().filter(|node| !node.parent_id.is_none() && !is_known(&node.parent_id)).collect()
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.nodes.iter().any(|node| node.outcome == Outcome::Running)
+    }
+
+    /// `{"root_id":…,"running":false,"tree":[{…,"children":[…]}]}`
+    pub fn to_json(&self) -> Value {
+        let tree: Vec<Value> = self.tops().into_iter().map(|position| self.branch(position)).collect();
+        json!({ "root_id": self.root_id, "running": self.is_running(), "tree": tree })
+    }
+
+    /// One line a node, with a bar that shows when it ran.
+    pub fn to_text(&self) -> String {
+        let mut rows = Vec::new();
+        for top in self.tops() {
+            self.rows(top, "", "", &mut rows);
+        }
+        let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
+        let (begin, end) = self.span();
+        let mut text = format!("{}{}\n", self.root_id, if self.is_running() { "  (still running)" } else { "" });
+        for (label, position) in rows {
+            let node = &self.nodes[position];
+            let pad = width - label.chars().count();
+            let _ = write!(text, "{label}{:pad$}  {}", "", bar(node, begin, end));
+            match node.duration_us {
+                Some(us) => drop(writeln!(text, "  {:>9.3} ms", us as f64 / 1000.0)),
+                None => text.push('\n'),
+            }
+        }
+        text
+    }
+
+    /// For Graphviz: `beds lineage ID --format dot | dot -Tsvg`.
+    pub fn to_dot(&self) -> String {
+        let mut text = "digraph lineage {\n  node [shape=box, fontname=monospace];\n".to_owned();
+        for node in &self.nodes {
+            let _ = writeln!(text, "  {:?} [label={:?}];", node.event_id.0, label(node));
+            if !node.parent_id.is_none() {
+                let _ = writeln!(text, "  {:?} -> {:?};", node.parent_id.0, node.event_id.0);
+            }
+        }
+        text.push_str("}\n");
+        text
+    }
+
+    /// The root, and what has no parent here.
+    fn tops(&self) -> Vec<usize> {
+        let orphans: Vec<&EventId> = self.orphans().into_iter().map(|node| &node.event_id).collect();
+        let is_top = |node: &LineageNode| node.parent_id.is_none() || orphans.contains(&&node.event_id);
+        (0..self.nodes.len()).filter(|position| is_top(&self.nodes[*position])).collect()
+    }
+
+    fn branch(&self, position: usize) -> Value {
+        let node = &self.nodes[position];
+        let mut value = serde_json::to_value(node).unwrap_or_default();
+        let children = self.children.get(&node.event_id).into_iter().flatten();
+        value["children"] = children.map(|child| self.branch(*child)).collect();
+        value
+    }
+
+    fn rows(&self, position: usize, first: &str, rest: &str, rows: &mut Vec<(String, usize)>) {
+        let node = &self.nodes[position];
+        rows.push((format!("{first}{}", label(node)), position));
+        let children = self.children.get(&node.event_id).map(Vec::as_slice).unwrap_or_default();
+        for (number, child) in children.iter().enumerate() {
+            let is_last = number + 1 == children.len();
+            let (knee, stem) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            self.rows(*child, &format!("{rest}{knee}"), &format!("{rest}{stem}"), rows);
+        }
+    }
+
+    /// Begin and end of the whole tree, in microseconds.
+    fn span(&self) -> (i64, i64) {
+        let begin = self.nodes.iter().map(|node| node.start.as_microsecond()).min().unwrap_or(0);
+        (begin, self.nodes.iter().map(end_of).max().unwrap_or(begin).max(begin + 1))
+    }
+}
+
+/// A line of the log as a node of the tree.
+pub fn log_node(id: EventId, parent: EventId, depth: u32, node: &str, message: String) -> LineageNode {
+    LineageNode {
+        parent_id: parent,
+        depth,
+        object: Some(message),
+        ..LineageNode::new(id, node, NodeKind::Log, Outcome::Ok)
+    }
+}
+
+/// The error for an id that no record knows.
+pub fn unknown(id: &str) -> BedsError {
+    let text = format!("there is no lineage of {}; records take a moment to arrive", crate::catalogue::quote(id));
+    BedsError::new(ErrorKind::NoSuchRecord, text)
+}
+
+/// Reads stored records. One that cannot be read is an internal error: the schema is BEDS's.
+pub fn read<T: serde::de::DeserializeOwned>(
+    texts: impl IntoIterator<Item = Box<serde_json::value::RawValue>>,
+) -> Result<Vec<T>> {
+    let broken = |e| BedsError::new(ErrorKind::Internal, "a stored record cannot be read").with_source(e);
+    texts.into_iter().map(|text| serde_json::from_str(text.get()).map_err(broken)).collect()
+}
+
+fn node_of(sealed: SealedRecord) -> LineageNode {
+    let record = sealed.record;
+    LineageNode {
+        parent_id: record.about,
+        depth: record.depth,
+        object: Some(format!("{} {}", sealed.chain, sealed.seq)),
+        start: record.at,
+        ..LineageNode::new(record.event_id, &record.node, NodeKind::Audit, Outcome::Ok)
+    }
+}
+
+fn rank(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Running => 0,
+        Outcome::Unknown => 1,
+        Outcome::Ok | Outcome::Failed => 2,
+    }
+}
+
+fn label(node: &LineageNode) -> String {
+    let kind = serde_json::to_value(node.kind).unwrap_or_default();
+    let mut text = kind.as_str().unwrap_or_default().replace('_', " ");
+    if !node.template.is_empty() {
+        let operation = node.operation.map(|operation| format!(".{operation}")).unwrap_or_default();
+        let _ = write!(text, " {}{operation}", node.template);
+    }
+    if let Some(object) = &node.object {
+        let _ = write!(text, " {object}");
+    }
+    let outcome = serde_json::to_value(node.outcome).unwrap_or_default();
+    let _ = write!(text, "  {}", outcome.as_str().unwrap_or_default());
+    if let Some(code) = &node.code {
+        let _ = write!(text, " {code}");
+    }
+    text
+}
+
+fn end_of(node: &LineageNode) -> i64 {
+    let duration = i64::try_from(node.duration_us.unwrap_or(0)).unwrap_or(0);
+    node.start.as_microsecond().saturating_add(duration)
+}
+
+fn bar(node: &LineageNode, begin: i64, end: i64) -> String {
+    let place = |at: i64| {
+        let share = (at - begin) as f64 / (end - begin) as f64;
+        ((share * BAR as f64) as usize).min(BAR - 1)
+    };
+    let (from, to) = (place(node.start.as_microsecond()), place(end_of(node)));
+    (0..BAR).map(|at| if (from..=to).contains(&at) { '█' } else { '·' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, parent: &str, depth: u32, kind: NodeKind, outcome: Outcome) -> LineageNode {
+        LineageNode {
+            parent_id: EventId(parent.into()),
+            depth,
+            ..LineageNode::new(EventId(id.into()), "ms", kind, outcome)
+        }
+    }
+
+    fn root(outcome: Outcome) -> LineageNode {
+        node("r", "", 0, NodeKind::Http, outcome)
+    }
+
+    #[test]
+    fn an_end_takes_the_place_of_running_whatever_comes_first() {
+        let id = EventId("r".into());
+        let running = LineageRecord::begun(id.clone(), vec![root(Outcome::Running)]);
+        let ended =
+            LineageRecord::ended(id.clone(), vec![root(Outcome::Ok), node("c", "r", 1, NodeKind::Call, Outcome::Ok)]);
+        assert_ne!(running.id, ended.id);
+        assert!(Tree::new(id.clone(), vec![running.clone()], Vec::new(), Vec::new()).is_running());
+        for records in [vec![running.clone(), ended.clone()], vec![ended, running]] {
+            let tree = Tree::new(id.clone(), records, Vec::new(), Vec::new());
+            assert_eq!((tree.nodes().len(), tree.is_running(), tree.orphans().len()), (2, false, 0));
+        }
+    }
+
+    #[test]
+    fn a_node_whose_parent_is_missing_is_shown_and_counted() {
+        let record = LineageRecord::ended(EventId("r".into()), vec![node("c", "gone", 1, NodeKind::Call, Outcome::Ok)]);
+        let tree = Tree::new(EventId("r".into()), vec![record], Vec::new(), Vec::new());
+        assert_eq!(tree.orphans().len(), 1);
+        assert!(tree.to_text().contains("call  ok"), "{}", tree.to_text());
+        assert_eq!(tree.to_json()["tree"][0]["event_id"], "c");
+    }
+
+    #[test]
+    fn the_text_is_a_tree_with_bars() {
+        let nodes = vec![
+            root(Outcome::Ok),
+            node("a", "r", 1, NodeKind::Call, Outcome::Failed),
+            node("b", "r", 1, NodeKind::Retry, Outcome::Ok),
+            node("c", "a", 2, NodeKind::Log, Outcome::Ok),
+        ];
+        let tree = Tree::new(
+            EventId("r".into()),
+            vec![LineageRecord::ended(EventId("r".into()), nodes)],
+            Vec::new(),
+            Vec::new(),
+        );
+        let text = tree.to_text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[2].starts_with("├─ call  failed") && lines[3].starts_with("│  └─ log  ok"), "{text}");
+        assert!(lines[4].starts_with("└─ retry  ok") && lines[4].contains('█'), "{text}");
+        assert!(tree.to_dot().contains("\"r\" -> \"a\";"));
+    }
+}

@@ -1,0 +1,148 @@
+//! `GET /v1/lineage/{event_id}`: the whole tree that an event belongs to, read through templates like any record.
+
+use std::time::Duration;
+
+use axum::extract::{Path, Query as UrlQuery, Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response as Http};
+use beds_core::audit::SealedRecord;
+use beds_core::lineage::tree::{self, Tree};
+use beds_core::lineage::{LineageNode, LineageRecord};
+use beds_core::{BedsError, ErrorKind, EventId, Fields, NamasteCore, Query, Result, Select, Store};
+use beds_transport::{Cause, Client, Context};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::problem::{Problem, with_event_id};
+use crate::{Room, limits, request};
+
+/// How often an id that is not known yet is looked for again: records arrive a moment after the answer.
+const LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// How a tree is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    #[default]
+    Json,
+    Text,
+    Dot,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Asked {
+    #[serde(default)]
+    format: Format,
+}
+
+pub(crate) async fn lineage(
+    State(room): State<std::sync::Arc<Room>>,
+    Path(id): Path<String>,
+    asked: Result<UrlQuery<Asked>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Http {
+    let (context, headers_read) = request::context(&room, &request);
+    let event_id = context.event_id.clone();
+    let handled = async {
+        let _permit = limits::in_flight(&room)?;
+        headers_read?;
+        let bad = |_| BedsError::new(ErrorKind::MalformedBody, "`format` is json, text or dot").with_field("format");
+        let format = asked.map_err(bad)?.format;
+        Ok((read(&room.lent.client, context, &id).await?, format))
+    };
+    match handled.await {
+        Ok((tree, format)) => {
+            let (kind, body) = show(&tree, format);
+            let mut response = body.into_response();
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            with_event_id(response, &event_id)
+        }
+        Err(error) => Problem::new(error, event_id).into_response(),
+    }
+}
+
+/// The tree in a format, with its content type.
+pub fn show(tree: &Tree, format: Format) -> (&'static str, String) {
+    match format {
+        Format::Json => ("application/json", tree.to_json().to_string()),
+        Format::Text => ("text/plain; charset=utf-8", tree.to_text()),
+        Format::Dot => ("text/vnd.graphviz", tree.to_dot()),
+    }
+}
+
+/// Reads the tree of an event, given any of its nodes. `context` is that of the request which asks.
+pub async fn read(client: &Client, context: Context, id: &str) -> Result<Tree> {
+    let reader = Reader { client, context };
+    let mut found: Vec<Found> = reader.fetch("Lineage", "of", "event", id.into(), true).await?;
+    for _ in 1..LOOKS {
+        if !found.is_empty() {
+            break;
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        found = reader.fetch("Lineage", "of", "event", id.into(), false).await?;
+    }
+    let root = found.into_iter().next().ok_or_else(|| tree::unknown(id))?.root_id;
+    let records: Vec<LineageRecord> = reader.fetch("Lineage", "tree", "root", root.0.as_str().into(), false).await?;
+    let audit: Vec<SealedRecord> = reader.fetch("Audit", "tree", "root", root.0.as_str().into(), false).await?;
+    let events = records.iter().flat_map(|record| &record.nodes);
+    let depths: std::collections::HashMap<String, u32> = events.map(|n| (n.event_id.0.clone(), n.depth)).collect();
+    let ids = depths.keys().map(|id| Value::from(id.as_str())).collect();
+    let logs: Vec<LogLine> = reader.fetch("Logs", "of", "events", Value::Array(ids), false).await?;
+    let logs = logs.into_iter().map(|line| line.into_node(&depths)).collect();
+    Ok(Tree::new(root, records, audit, logs))
+}
+
+#[derive(Deserialize)]
+struct Found {
+    root_id: EventId,
+}
+
+#[derive(Deserialize)]
+struct LogLine {
+    #[serde(rename = "_id")]
+    id: EventId,
+    at: jiff::Timestamp,
+    level: String,
+    node: String,
+    event: EventId,
+    message: String,
+}
+
+impl LogLine {
+    fn into_node(self, depths: &std::collections::HashMap<String, u32>) -> LineageNode {
+        let depth = depths.get(&self.event.0).map_or(1, |depth| depth + 1);
+        let text = format!("{} {}", self.level, self.message);
+        LineageNode { start: self.at, ..tree::log_node(self.id, self.event, depth, &self.node, text) }
+    }
+}
+
+/// Reads records for one request: its first read is the request's own event, the others are consequences of it.
+struct Reader<'c> {
+    client: &'c Client,
+    context: Context,
+}
+
+impl Reader<'_> {
+    async fn fetch<T: DeserializeOwned>(
+        &self,
+        template: &str,
+        name: &str,
+        parameter: &str,
+        value: Value,
+        is_first: bool,
+    ) -> Result<Vec<T>> {
+        let mut context = self.context.clone();
+        if !is_first {
+            let (event_id, root_id) = (self.context.event_id.clone(), self.context.event_id.clone());
+            context.event_id = self.client.recorder().event_id();
+            context.cause = Some(Cause { event_id, root_id, depth: 0 });
+        }
+        let params = Fields::from_iter([(parameter.to_owned(), value)]);
+        let query = Query { select: Select::Named(name.to_owned()), params };
+        let responses = self.client.open(Store::Rec, template, context).fetch_records(&query).await?;
+        tree::read(responses.into_iter().filter_map(|response| response.record))
+    }
+}

@@ -1,0 +1,158 @@
+//! [`Recorder`]: what a node reports about itself, on its way to `beds.logs`. Each stream has a lane: a bounded buffer and
+//! one task that sends what came together as one message. A record that is kept is never lost on this side; one that is
+//! offered is dropped, and counted, when the buffer is full. What a record says is `core`'s.
+
+mod lane;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use beds_core::audit::AuditRecord;
+use beds_core::lineage::LineageRecord;
+use beds_core::{EventId, RecordStream, config};
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Publisher;
+use lane::Lane;
+
+/// Reports for one node. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node: String,
+    environment: String,
+    enabled: config::Records,
+    lineage: Lane<LineageRecord>,
+    audit: Lane<AuditRecord>,
+    logs: Lane<Value>,
+    metrics: Lane<Value>,
+    dropped: Arc<AtomicU64>,
+    /// False from a refused or unconfirmed batch until the next one that is confirmed.
+    is_taken: Arc<AtomicBool>,
+    finish: CancellationToken,
+    lanes: TaskTracker,
+}
+
+/// Records on their way. Resolves when RabbitMQ has all of them.
+#[derive(Default)]
+pub struct Kept(Vec<oneshot::Receiver<()>>);
+
+impl Kept {
+    /// Waits until RabbitMQ has the records. False if the node stopped before.
+    pub async fn confirmed(self) -> bool {
+        for receiver in self.0 {
+            if receiver.await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Recorder {
+    pub(crate) fn start(
+        publisher: &Publisher,
+        tasks: &TaskTracker,
+        node: &str,
+        environment: &str,
+        enabled: config::Records,
+    ) -> Self {
+        let origin = lane::Origin {
+            publisher: publisher.clone(),
+            node: node.to_owned(),
+            environment: environment.to_owned(),
+            dropped: Arc::default(),
+            is_taken: Arc::new(AtomicBool::new(true)),
+            finish: CancellationToken::new(),
+        };
+        let lanes = TaskTracker::new();
+        let shared = Shared {
+            node: node.to_owned(),
+            environment: environment.to_owned(),
+            enabled,
+            lineage: Lane::start(RecordStream::Lineage, &origin, &lanes),
+            audit: Lane::start(RecordStream::Audit, &origin, &lanes),
+            logs: Lane::start(RecordStream::Log, &origin, &lanes),
+            metrics: Lane::start(RecordStream::Metrics, &origin, &lanes),
+            dropped: Arc::clone(&origin.dropped),
+            is_taken: Arc::clone(&origin.is_taken),
+            finish: origin.finish.clone(),
+            lanes: lanes.clone(),
+        };
+        lanes.close();
+        tasks.spawn(async move { lanes.wait().await });
+        Self { shared: Arc::new(shared) }
+    }
+
+    pub fn node(&self) -> &str {
+        &self.shared.node
+    }
+
+    /// What this node records.
+    pub fn enabled(&self) -> &config::Records {
+        &self.shared.enabled
+    }
+
+    /// An id for something that began on this node.
+    pub fn event_id(&self) -> EventId {
+        EventId::new(&self.shared.node, &self.shared.environment)
+    }
+
+    /// Reports what came of a read, or of anything else that may be dropped under pressure.
+    pub fn offer(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) {
+        if let Some(record) = lineage {
+            self.shared.lineage.offer(record);
+        }
+        if let Some(record) = audit {
+            self.shared.audit.offer(record);
+        }
+    }
+
+    /// Reports what came of a write. Waits for room; what it answers says when RabbitMQ has the records.
+    pub async fn keep(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) -> Kept {
+        let mut kept = Kept::default();
+        if let Some(record) = lineage {
+            kept.0.push(self.shared.lineage.keep(record).await);
+        }
+        if let Some(record) = audit {
+            kept.0.push(self.shared.audit.keep(record).await);
+        }
+        kept
+    }
+
+    /// Reports a log line.
+    pub fn log(&self, record: Value) {
+        self.shared.logs.offer(record);
+    }
+
+    /// Reports a snapshot of the metrics.
+    pub fn metrics(&self, record: Value) {
+        self.shared.metrics.offer(record);
+    }
+
+    /// True while records can be queued: RabbitMQ took the last ones, and there is room for more.
+    pub fn can_record(&self) -> bool {
+        self.shared.is_taken.load(Ordering::Relaxed) && self.shared.audit.has_room() && self.shared.lineage.has_room()
+    }
+
+    /// How many records were dropped since the start.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Sends what is at hand, and ends. Call it when nothing reports any more.
+    pub async fn finish(&self) {
+        self.shared.finish.cancel();
+        self.shared.lanes.wait().await;
+    }
+}

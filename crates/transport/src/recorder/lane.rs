@@ -1,0 +1,178 @@
+//! [`Lane`]: the buffer of one stream and the task that empties it. A message is an event of the stream's template whose
+//! one parameter is the list of records, so the admin node works on it like on any other.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use beds_core::event::ENVELOPE_VERSION;
+use beds_core::{EventId, Operation, RecordStream};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::Publisher;
+
+/// Records that wait in a node.
+const ROOM: usize = 16_384;
+/// Records in one message.
+const MOST: usize = 512;
+/// How long records that nobody waits for are gathered.
+const GATHER: Duration = Duration::from_millis(200);
+/// Between two attempts to send a batch.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long a node that stops tries to send what is left.
+const LAST_CHANCE: Duration = Duration::from_secs(3);
+
+/// What the lanes of one node have in common.
+#[derive(Clone)]
+pub(super) struct Origin {
+    pub(super) publisher: Publisher,
+    pub(super) node: String,
+    pub(super) environment: String,
+    pub(super) dropped: Arc<AtomicU64>,
+    pub(super) is_taken: Arc<AtomicBool>,
+    pub(super) finish: CancellationToken,
+}
+
+pub(super) struct Lane<T> {
+    sender: mpsc::Sender<Entry<T>>,
+    stream: RecordStream,
+    dropped: Arc<AtomicU64>,
+}
+
+struct Entry<T> {
+    record: T,
+    /// Told when RabbitMQ has the record; none where nobody waits.
+    taken: Option<oneshot::Sender<()>>,
+}
+
+impl<T: Serialize + Send + Sync + 'static> Lane<T> {
+    pub(super) fn start(stream: RecordStream, origin: &Origin, tasks: &TaskTracker) -> Self {
+        let (sender, entries) = mpsc::channel(ROOM);
+        let key = format!("{stream}.{}", origin.node);
+        tasks.spawn(Work { stream, key, origin: origin.clone(), entries }.run());
+        Self { sender, stream, dropped: Arc::clone(&origin.dropped) }
+    }
+
+    pub(super) fn offer(&self, record: T) {
+        if self.sender.try_send(Entry { record, taken: None }).is_err() {
+            let before = self.dropped.fetch_add(1, Ordering::Relaxed);
+            if before.is_multiple_of(10_000) {
+                // Not a line a record, and not through the lane that is full.
+                tracing::warn!(stream = self.stream.as_str(), dropped = before + 1, "Records are dropped.");
+            }
+        }
+    }
+
+    pub(super) async fn keep(&self, record: T) -> oneshot::Receiver<()> {
+        let (taken, receiver) = oneshot::channel();
+        // If the lane has ended, the receiver learns it from the dropped sender.
+        drop(self.sender.send(Entry { record, taken: Some(taken) }).await);
+        receiver
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.sender.capacity() > 0
+    }
+}
+
+struct Work<T> {
+    stream: RecordStream,
+    key: String,
+    origin: Origin,
+    entries: mpsc::Receiver<Entry<T>>,
+}
+
+impl<T: Serialize + Send + Sync + 'static> Work<T> {
+    async fn run(mut self) {
+        while let Some(batch) = self.gather().await {
+            self.send(batch).await;
+        }
+    }
+
+    /// What came together: at once if somebody waits for it, else what came within a moment. None at the end.
+    async fn gather(&mut self) -> Option<Vec<Entry<T>>> {
+        let mut batch = Vec::new();
+        let finish = self.origin.finish.clone();
+        tokio::select! {
+            biased;
+            _ = self.entries.recv_many(&mut batch, MOST) => {}
+            () = finish.cancelled() => {}
+        }
+        let until = Instant::now() + GATHER;
+        while !batch.is_empty() && batch.len() < MOST && batch.iter().all(|entry| entry.taken.is_none()) {
+            let room = MOST - batch.len();
+            let more = tokio::select! {
+                biased;
+                more = self.entries.recv_many(&mut batch, room) => more,
+                () = finish.cancelled() => 0,
+                () = tokio::time::sleep_until(until) => 0,
+            };
+            if more == 0 {
+                break;
+            }
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Sends a batch until RabbitMQ has it.
+    async fn send(&self, batch: Vec<Entry<T>>) {
+        let origin = &self.origin;
+        let id = EventId::new(&origin.node, &origin.environment);
+        let records: Vec<&T> = batch.iter().map(|entry| &entry.record).collect();
+        let body = match serde_json::to_vec(&self.envelope(&id, &records)) {
+            Ok(body) => body,
+            Err(error) => return tracing::error!(%error, "Records could not be written as JSON."),
+        };
+        let mut give_up = None;
+        while let Err(error) = origin.publisher.records(&self.key, &id.0, &body).await {
+            if origin.is_taken.swap(false, Ordering::Relaxed) {
+                tracing::warn!(stream = self.stream.as_str(), %error, "Records cannot be sent; trying again.");
+            }
+            if origin.finish.is_cancelled() {
+                let end = *give_up.get_or_insert_with(|| Instant::now() + LAST_CHANCE);
+                if Instant::now() >= end {
+                    tracing::error!(stream = self.stream.as_str(), records = batch.len(), "Records were not sent.");
+                    return;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        origin.is_taken.store(true, Ordering::Relaxed);
+        for entry in batch {
+            // Whoever waited may be gone.
+            entry.taken.and_then(|taken| taken.send(()).ok());
+        }
+    }
+
+    fn envelope<'r>(&self, id: &'r EventId, records: &'r [&'r T]) -> Envelope<'r, T> {
+        let issued_at = Timestamp::now();
+        // Nobody waits for the answer, and the admin node may be away for long.
+        let deadline = issued_at.checked_add(SignedDuration::from_hours(24 * 365)).unwrap_or(Timestamp::MAX);
+        let (template, params) = (self.stream.template(), Params { records });
+        let (v, root_id) = (ENVELOPE_VERSION, id);
+        Envelope { v, event_id: id, root_id, template, operation: Operation::Create, params, issued_at, deadline }
+    }
+}
+
+/// An event as `core::Event` reads it, written without a copy of the records.
+#[derive(Serialize)]
+struct Envelope<'r, T> {
+    v: u8,
+    event_id: &'r EventId,
+    root_id: &'r EventId,
+    template: &'static str,
+    operation: Operation,
+    params: Params<'r, T>,
+    issued_at: Timestamp,
+    deadline: Timestamp,
+}
+
+#[derive(Serialize)]
+struct Params<'r, T> {
+    records: &'r [&'r T],
+}
