@@ -1,6 +1,9 @@
 //! The commands: one file each. Standard output is for what was asked for, standard error for everything else.
 
+mod audit;
 mod check;
+mod connection;
+mod lineage;
 mod load;
 mod reload;
 mod run;
@@ -28,6 +31,13 @@ pub enum Command {
     },
     /// Send a CSV or NDJSON file as creates, the way an application would
     Load(load::LoadArgs),
+    /// Show what came of an event: the whole tree that it belongs to, given any event of it
+    Lineage(lineage::LineageArgs),
+    /// The audit trail: who did what, and whether the trail is whole
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Make a running node read its templates again
     Reload(ConfigArgs),
     /// Print every key of beds.toml with its default
@@ -60,6 +70,8 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Check(args) => check::check(args).await,
         Command::Schema { command: SchemaCommand::Apply(args) } => schema::apply(args).await,
         Command::Load(args) => load::load(args).await,
+        Command::Lineage(args) => lineage::lineage(args).await,
+        Command::Audit { command } => audit::audit(command).await,
         Command::Reload(args) => reload::reload(args).await,
         Command::Defaults => {
             say(beds_core::config::DEFAULTS.trim_end());

@@ -9,7 +9,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use beds_adapters::{Bound, Stores};
 use beds_broker::{Factory, Slot};
-use beds_core::{BedsError, Catalogue, Problem, Result, Store};
+use beds_core::template::AuditPolicy;
+use beds_core::{BedsError, Catalogue, Problem, Result, Store, Template, TemplateAdapter};
 use beds_gateway::Service;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +71,7 @@ impl Domains {
     /// Binds the templates of one database and puts them into the factory.
     pub async fn bind(&self, store: Store, name: &str) -> Result<Vec<Problem>> {
         let bound = self.stores.bind(store, name, &self.catalogue.load()).await?;
-        let (slots, problems) = slots(store, bound);
+        let (slots, problems) = slots(bound);
         self.factory.add(slots);
         self.note(store, name, |state| *state = State { is_bound: true, missing: None });
         Ok(problems)
@@ -88,7 +89,7 @@ impl Domains {
         for (store, name, _) in self.stores.names() {
             match self.stores.bind(store, &name, &catalogue).await {
                 Ok(bound) => {
-                    let (slots, problems) = slots(store, bound);
+                    let (slots, problems) = slots(bound);
                     fresh.extend(slots);
                     found.extend(problems.iter().map(ToString::to_string));
                     self.note(store, &name, |state| *state = State { is_bound: true, missing: None });
@@ -173,7 +174,7 @@ impl Domains {
         catalogue
             .iter()
             .filter(|template| local.contains(&template.store))
-            .map(|template| (template.name.clone(), Slot { store: template.store, adapter: None }))
+            .map(|template| (template.name.clone(), slot(template, None)))
             .collect()
     }
 
@@ -191,16 +192,20 @@ impl Domains {
     }
 }
 
-fn slots(store: Store, bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Problem>) {
+fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Problem>) {
     let mut problems = Vec::new();
     let slots = bound
         .into_iter()
         .map(|bound| {
             problems.extend(bound.problems);
-            (bound.template.name.clone(), Slot { store, adapter: Some(bound.adapter) })
+            (bound.template.name.clone(), slot(&bound.template, Some(bound.adapter)))
         })
         .collect();
     (slots, problems)
+}
+
+fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot {
+    Slot { store: template.store, adapter, is_audit_required: template.audit == AuditPolicy::Required }
 }
 
 fn source(error: &BedsError) -> String {

@@ -14,8 +14,8 @@ use beds_transport::{Client, Recorder, Transport, TransportError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::control;
 use crate::domains::Domains;
+use crate::{control, logging, notary};
 
 /// How long a step waits for its service before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -35,6 +35,10 @@ pub enum IplError {
     Stores(#[from] BedsError),
     #[error(transparent)]
     Gateway(#[from] GatewayError),
+    #[error(
+        "the key {path} cannot be used: {source}. Fix: correct services.admin.signing_key_file, or make its folder writable"
+    )]
+    SigningKey { path: String, source: std::io::Error },
     #[error("the control socket {path} cannot be made: {source}. Fix: correct node.control")]
     Control { path: String, source: std::io::Error },
 }
@@ -69,6 +73,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
 
     let transport = Transport::start(&config.amqp, &config.node.name);
     let recorder = transport.recorder(config.node.environment.as_str(), config.records.clone());
+    logging::report_to(&recorder);
     let client = transport.client(config.node.environment.as_str(), &recorder);
     ipl.step("amqp", ipl.amqp(&config, &transport, &client).await, || config.amqp.url.address().to_owned())?;
 
@@ -78,12 +83,17 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     }
 
     let (specs, streams) = (pools(&config), streams(&config));
+    let chains = beds_broker::audit_chains(&config.node.name, &streams);
     let pools = Arc::new(Pools::spawn(&transport, &recorder, &domains.factory, &specs, &streams));
     ipl.step("pools", Ok(()), || {
         let events = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key));
         events.chain(streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}"))).collect::<Vec<_>>().join(", ")
     })?;
 
+    if let Some(key) = signing_key(&config)? {
+        let interval = config.services.admin.signing_interval;
+        spawn(&tasks, &stop, notary::serve(key, chains, client.clone(), interval));
+    }
     let watching = Arc::clone(&domains);
     spawn(&tasks, &stop, async move { watching.watch().await });
     if let Some(path) = &config.node.control {
@@ -142,6 +152,7 @@ impl Node {
         self.tasks.close();
         let closing = async {
             self.tasks.wait().await;
+            logging::report_to_nobody();
             self.recorder.finish().await;
             self.transport.close().await;
             self.domains.close().await;
@@ -213,6 +224,14 @@ fn streams(config: &Config) -> Vec<(RecordStream, u16)> {
     let admin = &config.services.admin;
     let streams = RecordStream::ALL.into_iter().map(|stream| (stream, admin.instances.of(stream).get()));
     if admin.is_local { streams.collect() } else { Vec::new() }
+}
+
+/// The key that signs this node's audit chains, if it has any.
+fn signing_key(config: &Config) -> Result<Option<notary::Key>, IplError> {
+    let admin = &config.services.admin;
+    let Some(path) = admin.signing_key_file.as_ref().filter(|_| admin.is_local) else { return Ok(None) };
+    let unusable = |source| IplError::SigningKey { path: path.display().to_string(), source };
+    notary::Key::read_or_make(path).map(Some).map_err(unusable)
 }
 
 fn lend(client: &Client, transport: &Transport, domains: &Arc<Domains>, pools: &Arc<Pools>) -> Lent {

@@ -6,6 +6,7 @@ pub mod control;
 pub mod domains;
 pub mod ipl;
 pub mod logging;
+pub mod notary;
 pub mod settings;
 
 pub use beds_core::{BedsError, NamasteCore, Payload, Query, Response, Select};

@@ -1,6 +1,12 @@
-//! The node's own log on the console.
+//! The node's own log: on the console, and reported to the admin node.
 
-use tracing_subscriber::EnvFilter;
+mod reported;
+
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, fmt, registry};
+
+pub use reported::{report_to, report_to_nobody};
 
 /// Writes to standard error, filtered by `RUST_LOG` (default `info`).
 pub fn start(json: bool) {
@@ -11,8 +17,9 @@ pub fn start(json: bool) {
             filter = filter.add_directive(directive);
         }
     }
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    let started = if json { builder.json().try_init() } else { builder.try_init() };
+    let console = fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let console = if json { console.json().boxed() } else { console.boxed() };
+    let started = registry().with(console.with_filter(filter)).with(reported::Reported).try_init();
     // Whoever started one before, such as an earlier test, has it running.
     drop(started);
 }

@@ -13,6 +13,8 @@ pub struct Slot {
     pub store: Store,
     /// None while the template's database has not been reached yet.
     pub adapter: Option<Arc<dyn TemplateAdapter>>,
+    /// Its requests are refused while no audit record can be queued.
+    pub is_audit_required: bool,
 }
 
 /// The templates of this node. Replaced as a whole by a reload, without holding up events.
@@ -54,6 +56,11 @@ impl Factory {
                 Err(BedsError::new(ErrorKind::StoreUnavailable, text))
             }
         }
+    }
+
+    /// True where requests of the template must not be worked on unless they can be recorded.
+    pub fn is_audit_required(&self, template: &str) -> bool {
+        self.slots.load().get(template).is_some_and(|slot| slot.is_audit_required)
     }
 
     /// What callers can do with each bound template.

@@ -6,4 +6,4 @@ mod factory;
 mod pool;
 
 pub use factory::{Factory, Slot};
-pub use pool::{PoolSpec, Pools};
+pub use pool::{PoolSpec, Pools, audit_chains};

@@ -31,6 +31,22 @@ pub struct PoolSpec {
     pub handler_timeout: Duration,
 }
 
+/// The names of the chains of audit records that a node's tasks write: one a task, so that each knows its own end.
+pub fn audit_chains(node: &str, streams: &[(RecordStream, u16)]) -> Vec<String> {
+    let audit = streams.iter().filter(|(stream, _)| *stream == RecordStream::Audit);
+    audit
+        .flat_map(|(stream, tasks)| (1..=*tasks).map(|number| chain(node, &task_name(stream.as_str(), number))))
+        .collect()
+}
+
+fn chain(node: &str, task: &str) -> String {
+    format!("{node}.{task}")
+}
+
+fn task_name(queue: &str, number: u16) -> String {
+    format!("{queue}-{number}")
+}
+
 /// What a task takes from its queue.
 #[derive(Debug, Clone, Copy)]
 enum Work {
@@ -89,7 +105,7 @@ impl Pools {
         for (queue, count, prefetch, work) in events.chain(records) {
             for number in 1..=count {
                 let task = supervisor::Task {
-                    name: format!("{queue}-{number}"),
+                    name: task_name(queue, number),
                     work,
                     prefetch,
                     transport: transport.clone(),

@@ -153,6 +153,15 @@ impl<'h> Verifier<'h> {
         Ok(())
     }
 
+    /// The fault of a next record that has not the form of one.
+    pub fn unreadable(&self) -> Fault {
+        Fault {
+            chain: self.head.chain.clone(),
+            seq: self.head.seq + 1,
+            what: "the record is not the one that was written",
+        }
+    }
+
     /// No more records: is the chain as long as its signed heads say?
     pub fn finish(self) -> Result<Head, Fault> {
         match self.signed.get(self.next) {

@@ -113,6 +113,9 @@ pub struct Admin {
     pub instances: AdminInstances,
     /// The Ed25519 key that signs the heads of the audit chain; made at the first start if the file is not there.
     pub signing_key_file: Option<PathBuf>,
+    /// How often the heads are signed.
+    #[serde(deserialize_with = "duration")]
+    pub signing_interval: Duration,
 }
 
 /// Tasks a stream.

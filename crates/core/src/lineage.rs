@@ -30,7 +30,7 @@ impl LineageRecord {
     pub fn ended(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
         let first = nodes.first();
         let id = first.map(|node| node.event_id.0.clone()).unwrap_or_default();
-        Self { id, root_id, at: first.map_or_else(Timestamp::now, |node| node.start), nodes }
+        Self { id, root_id, at: to_millis(first.map_or_else(Timestamp::now, |node| node.start)), nodes }
     }
 
     /// The record of something that has begun. What tells its end takes its place in the tree.
@@ -146,6 +146,11 @@ impl Outcome {
     pub fn of<T>(outcome: &Result<T, &BedsError>) -> Self {
         if outcome.is_ok() { Outcome::Ok } else { Outcome::Failed }
     }
+}
+
+/// A time as exact as a store of documents keeps it.
+pub fn to_millis(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
 }
 
 /// Microseconds of a duration, for records.

@@ -28,6 +28,9 @@ pub struct Template {
     /// Long reads, only with a ticket.
     #[serde(default)]
     pub jobs: BTreeMap<String, String>,
+    /// `required`: requests are refused while no audit record can be queued.
+    #[serde(default)]
+    pub audit: AuditPolicy,
     #[serde(default)]
     pub access: Access,
     #[serde(default)]
@@ -45,6 +48,17 @@ pub struct Objects {
     pub list: Option<String>,
     pub update: Option<String>,
     pub delete: Option<String>,
+}
+
+/// What happens to requests while no audit record can be queued.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuditPolicy {
+    /// They go on; records of writes wait, and records of reads may be dropped and are counted.
+    #[default]
+    Normal,
+    /// They are refused.
+    Required,
 }
 
 /// Role to operations.
@@ -97,6 +111,10 @@ impl Template {
                 "`store` is neither rec nor rel",
                 "write rec for MongoDB or rel for MariaDB",
             ));
+        }
+        if !matches!(checked.table.get("audit").and_then(Value::as_str), None | Some("normal" | "required")) {
+            let fix = "write required to refuse requests that cannot be recorded, or leave it out";
+            problems.push(Problem::new(file, checked.line("audit"), "`audit` is neither normal nor required", fix));
         }
         for path in ["name", "fetches", "jobs"] {
             let names: Vec<&str> = match checked.table.get(path) {
@@ -186,6 +204,7 @@ const KEYS: &[Key] = &[
     Key { path: "objects.delete", kind: Kind::Text },
     Key { path: "fetches.*", kind: Kind::Text },
     Key { path: "jobs.*", kind: Kind::Text },
+    Key { path: "audit", kind: Kind::Text },
     Key { path: "access.read", kind: Kind::Texts },
     Key { path: "access.write", kind: Kind::Texts },
     Key { path: "access.jobs", kind: Kind::Texts },

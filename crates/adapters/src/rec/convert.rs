@@ -28,7 +28,7 @@ pub(super) struct Spec {
     choices: Vec<Bson>,
     /// The fields of a document; none means any.
     pub(super) properties: BTreeMap<String, Spec>,
-    items: Option<Box<Spec>>,
+    pub(super) items: Option<Box<Spec>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,15 +121,6 @@ impl Spec {
             properties,
             items: spec.get("items").map(Spec::parse).transpose()?.map(Box::new),
         })
-    }
-
-    /// True where no value of this type can be an operator.
-    pub(super) fn is_safe_in_match(&self) -> bool {
-        match self.kind {
-            Kind::Document => false,
-            Kind::Array => self.items.as_ref().is_some_and(|item| item.kind != Kind::Array && item.is_safe_in_match()),
-            _ => true,
-        }
     }
 
     /// A value that can only be text where it comes from: in a path or a query string.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bson::{Bson, Document, doc};
 
 use super::bind::Arguments;
-use super::convert::Spec;
+use super::convert::{Kind, Spec};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -30,7 +30,7 @@ pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> 
             // Not ours: a system variable, or one that the expression defines itself.
             (None, Place::Expression) => {}
             (None, _) => return Err(format!("\"$${name}\" is not a parameter")),
-            (Some(spec), Place::Match) if !spec.is_safe_in_match() => {
+            (Some(spec), Place::Match) if !is_safe_in_match(spec) => {
                 let rule = "where only a single value or an array of declared single values may; use $expr";
                 return Err(format!("\"$${name}\" stands in a match, {rule}"));
             }
@@ -43,6 +43,15 @@ pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> 
         return Err("an insert has no expressions".to_owned());
     }
     Ok(variables.into_iter().collect())
+}
+
+/// True where no value of this type can be an operator.
+fn is_safe_in_match(spec: &Spec) -> bool {
+    match spec.kind {
+        Kind::Document => false,
+        Kind::Array => spec.items.as_ref().is_some_and(|item| item.kind != Kind::Array && is_safe_in_match(item)),
+        _ => true,
+    }
 }
 
 /// The command with its values.
@@ -176,6 +185,10 @@ mod tests {
         assert!(check(&command, &parameters(&[("d", "document")])).unwrap_err().contains("single value"));
         let command = doc! {"update": "users", "updates": [{"q": {"a": "$$d"}, "u": {"$set": {"b": 1}}}]};
         assert!(check(&command, &parameters(&[("d", "array")])).is_err());
+        let names = doc! {"type": "array", "items": {"type": "string"}};
+        let declared = BTreeMap::from([("d".to_owned(), Spec::parse(&Bson::Document(names)).unwrap())]);
+        let command = doc! {"find": "users", "filter": {"a": {"$in": "$$d"}}};
+        assert!(check(&command, &declared).is_ok(), "an array of declared single values holds no operator");
         let command = doc! {"find": "users", "filter": {"a": "$$typo"}};
         assert!(check(&command, &parameters(&[("d", "string")])).unwrap_err().contains("typo"));
     }

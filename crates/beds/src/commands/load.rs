@@ -12,11 +12,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use beds_core::{BedsError, ErrorKind, NamasteCore, Operation, Payload, Store};
-use beds_transport::{Client, Transport};
+use beds_transport::Client;
 use clap::Args;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::connection::Connection;
 use super::{ConfigArgs, EX_USAGE, fail, say};
 use crate::settings;
 use checkpoint::Checkpoint;
@@ -60,17 +61,12 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
             return fail(EX_USAGE, &error.message);
         }
     };
-    let transport = Transport::start(&config.amqp, &format!("{}-load", config.node.name));
-    let environment = config.node.environment.as_str();
-    let recorder = transport.recorder(environment, config.records.clone());
-    let client = transport.client(environment, &recorder);
-    if let Err(error) = transport.ready(Duration::from_secs(10)).await {
-        return fail(1, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address()));
-    }
-    client.ready().await;
-    let outcome = send(&args, store, &client, config.amqp.url.address()).await;
-    recorder.finish().await;
-    transport.close().await;
+    let connection = match Connection::open(&config, "load").await {
+        Ok(connection) => connection,
+        Err(code) => return code,
+    };
+    let outcome = send(&args, store, &connection.client, config.amqp.url.address()).await;
+    connection.close().await;
     match outcome {
         Ok(code) => code,
         Err(text) => fail(1, &text),

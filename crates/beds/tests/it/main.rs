@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod audit;
 mod bad_input;
 mod command_line;
 mod conformance;
 mod crash;
 mod domains;
 mod least_privilege;
+mod lineage;
 mod reconnect;
 mod records;
 mod rig;

@@ -52,6 +52,7 @@ impl World {
             (repository.join("schema/rec/msLogs"), "schema/rec/msLogs"),
             (domain.join("rel"), "schema/rel/main"),
             (domain.join("rec"), "schema/rec/main"),
+            (domain.join("rec_logs"), "schema/rec/msLogs"),
             (repository.join("templates"), "templates"),
             (domain.join("templates"), "templates"),
         ] {

@@ -57,7 +57,7 @@ async fn run(task: Task) {
     let mut subscription = task.transport.subscribe(task.work.queue(), &task.name, task.prefetch);
     let _present = task.census.enter();
     let recording = TaskTracker::new();
-    let chain = format!("{}.{}", task.recorder.node(), task.name);
+    let chain = super::chain(task.recorder.node(), &task.name);
     let scribe = Scribe::new(&chain, task.transport.publisher(), &task.factory, &task.stop);
     let mut pause = FIRST_PAUSE;
     loop {

@@ -116,6 +116,12 @@ impl Worker<'_> {
                 "the deadline passed before the work began; not executed",
             ));
         }
+        let recorder = self.reporter.recorder;
+        if recorder.enabled().audit && !recorder.can_record() && self.factory.is_audit_required(&event.template) {
+            let text =
+                "not executed: what is done with this template must be recorded, and no record can be queued now";
+            return Err(BedsError::new(ErrorKind::Unavailable, text));
+        }
         let work = async {
             fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
             loop {

@@ -195,8 +195,12 @@ impl Rules<'_> {
     }
 
     fn durations(&mut self) {
-        let is_duration =
-            |path: &str| path.ends_with("_timeout") || path.ends_with("_grace") || path.ends_with("heartbeat");
+        let is_duration = |path: &str| {
+            path.ends_with("_timeout")
+                || path.ends_with("_interval")
+                || path.ends_with("_grace")
+                || path.ends_with("heartbeat")
+        };
         for key in KEYS.iter().filter(|key| is_duration(key.path)) {
             let value = self.text(key.path).unwrap_or_default();
             if parse_duration(&value).is_none() {

@@ -38,6 +38,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "services.admin.instances.lineage" Integer,
     "services.admin.instances.metrics" Integer,
     "services.admin.signing_key_file" Text,
+    "services.admin.signing_interval" Text,
     "records.lineage" Boolean,
     "records.audit" Boolean,
     "records.log_level" Text,

@@ -22,6 +22,8 @@ CREATE TABLE things (
 CREATE TABLE counters (name VARCHAR(40) NOT NULL PRIMARY KEY, value BIGINT NOT NULL) ENGINE = InnoDB;
 INSERT INTO counters VALUES ('c', 0);
 
+CREATE TABLE attempts (name VARCHAR(40) NOT NULL PRIMARY KEY) ENGINE = MyISAM;
+
 DELIMITER //
 
 CREATE PROCEDURE things_create(
@@ -31,6 +33,13 @@ CREATE PROCEDURE things_create(
 BEGIN
   IF p_name = 'forbidden' THEN
     SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'this name is not allowed';
+  END IF;
+  IF p_name LIKE 'deadlock%' THEN
+    -- The table keeps its rows when the transaction is rolled back, so only the first attempt fails.
+    IF NOT EXISTS (SELECT 1 FROM attempts WHERE name = p_name) THEN
+      INSERT INTO attempts VALUES (p_name);
+      SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'Deadlock found when trying to get lock';
+    END IF;
   END IF;
   IF p_name LIKE 'slow%' THEN
     DO SLEEP(1.5);

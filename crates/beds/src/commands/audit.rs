@@ -1,0 +1,228 @@
+//! `beds audit`: search the trail, check that it is whole, and export the signed heads. Exit code 0: whole; 1: a fault was
+//! found; 2: not checked.
+
+use std::process::ExitCode;
+
+use beds_core::audit::{Head, SealedRecord, Verifier};
+use beds_core::{Config, Result};
+use clap::{Args, Subcommand};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::connection::Connection;
+use super::{ConfigArgs, fail, say, warn};
+use crate::notary::{Key, SignedHead};
+
+#[derive(Subcommand)]
+pub enum AuditCommand {
+    /// Check every chain from its first record to its last signed head, and name the first bad record
+    Verify(VerifyArgs),
+    /// List records, newest first
+    Ls(LsArgs),
+    /// Print the signed heads, one JSON object a line: keep them where who can write to msLogs cannot
+    Heads(ConfigArgs),
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// The public key that heads must be signed with, in hexadecimal. Default: that of services.admin.signing_key_file
+    #[arg(long)]
+    public_key: Option<String>,
+    /// Check against these heads too: a file that `beds audit heads` wrote
+    #[arg(long)]
+    heads: Option<std::path::PathBuf>,
+}
+
+#[derive(Args)]
+pub struct LsArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[arg(long)]
+    actor: Option<String>,
+    #[arg(long)]
+    template: Option<String>,
+    /// ok or failed
+    #[arg(long)]
+    outcome: Option<String>,
+    /// From this time on, such as 2026-11-23T10:00:00Z
+    #[arg(long)]
+    since: Option<String>,
+    /// Before this time
+    #[arg(long)]
+    until: Option<String>,
+    /// How many, 1 to 500
+    #[arg(long, default_value = "50")]
+    limit: u32,
+}
+
+pub(super) async fn audit(command: AuditCommand) -> ExitCode {
+    let loaded = match &command {
+        AuditCommand::Verify(args) => args.config.load(),
+        AuditCommand::Ls(args) => args.config.load(),
+        AuditCommand::Heads(args) => args.load(),
+    };
+    let config = match loaded {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let connection = match Connection::open(&config, "audit").await {
+        Ok(connection) => connection,
+        Err(code) => return code,
+    };
+    let outcome = match command {
+        AuditCommand::Verify(args) => verify(&connection, &config, &args).await,
+        AuditCommand::Ls(args) => ls(&connection, &args).await,
+        AuditCommand::Heads(_) => heads(&connection).await,
+    };
+    connection.close().await;
+    outcome.unwrap_or_else(|error| fail(2, &format!("{} {}", error.code(), error.message)))
+}
+
+#[derive(Deserialize)]
+struct Chain {
+    #[serde(rename = "_id")]
+    name: String,
+}
+
+async fn chains(connection: &Connection) -> Result<Vec<Chain>> {
+    connection.fetch("Audit", "chains", Vec::new(), true).await
+}
+
+async fn verify(connection: &Connection, config: &Config, args: &VerifyArgs) -> Result<ExitCode> {
+    let public_key = match (&args.public_key, &config.services.admin.signing_key_file) {
+        (Some(key), _) => Some(key.clone()),
+        (None, Some(file)) if file.exists() => match Key::read_or_make(file) {
+            Ok(key) => Some(key.public()),
+            Err(error) => return Ok(fail(2, &format!("cannot read {}: {error}", file.display()))),
+        },
+        (None, _) => None,
+    };
+    let Some(public_key) = public_key else {
+        let text = "which key signs the heads? Give --public-key, or services.admin.signing_key_file in beds.toml";
+        return Ok(fail(2, text));
+    };
+    let kept = match args.heads.as_deref().map(read_heads).transpose() {
+        Ok(kept) => kept.unwrap_or_default(),
+        Err(text) => return Ok(fail(2, &text)),
+    };
+    let mut names: Vec<String> = chains(connection).await?.into_iter().map(|chain| chain.name).collect();
+    // A chain that was deleted as a whole still has its heads.
+    names.extend(kept.iter().map(|signed| signed.head.chain.clone()));
+    names.sort();
+    names.dedup();
+    let mut total = 0;
+    for name in names {
+        let mut signed = signed_heads(connection, &name).await?;
+        signed.extend(kept.iter().filter(|signed| signed.head.chain == name).cloned());
+        if let Some(bad) = signed.iter().find(|signed| !signed.holds(&public_key)) {
+            return Ok(fail(1, &format!("chain {name}: the signature of the head at {} does not hold", bad.head.seq)));
+        }
+        let heads: Vec<Head> = signed.into_iter().map(|signed| signed.head).collect();
+        match verify_chain(connection, &name, &heads).await? {
+            Ok(head) => {
+                let last = heads.iter().map(|head| head.seq).max().unwrap_or(0);
+                say(&format!("chain {name}: {} records hold; signed up to {last}", head.seq));
+                total += head.seq;
+            }
+            Err(fault) => return Ok(fail(1, &fault.to_string())),
+        }
+    }
+    say(&format!("{total} records: nothing was changed, deleted, inserted, reordered or cut off"));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn verify_chain(
+    connection: &Connection,
+    name: &str,
+    heads: &[Head],
+) -> Result<std::result::Result<Head, beds_core::audit::Fault>> {
+    let mut verifier = Verifier::new(name, heads);
+    let mut after = 0;
+    loop {
+        let params = vec![("chain", json!(name)), ("seq", json!(after))];
+        let page: Vec<Value> = connection.fetch("Audit", "after", params, false).await?;
+        for record in &page {
+            // A record with a field too many, or of another form, is not the one that was written.
+            let Ok(record) = SealedRecord::deserialize(record) else {
+                return Ok(Err(verifier.unreadable()));
+            };
+            if let Err(fault) = verifier.take(&record) {
+                return Ok(Err(fault));
+            }
+            after = record.seq;
+        }
+        if page.is_empty() {
+            return Ok(verifier.finish());
+        }
+    }
+}
+
+async fn signed_heads(connection: &Connection, chain: &str) -> Result<Vec<SignedHead>> {
+    let (mut heads, mut after) = (Vec::<SignedHead>::new(), 0);
+    loop {
+        let params = vec![("chain", json!(chain)), ("seq", json!(after))];
+        let page: Vec<SignedHead> = connection.fetch("AuditHeads", "after", params, false).await?;
+        let Some(last) = page.last() else { return Ok(heads) };
+        after = last.head.seq;
+        heads.extend(page);
+    }
+}
+
+fn read_heads(path: &std::path::Path) -> std::result::Result<Vec<SignedHead>, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display()))).collect()
+}
+
+async fn heads(connection: &Connection) -> Result<ExitCode> {
+    for chain in chains(connection).await? {
+        for head in signed_heads(connection, &chain.name).await? {
+            say(&serde_json::to_string(&head).unwrap_or_default());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
+    let mut params = vec![("limit", json!(args.limit))];
+    let filters = [
+        ("actor", &args.actor),
+        ("template", &args.template),
+        ("outcome", &args.outcome),
+        ("since", &args.since),
+        ("until", &args.until),
+    ];
+    params.extend(filters.iter().filter_map(|(name, value)| Some((*name, json!(value.as_ref()?)))));
+    let records: Vec<SealedRecord> = connection.fetch("Audit", "search", params, true).await?;
+    if records.is_empty() {
+        warn("no record fits");
+    }
+    for sealed in records {
+        say(&line(&sealed));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(sealed: &SealedRecord) -> String {
+    let record = &sealed.record;
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let outcome = record.code.clone().unwrap_or_else(|| format!("ok {}", record.rows));
+    format!(
+        "{:.23}  {:<12}  {:<15}  {:<24}  {:<10}  {:<32}  [{}]  {}",
+        record.at.to_string(),
+        or_dash(&record.actor),
+        or_dash(&record.address),
+        format!(
+            "{}.{}{}",
+            record.template,
+            record.operation,
+            record.object.as_ref().map_or_else(String::new, |name| format!("/{name}"))
+        ),
+        outcome,
+        or_dash(record.record.as_deref().unwrap_or_default()),
+        record.fields.join(" "),
+        record.about,
+    )
+}

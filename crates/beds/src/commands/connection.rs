@@ -1,0 +1,77 @@
+//! How a command reaches templates: the way an application does, through RabbitMQ.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use beds_core::{Config, EventId, Fields, NamasteCore, Query, Result, Select, Store};
+use beds_transport::{Cause, Client, Context, Recorder, Transport};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::fail;
+
+/// How long RabbitMQ and the answer of one request may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client for the time of one command.
+pub(super) struct Connection {
+    transport: Transport,
+    recorder: Recorder,
+    pub(super) client: Client,
+    /// The event that stands for the whole command.
+    root: EventId,
+}
+
+impl Connection {
+    /// Connects as `{node}-{command}`, or says why not.
+    pub(super) async fn open(config: &Config, command: &str) -> Result<Self, ExitCode> {
+        let transport = Transport::start(&config.amqp, &format!("{}-{command}", config.node.name));
+        let environment = config.node.environment.as_str();
+        let recorder = transport.recorder(environment, config.records.clone());
+        let client = transport.client(environment, &recorder);
+        let ready = async {
+            transport.ready(Duration::from_secs(10)).await?;
+            client.ready().await;
+            Ok::<_, beds_transport::TransportError>(())
+        };
+        if let Err(error) = ready.await {
+            return Err(fail(1, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address())));
+        }
+        let root = recorder.event_id();
+        Ok(Self { transport, recorder, client, root })
+    }
+
+    /// The context of one request of this command. The first is the root of the others.
+    pub(super) fn context(&self, is_first: bool) -> Context {
+        let mut context = self.client.context(PATIENCE);
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+        context.actor.subject = user.chars().take(64).collect();
+        if is_first {
+            context.event_id = self.root.clone();
+        } else {
+            context.cause = Some(Cause { event_id: self.root.clone(), root_id: self.root.clone(), depth: 0 });
+        }
+        context
+    }
+
+    /// A named fetch of a template of BEDS's own.
+    pub(super) async fn fetch<T: DeserializeOwned>(
+        &self,
+        template: &str,
+        name: &str,
+        params: Vec<(&str, Value)>,
+        is_first: bool,
+    ) -> Result<Vec<T>> {
+        let params: Fields = params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let query = Query { select: Select::Named(name.to_owned()), params };
+        let opened = self.client.open(Store::Rec, template, self.context(is_first));
+        let records = opened.fetch_records(&query).await?.into_iter().filter_map(|response| response.record);
+        beds_core::lineage::tree::read(records)
+    }
+
+    /// Sends what is left to report, and closes.
+    pub(super) async fn close(self) {
+        self.recorder.finish().await;
+        self.transport.close().await;
+    }
+}

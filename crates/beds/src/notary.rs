@@ -1,0 +1,125 @@
+//! Signs the heads of the audit chains that this node writes. Who can change what is in the database cannot sign, so a
+//! chain that was made anew does not fit. What a chain is, is `core::audit`'s.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use beds_core::audit::{Head, SealedRecord};
+use beds_core::lineage::tree;
+use beds_core::{Actor, BedsError, ErrorKind, Fields, NamasteCore, Payload, Query, Result, Select, Store};
+use beds_transport::Client;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The head of a chain as it was at a time, signed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SignedHead {
+    #[serde(flatten)]
+    pub head: Head,
+    pub at: Timestamp,
+    /// Ed25519, 32 bytes in hexadecimal.
+    pub public_key: String,
+    /// 64 bytes in hexadecimal, of [`Head::message`].
+    pub signature: String,
+}
+
+impl SignedHead {
+    /// True where the head was signed with this key.
+    pub fn holds(&self, public_key: &str) -> bool {
+        let (Some(key), Some(signature)) = (unhex(public_key), unhex(&self.signature)) else { return false };
+        UnparsedPublicKey::new(&ED25519, key).verify(self.head.message(self.at).as_bytes(), &signature).is_ok()
+    }
+}
+
+/// The key of this node's signatures.
+pub struct Key(Ed25519KeyPair);
+
+impl Key {
+    /// Reads the key (PKCS #8), or makes one if there is no file. Only the owner can read a file that was made.
+    pub fn read_or_make(path: &Path) -> std::io::Result<Self> {
+        let refused = |_| std::io::Error::other("it is not an Ed25519 key as PKCS #8");
+        match std::fs::read(path) {
+            Ok(bytes) => Ed25519KeyPair::from_pkcs8(&bytes).map(Self).map_err(refused),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new())
+                    .map_err(|_| std::io::Error::other("no key could be made"))?;
+                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+                file.write_all(made.as_ref())?;
+                Ed25519KeyPair::from_pkcs8(made.as_ref()).map(Self).map_err(refused)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The public half, in hexadecimal.
+    pub fn public(&self) -> String {
+        hex(self.0.public_key().as_ref())
+    }
+
+    /// Signs a head.
+    pub fn sign(&self, head: Head) -> SignedHead {
+        let at = Timestamp::now();
+        let signature = hex(self.0.sign(head.message(at).as_bytes()).as_ref());
+        SignedHead { head, at, public_key: self.public(), signature }
+    }
+}
+
+/// Signs the heads of these chains again and again, for as long as the node runs.
+pub async fn serve(key: Key, chains: Vec<String>, client: Client, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        for chain in &chains {
+            if let Err(error) = sign(&key, chain, &client).await {
+                let source = error.source.as_ref().map(ToString::to_string);
+                tracing::warn!(
+                    chain,
+                    code = error.code(),
+                    source,
+                    "The head of an audit chain could not be signed yet."
+                );
+            }
+        }
+    }
+}
+
+async fn sign(key: &Key, chain: &str, client: &Client) -> Result<()> {
+    let context = || {
+        let mut context = client.context(PATIENCE);
+        context.actor = Actor { subject: "beds".to_owned(), roles: vec!["auditor".to_owned()] };
+        context
+    };
+    let params = Fields::from_iter([("chain".to_owned(), Value::from(chain))]);
+    let query = Query { select: Select::Named("head".to_owned()), params };
+    let found = client.open(Store::Rec, "Audit", context()).fetch_records(&query).await?;
+    let last: Vec<SealedRecord> = tree::read(found.into_iter().filter_map(|response| response.record))?;
+    let Some(last) = last.into_iter().next() else { return Ok(()) };
+    let signed = key.sign(Head { chain: last.chain, seq: last.seq, hash: last.hash });
+    let fields = match json!(signed) {
+        Value::Object(fields) => fields.into_iter().collect(),
+        _ => return Err(BedsError::new(ErrorKind::Internal, "a head is an object")),
+    };
+    client
+        .open(Store::Rec, "AuditHeads", context())
+        .create_record(&Payload { id: None, fields, is_text: false })
+        .await?;
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}

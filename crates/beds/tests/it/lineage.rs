@@ -1,0 +1,202 @@
+//! What actually happened when a request came in: the tree has exactly the nodes that it should have.
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::rig::{Api, World, eventually};
+
+/// The tree of an event as `kind parent` lines, sorted, once it has a node of each of these kinds.
+async fn tree(api: &Api, id: &str, kinds: &[&str]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    eventually("the tree is whole", async || {
+        let answer = api.get(&format!("/v1/lineage/{id}")).await?;
+        found.clear();
+        for top in answer.body["tree"].as_array().into_iter().flatten() {
+            flatten(top, "-", &mut found);
+        }
+        found.sort();
+        Ok(kinds.iter().all(|kind| found.iter().any(|line: &String| line.starts_with(&format!("{kind} ")))))
+    })
+    .await?;
+    Ok(found)
+}
+
+/// `kind outcome < kind of the parent`
+fn flatten(node: &Value, parent: &str, found: &mut Vec<String>) {
+    let kind = node["kind"].as_str().unwrap_or_default();
+    found.push(format!("{kind} {} < {parent}", node["outcome"].as_str().unwrap_or_default()));
+    for child in node["children"].as_array().into_iter().flatten() {
+        assert_eq!(child["parent_id"], node["event_id"]);
+        assert_eq!(child["depth"].as_u64(), node["depth"].as_u64().map(|depth| depth + 1));
+        flatten(child, kind, found);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_and_a_read_of_either_store_have_exactly_their_nodes() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for template in ["Things", "Papers"] {
+        let created = live.api.post(&format!("/v1/records/{template}"), &json!({"name": "n", "count": 1})).await?;
+        let expected = ["audit ok < http", "call ok < http", "http ok < -"];
+        assert_eq!(tree(&live.api, created.header("beds-event-id"), &["http", "audit"]).await?, expected, "{template}");
+        let read = live.api.get(created.header("location")).await?;
+        assert_eq!(tree(&live.api, read.header("beds-event-id"), &["http", "audit"]).await?, expected, "{template}");
+        let missing = live.api.get(&format!("/v1/records/{template}/999999999999999999999999")).await?;
+        assert!(missing.status >= 400, "{}", missing.text);
+        let nodes = tree(&live.api, missing.header("beds-event-id"), &["http", "audit"]).await?;
+        assert!(nodes.contains(&"http failed < -".to_owned()), "{nodes:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_after_a_deadlock_is_a_node() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let created = live.api.post("/v1/records/Things", &json!({"name": "deadlock 1"})).await?;
+    assert_eq!(created.status, 201, "{}", created.text);
+    let nodes = tree(&live.api, created.header("beds-event-id"), &["http", "audit"]).await?;
+    assert_eq!(nodes, ["audit ok < http", "call failed < http", "http ok < -", "retry ok < http"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_and_the_late_reply_are_nodes() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    world.all_consume().await?;
+    let request = live.api.http.get(format!("{}/v1/records/Things/by/sleep?seconds=1.5", live.api.url));
+    let answer = live.api.send(request.header("Beds-Timeout", "300ms")).await?;
+    assert_eq!(answer.status, 504, "{}", answer.text);
+    let nodes = tree(&live.api, answer.header("beds-event-id"), &["http failed", "timeout", "audit", "call"]).await?;
+    let late = nodes.iter().filter(|line| line.starts_with("late_reply")).count();
+    let others: Vec<&String> = nodes.iter().filter(|line| !line.starts_with("late_reply")).collect();
+    assert_eq!(others, ["audit ok < http", "call unknown < http", "http failed < -", "timeout unknown < http"]);
+    // The worker gives up at the same deadline, so its answer comes as late as the timeout or just before it.
+    assert!(late <= 1, "{nodes:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_a_node() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let id = format!("py.test.{}", uuid::Uuid::new_v4().simple());
+    let event = json!({
+        "v": 1, "event_id": id, "root_id": id, "template": "Things", "operation": "create",
+        "params": {"name": "forbidden"}, "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+    });
+    assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id})).await?);
+    let nodes = tree(&live.api, &id, &["amqp", "audit"]).await?;
+    assert_eq!(nodes, ["amqp failed < -", "audit ok < amqp", "call failed < amqp", "dead_letter failed < amqp"]);
+    let text = live.api.get(&format!("/v1/lineage/{id}?format=text")).await?.text;
+    assert!(text.contains("dead letter refused  failed BEDS-0009"), "{text}");
+    let log = tree(&live.api, &id, &["log"]).await?;
+    assert!(log.contains(&"log ok < amqp".to_owned()), "{log:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_request_shows_as_such_and_then_its_end() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    world.all_consume().await?;
+    let slow = live.api.get("/v1/records/Things/by/sleep?seconds=4");
+    let watch = async {
+        let mut id = String::new();
+        eventually("the request is seen running", async || {
+            let all = live.api.get("/v1/records/Attacker?limit=500").await?;
+            let records = all.body["records"].as_array().cloned().unwrap_or_default();
+            let running = records.iter().find(|r| r["nodes"][0]["outcome"] == "running");
+            id = running.and_then(|r| r["nodes"][0]["event_id"].as_str()).unwrap_or_default().to_owned();
+            Ok(!id.is_empty())
+        })
+        .await?;
+        let tree = live.api.get(&format!("/v1/lineage/{id}")).await?;
+        anyhow::ensure!(tree.body["running"] == true, "{}", tree.text);
+        let shown = live.api.get(&format!("/v1/lineage/{id}?format=text")).await?.text;
+        anyhow::ensure!(shown.contains("(still running)"), "{shown}");
+        Ok(id)
+    };
+    let (slow, id) = tokio::join!(slow, watch);
+    let (slow, id) = (slow?, id?);
+    assert_eq!((slow.status, slow.header("beds-event-id")), (200, id.as_str()));
+    let ended = tree(&live.api, &id, &["http ok", "audit"]).await?;
+    assert_eq!(ended, ["audit ok < http", "call ok < http", "http ok < -"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_nobody_knows_is_404_and_the_command_says_so() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let answer = live.api.get("/v1/lineage/ms.development.nobody").await?;
+    assert_eq!((answer.status, answer.code()), (404, "BEDS-0007"), "{}", answer.text);
+    assert_eq!(live.api.get("/v1/lineage/x?format=pdf").await?.status, 400);
+    let created = live.api.post("/v1/records/Things", &json!({"name": "n"})).await?;
+    let id = created.header("beds-event-id").to_owned();
+    tree(&live.api, &id, &["audit"]).await?;
+    let output = world.beds(&["lineage", &id])?;
+    let text = String::from_utf8(output.stdout)?;
+    assert!(output.status.success() && text.contains("http Things.create  ok") && text.contains('█'), "{text}");
+    assert_eq!(world.beds(&["lineage", "ms.development.nobody"])?.status.code(), Some(1));
+    let dot = String::from_utf8(world.beds(&["lineage", &id, "--format", "dot"])?.stdout)?;
+    assert!(dot.starts_with("digraph"), "{dot}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_node_is_an_orphan_after_a_thousand_mixed_requests() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    world.all_consume().await?;
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..8 {
+        let api = live.api.clone();
+        callers.spawn(async move {
+            for number in 0..125 {
+                let name = format!("{caller} {number}");
+                let (template, body) =
+                    if number % 2 == 0 { ("Things", json!({"name": name})) } else { ("Papers", json!({"name": name})) };
+                match number % 5 {
+                    0 | 1 => drop(api.post(&format!("/v1/records/{template}"), &body).await?),
+                    2 => drop(api.get(&format!("/v1/records/{template}?limit=2")).await?),
+                    3 => drop(api.get(&format!("/v1/records/{template}/1")).await?),
+                    _ => drop(api.post(&format!("/v1/records/{template}"), &json!({"nobody": 1})).await?),
+                }
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(caller) = callers.join_next().await {
+        caller??;
+    }
+    let mut nodes = Vec::new();
+    eventually("all thousand have arrived", async || {
+        nodes = all_nodes(&live.api).await?;
+        let template = |node: &Value| matches!(node["template"].as_str(), Some("Things" | "Papers"));
+        Ok(nodes.iter().filter(|node| node["depth"] == 0 && template(node)).count() >= 1000)
+    })
+    .await?;
+    let ids: std::collections::HashSet<&str> = nodes.iter().filter_map(|node| node["event_id"].as_str()).collect();
+    let orphans: Vec<&Value> =
+        nodes.iter().filter(|n| n["parent_id"].as_str().is_some_and(|parent| !ids.contains(parent))).collect();
+    assert!(orphans.is_empty(), "{orphans:?}");
+    Ok(())
+}
+
+/// Every node of every record.
+async fn all_nodes(api: &Api) -> Result<Vec<Value>> {
+    let (mut nodes, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = api.get(&format!("/v1/records/Attacker?limit=500{after}")).await?;
+        for record in page.body["records"].as_array().context("records")? {
+            nodes.extend(record["nodes"].as_array().cloned().unwrap_or_default());
+        }
+        match page.body["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => return Ok(nodes),
+        }
+    }
+}
