@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::http_once;
 use crate::load::Path;
@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Beds,
     /// The same by hand.
     ByHand(ReplyBy),
+    /// BEDS with lineage and audit, and the admin tasks that store them in the same process.
+    Recording,
     /// Reads without AMQP, writes without guarantees: what the middle, or the promise, costs.
     Floor,
 }
@@ -34,6 +36,7 @@ impl Kind {
     pub(crate) fn name(self, path: Path) -> String {
         match (self, path) {
             (Kind::Beds, _) => "BEDS".to_owned(),
+            (Kind::Recording, _) => "BEDS, recording".to_owned(),
             (Kind::ByHand(reply), _) => format!("by hand, {reply} reply"),
             (Kind::Floor, Path::Read) => "without AMQP".to_owned(),
             (Kind::Floor, Path::Write) => "no guarantees".to_owned(),
@@ -75,12 +78,24 @@ impl Contender {
     }
 
     /// BEDS, which runs already.
-    pub(crate) fn beds(address: SocketAddr, pid: u32, idle_bytes: u64) -> Self {
-        Self { kind: Kind::Beds, address, idle_bytes, pid, _process: None }
+    pub(crate) fn beds(kind: Kind, address: SocketAddr, pid: u32, idle_bytes: u64) -> Self {
+        Self { kind, address, idle_bytes, pid, _process: None }
     }
 
     pub(crate) fn cpu_micros(&self) -> Result<u64> {
         process::cpu_micros(self.pid).context("a contender has ended; its message is above, BEDS's in beds.log")
+    }
+
+    /// Waits until the process has nothing left to do, so that it does not work on in the next one's round.
+    pub(crate) fn settle(&self) -> Result<()> {
+        for _ in 0..120 {
+            let before = self.cpu_micros()?;
+            std::thread::sleep(Duration::from_millis(500));
+            if self.cpu_micros()? - before < 25_000 {
+                return Ok(());
+            }
+        }
+        bail!("{:?} does not come to rest", self.kind)
     }
 
     pub(crate) fn pid(&self) -> u32 {

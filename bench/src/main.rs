@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use contender::Contender;
+use contender::{Contender, Kind};
 use load::{LoadOptions, Path};
 use options::{RunOptions, Settings};
 use rival::RivalOptions;
@@ -68,12 +68,22 @@ fn main() -> ExitCode {
 fn whole_run(options: RunOptions) -> Result<()> {
     let settings = Settings::new(options)?;
     let services = Services::find(settings.services.processes.as_deref());
-    let mut running = None;
+    let mut running = Vec::new();
     if let Some(beds) = &settings.beds {
         note("starting BEDS and loading the flights");
-        let started = setup::start(&settings, beds)?;
+        let started = setup::start(beds, &[("BEDS__RECORDS__LINEAGE", "false"), ("BEDS__RECORDS__AUDIT", "false")])?;
         note(&format!("BEDS was ready after {} ms", started.start.as_millis()));
-        running = Some((started, beds.listen));
+        setup::load_flights(&settings, beds)?;
+        running.push((Kind::Beds, started, beds.listen));
+        // On a vhost of its own, so that the two do not take each other's events.
+        let recording = beds.beside()?;
+        let address = recording.listen.to_string();
+        let environment = [
+            ("BEDS__AMQP__URL", settings.services.recording_amqp.as_str()),
+            ("BEDS__SERVICES__APPSERVER__LISTEN", address.as_str()),
+            ("BEDS__NODE__CONTROL", "recording.sock"),
+        ];
+        running.push((Kind::Recording, setup::start(&recording, &environment)?, recording.listen));
     }
     let (mut text, mut all) = (String::new(), Vec::new());
     for path in [Path::Read, Path::Write] {
@@ -81,7 +91,9 @@ fn whole_run(options: RunOptions) -> Result<()> {
             continue;
         }
         note(&format!("measuring the {} path", if path == Path::Read { "read" } else { "write" }));
-        let beds = running.as_ref().map(|(r, listen)| Contender::beds(*listen, r.process.id(), r.idle_bytes));
+        let beds =
+            running.iter().map(|(kind, r, listen)| Contender::beds(*kind, *listen, r.process.id(), r.idle_bytes));
+        let beds = beds.collect();
         let measured = measure::path(path, &settings, &services, beds)?;
         text.push_str(&report::path(path, &settings, &measured));
         all.extend(measured);

@@ -29,13 +29,8 @@ pub(crate) struct Series {
 }
 
 /// Starts the rivals of a path, checks that everyone does the work, and measures in turn.
-pub(crate) fn path(
-    path: Path,
-    settings: &Settings,
-    services: &Services,
-    beds: Option<Contender>,
-) -> Result<Vec<Series>> {
-    let mut contenders: Vec<Contender> = beds.into_iter().collect();
+pub(crate) fn path(path: Path, settings: &Settings, services: &Services, beds: Vec<Contender>) -> Result<Vec<Series>> {
+    let mut contenders = beds;
     for &reply in &settings.replies {
         contenders.push(Contender::rival(Kind::ByHand(reply), path, settings)?);
     }
@@ -59,6 +54,9 @@ pub(crate) fn path(
             let per_second = round.outcome.good as f64 / round.outcome.seconds;
             crate::note(&format!("  round {}  {:<22} {per_second:>9.0}/s", number + 1, contender.kind.name(path)));
             all[position].rounds.push(round);
+            if contender.kind == Kind::Recording {
+                contender.settle()?;
+            }
         }
     }
     Ok(all)

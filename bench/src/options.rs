@@ -52,6 +52,8 @@ pub(crate) struct RunOptions {
 /// The services and files of a run.
 pub(crate) struct Services {
     pub(crate) amqp: String,
+    /// The vhost of the BEDS that records.
+    pub(crate) recording_amqp: String,
     pub(crate) maria: String,
     pub(crate) data: PathBuf,
     /// A JSON file with the process ids of the services, if there is one.
@@ -63,6 +65,14 @@ pub(crate) struct Beds {
     pub(crate) program: PathBuf,
     pub(crate) folder: PathBuf,
     pub(crate) listen: SocketAddr,
+}
+
+impl Beds {
+    /// The same on another port.
+    pub(crate) fn beside(&self) -> Result<Self> {
+        let listen = std::net::TcpListener::bind((self.listen.ip(), 0))?.local_addr()?;
+        Ok(Self { program: self.program.clone(), folder: self.folder.clone(), listen })
+    }
 }
 
 pub(crate) struct Settings {
@@ -78,6 +88,7 @@ impl Settings {
         ensure!(options.rounds > 0 && options.seconds > 0, "rounds and seconds must be at least 1");
         let database = &options.database;
         let services = Services {
+            recording_amqp: format!("{}/recording", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
             amqp: format!("{}/beds", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
             maria: format!("{}/{database}", variable("BEDS_TEST_MARIA_URL")?.trim_end_matches('/')),
             data: variable("BEDS_TEST_DATA")?.into(),

@@ -38,10 +38,20 @@ impl Process {
     }
 
     /// Starts another program, with its output in a file.
-    pub(crate) fn other(program: &Path, arguments: &[&str], output: &Path) -> Result<Self> {
+    pub(crate) fn other(
+        program: &Path,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        output: &Path,
+    ) -> Result<Self> {
         let log = File::create(output).with_context(|| format!("creating {}", output.display()))?;
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         let child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
         Ok(Self { child, stdin: None, lines: None })
     }

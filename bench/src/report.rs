@@ -8,6 +8,8 @@ use crate::options::Settings;
 
 /// What is asked of BEDS.
 const RATIO: f64 = 0.8;
+/// What lineage and audit must leave of the reads.
+const RECORDING: f64 = 0.8;
 const IDLE_MIB: f64 = 60.0;
 const LOADED_MIB: f64 = 150.0;
 
@@ -111,6 +113,20 @@ fn ratios(path: Path, all: &[Series]) -> Vec<String> {
         if first.kind == Kind::Beds && matches!(other.kind, Kind::ByHand(_)) {
             least = Some(least.map_or(middle, |least| least.min(middle)));
         }
+    }
+    if let Some(recording) = all.iter().find(|series| series.kind == Kind::Recording)
+        && first.kind == Kind::Beds
+    {
+        let ratios = ratios_by_round(recording, first);
+        let by_round: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
+        let kept = middle(ratios);
+        let verdict = match path {
+            Path::Read if kept >= RECORDING => ", wanted at least 0.8 of the reads: reached",
+            Path::Read => ", wanted at least 0.8 of the reads: MISSED",
+            Path::Write => "",
+        };
+        let by_round = by_round.join(" ");
+        lines.push(format!("lineage and audit leave {kept:.2} of the throughput{verdict}   by round: {by_round}"));
     }
     if let Some(least) = least {
         let verdict = if least >= RATIO { "reached" } else { "MISSED" };

@@ -23,12 +23,13 @@ pub(crate) struct Running {
     pub(crate) start: Duration,
 }
 
-pub(crate) fn start(settings: &Settings, beds: &Beds) -> Result<Running> {
+/// Starts BEDS with some keys of its configuration from the environment.
+pub(crate) fn start(beds: &Beds, environment: &[(&str, &str)]) -> Result<Running> {
     let config = beds.folder.join("beds.toml");
     let config = config.to_str().context("the path of beds.toml is not UTF-8")?;
-    let log = beds.folder.join("beds.log");
+    let log = beds.folder.join(format!("beds.{}.log", beds.listen.port()));
     let began = Instant::now();
-    let mut process = Process::other(&beds.program, &["run", "--config", config], &log)?;
+    let mut process = Process::other(&beds.program, &["run", "--config", config], environment, &log)?;
     while !http_once::get(beds.listen, "/readyz").is_ok_and(|answer| answer.status == 200) {
         if process.has_ended() || began.elapsed() > START {
             bail!("BEDS did not become ready; see {}", log.display());
@@ -37,6 +38,13 @@ pub(crate) fn start(settings: &Settings, beds: &Beds) -> Result<Running> {
     }
     let start = began.elapsed();
     let idle_bytes = contender::idle(process.id());
+    Ok(Running { process, idle_bytes, start })
+}
+
+/// Loads what is read and written, in the way that an application would.
+pub(crate) fn load_flights(settings: &Settings, beds: &Beds) -> Result<()> {
+    let config = beds.folder.join("beds.toml");
+    let config = config.to_str().context("the path of beds.toml is not UTF-8")?;
     let limit = settings.options.flights.to_string();
     for (template, file, more) in [
         ("Airlines", "airlines.csv", &[][..]),
@@ -46,7 +54,7 @@ pub(crate) fn start(settings: &Settings, beds: &Beds) -> Result<Running> {
     ] {
         load(beds, config, template, &settings.services.data.join(file), more)?;
     }
-    Ok(Running { process, idle_bytes, start })
+    Ok(())
 }
 
 fn load(beds: &Beds, config: &str, template: &str, file: &Path, more: &[&str]) -> Result<()> {

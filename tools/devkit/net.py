@@ -50,9 +50,9 @@ def accepts(port):
     return True
 
 
-def http_status(port, path, login=None, timeout=2):
-    """The status of a GET on 127.0.0.1, or None when there is no answer."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}")
+def http_status(port, path, login=None, timeout=2, method="GET"):
+    """The status of a request without a body on 127.0.0.1, or None when there is no answer."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
     if login:
         request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
     # A proxy from the environment has no business on loopback.

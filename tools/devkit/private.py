@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 
-from devkit import install, mongodb, node, paths, proc, sample
+from devkit import install, mongodb, node, paths, proc, rabbitmq, sample
 from devkit.instance import SERVICES, Instance
 from devkit.lock import exclusive
 from devkit.step import Failure, say, step
@@ -60,6 +60,8 @@ def bench(arguments):
             start(instance)
             node.build("beds", "beds-bench")
             node.prepare_schema(instance)
+            # The BEDS that records has a vhost of its own.
+            rabbitmq.add_vhost(instance.ports, instance.secret, "recording")
             extra = {"BEDS_BENCH_DIR": str(instance.home), "BEDS_BIN": str(node.beds())}
             return run([paths.target("release", "beds-bench"), *arguments], {**environment(instance), **extra})
         finally:

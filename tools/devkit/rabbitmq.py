@@ -2,6 +2,7 @@
 
 from devkit import net, paths
 from devkit.install import RABBITMQ_SERVER
+from devkit.step import Failure
 
 PORTS = ("amqp", "http", "dist", "epmd")
 
@@ -70,6 +71,13 @@ def is_ready(home, ports, secret):
     # The listener is the last thing that comes up; before it, the management API may answer already.
     check = f"/api/health/checks/port-listener/{ports['amqp']}"
     return net.http_status(ports["http"], check, ("beds", secret("rabbitmq"))) == 200
+
+
+def add_vhost(ports, secret, name):
+    """A further virtual host, with the same user."""
+    status = net.http_status(ports["http"], f"/api/vhosts/{name}", ("beds", secret("rabbitmq")), method="PUT")
+    if status not in (201, 204):
+        raise Failure(f"RabbitMQ answered {status} to a new virtual host", "See its log.")
 
 
 def settle(home, ports, secret, fresh):

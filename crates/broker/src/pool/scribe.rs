@@ -58,7 +58,7 @@ impl<'t> Scribe<'t> {
             };
             let error = match stored {
                 Ok(()) => {
-                    fail_point!("stored", |_| std::process::abort());
+                    fail_point!("stored", stream == RecordStream::Audit, |_| std::process::abort());
                     return delivery.ack();
                 }
                 Err(error) => error,
