@@ -1,7 +1,6 @@
 //! Log lines on their way to the admin node. The lines of whatever carries them are left out, or they would feed on
 //! themselves; the console has them.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use arc_swap::ArcSwapOption;
@@ -94,9 +93,6 @@ impl Visit for Line {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = write!(text, "{value:?}");
-        self.take(field, text);
+        self.take(field, format!("{value:?}"));
     }
 }

@@ -2,7 +2,6 @@
 //! Where the records come from is the caller's.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
@@ -32,7 +31,7 @@ impl Tree {
         logs: Vec<LineageNode>,
     ) -> Self {
         let mut by_id: BTreeMap<EventId, LineageNode> = BTreeMap::new();
-        let audit = audit.into_iter().map(|sealed| node_of(sealed));
+        let audit = audit.into_iter().map(node_of);
         for node in records.into_iter().flat_map(|record| record.nodes).chain(audit).chain(logs) {
             match by_id.get(&node.event_id) {
                 Some(known) if rank(known.outcome) >= rank(node.outcome) => {}
@@ -84,9 +83,9 @@ impl Tree {
         for (label, position) in rows {
             let node = &self.nodes[position];
             let pad = width - label.chars().count();
-            let _ = write!(text, "{label}{:pad$}  {}", "", bar(node, begin, end));
+            text.push_str(&format!("{label}{:pad$}  {}", "", bar(node, begin, end)));
             match node.duration_us {
-                Some(us) => drop(writeln!(text, "  {:>9.3} ms", us as f64 / 1000.0)),
+                Some(us) => text.push_str(&format!("  {:>9.3} ms\n", us as f64 / 1000.0)),
                 None => text.push('\n'),
             }
         }
@@ -97,9 +96,9 @@ impl Tree {
     pub fn to_dot(&self) -> String {
         let mut text = "digraph lineage {\n  node [shape=box, fontname=monospace];\n".to_owned();
         for node in &self.nodes {
-            let _ = writeln!(text, "  {:?} [label={:?}];", node.event_id.0, label(node));
+            text.push_str(&format!("  {:?} [label={:?}];\n", node.event_id.0, label(node)));
             if !node.parent_id.is_none() {
-                let _ = writeln!(text, "  {:?} -> {:?};", node.parent_id.0, node.event_id.0);
+                text.push_str(&format!("  {:?} -> {:?};\n", node.parent_id.0, node.event_id.0));
             }
         }
         text.push_str("}\n");
@@ -187,15 +186,15 @@ fn label(node: &LineageNode) -> String {
     let mut text = kind.as_str().unwrap_or_default().replace('_', " ");
     if !node.template.is_empty() {
         let operation = node.operation.map(|operation| format!(".{operation}")).unwrap_or_default();
-        let _ = write!(text, " {}{operation}", node.template);
+        text.push_str(&format!(" {}{operation}", node.template));
     }
     if let Some(object) = &node.object {
-        let _ = write!(text, " {object}");
+        text.push_str(&format!(" {object}"));
     }
     let outcome = serde_json::to_value(node.outcome).unwrap_or_default();
-    let _ = write!(text, "  {}", outcome.as_str().unwrap_or_default());
+    text.push_str(&format!("  {}", outcome.as_str().unwrap_or_default()));
     if let Some(code) = &node.code {
-        let _ = write!(text, " {code}");
+        text.push_str(&format!(" {code}"));
     }
     text
 }
