@@ -84,9 +84,9 @@ impl Reach for RecTemplate {
     ) -> Result<Answer> {
         let binding = self.operations.get(&self.template, operation, None)?;
         let arguments = binding.arguments(event, id, fields)?;
-        match binding.is_bulk() {
-            true => call::insert_each(&self.database, binding, arguments, event).await,
-            false => once::write(&self.database, binding, arguments, event).await,
+        match binding.bulk() {
+            Some(bulk) => call::insert_each(&self.database, binding, bulk, arguments, event).await,
+            None => once::write(&self.database, binding, arguments, event).await,
         }
     }
 }

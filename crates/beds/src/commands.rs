@@ -3,6 +3,7 @@
 mod audit;
 mod check;
 mod connection;
+mod dead;
 mod lineage;
 mod load;
 mod reload;
@@ -38,6 +39,11 @@ pub enum Command {
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
+    /// Dead letters: what could not be worked on
+    Dead {
+        #[command(subcommand)]
+        command: dead::DeadCommand,
+    },
     /// Make a running node read its templates again
     Reload(ConfigArgs),
     /// Print every key of beds.toml with its default
@@ -72,6 +78,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Load(args) => load::load(args).await,
         Command::Lineage(args) => lineage::lineage(args).await,
         Command::Audit { command } => audit::audit(command).await,
+        Command::Dead { command } => dead::dead(command).await,
         Command::Reload(args) => reload::reload(args).await,
         Command::Defaults => {
             say(beds_core::config::DEFAULTS.trim_end());

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domains::Domains;
-use crate::{control, logging, notary};
+use crate::{control, logging, metering, notary};
 
 /// How long a step waits for its service before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -73,6 +73,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
 
     let transport = Transport::start(&config.amqp, &config.node.name);
     let recorder = transport.recorder(config.node.environment.as_str(), config.records.clone());
+    metering::start();
     logging::report_to(&recorder);
     let client = transport.client(config.node.environment.as_str(), &recorder);
     ipl.step("amqp", ipl.amqp(&config, &transport, &client).await, || config.amqp.url.address().to_owned())?;
@@ -94,6 +95,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
         let interval = config.services.admin.signing_interval;
         spawn(&tasks, &stop, notary::serve(key, chains, client.clone(), interval));
     }
+    spawn(&tasks, &stop, metering::serve(recorder.clone(), transport.clone()));
     let watching = Arc::clone(&domains);
     spawn(&tasks, &stop, async move { watching.watch().await });
     if let Some(path) = &config.node.control {
@@ -251,6 +253,7 @@ fn lend(client: &Client, transport: &Transport, domains: &Arc<Domains>, pools: &
         client: client.clone(),
         catalogue: Arc::clone(&domains.catalogue),
         describe: Box::new(move || factory.describe()),
+        metrics: metering::render,
         readiness: Box::new(readiness),
     }
 }

@@ -6,6 +6,7 @@ pub mod control;
 pub mod domains;
 pub mod ipl;
 pub mod logging;
+pub mod metering;
 pub mod notary;
 pub mod settings;
 

@@ -2,6 +2,7 @@
 
 mod reported;
 
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt, registry};
@@ -17,9 +18,11 @@ pub fn start(json: bool) {
             filter = filter.add_directive(directive);
         }
     }
+    // Without a filter every line of every library, however fine, would be made for the sake of being left out.
+    let own = Targets::new().with_target("beds", LevelFilter::DEBUG);
     let console = fmt::layer().with_target(false).with_writer(std::io::stderr);
     let console = if json { console.json().boxed() } else { console.boxed() };
-    let started = registry().with(console.with_filter(filter)).with(reported::Reported).try_init();
+    let started = registry().with(console.with_filter(filter)).with(reported::Reported.with_filter(own)).try_init();
     // Whoever started one before, such as an earlier test, has it running.
     drop(started);
 }

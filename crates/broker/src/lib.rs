@@ -3,6 +3,7 @@
 
 mod dispatch;
 mod factory;
+mod metrics;
 mod pool;
 
 pub use factory::{Factory, Slot};

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::EventId;
 use crate::event::hex;
 use crate::lineage::Outcome;
-use crate::{EventId, Operation};
 
 /// Who did what to which record, and with what outcome. Names of fields, never values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ pub struct AuditRecord {
     /// Where the caller is; empty where the transport does not say.
     pub address: String,
     pub template: String,
-    pub operation: Operation,
+    /// An operation on records, or what an operator did: `replay`, `discard`.
+    pub operation: String,
     /// The named fetch, where it is one.
     pub object: Option<String>,
     /// A keyed hash of the record's id.
@@ -46,13 +47,37 @@ pub struct SealedRecord {
     /// The id of the event that the record is about, so that a store keeps one of each.
     #[serde(rename = "_id")]
     pub id: EventId,
+    /// Copies out of the record, for searches.
+    pub at: Timestamp,
+    pub actor: String,
+    pub template: String,
+    pub outcome: Outcome,
     pub chain: String,
     /// From 1, without gaps.
     pub seq: u64,
     /// The hash of the record before; empty for the first.
     pub prev_hash: String,
     pub hash: String,
-    pub record: AuditRecord,
+    /// The [`AuditRecord`] as JSON, to the letter as it was hashed: no store and no library can write it in another way.
+    pub record: String,
+}
+
+impl SealedRecord {
+    /// What the record says; none where the text is not one.
+    pub fn open(&self) -> Option<AuditRecord> {
+        serde_json::from_str(&self.record).ok()
+    }
+
+    /// True where the copies say what the record says.
+    fn is_faithful(&self) -> bool {
+        self.open().is_some_and(|record| {
+            self.id == record.about
+                && self.at == record.at
+                && self.actor == record.actor
+                && self.template == record.template
+                && self.outcome == record.outcome
+        })
+    }
 }
 
 /// The end of a chain.
@@ -71,11 +96,22 @@ impl Head {
 
     /// Puts a record at the end of the chain.
     pub fn seal(&mut self, record: AuditRecord) -> SealedRecord {
+        let text = serde_json::to_string(&record).unwrap_or_default();
         let prev_hash = std::mem::take(&mut self.hash);
         self.seq += 1;
-        self.hash = hash(&self.chain, self.seq, &prev_hash, &record);
-        let (chain, id) = (self.chain.clone(), record.about.clone());
-        SealedRecord { id, chain, seq: self.seq, prev_hash, hash: self.hash.clone(), record }
+        self.hash = hash(&self.chain, self.seq, &prev_hash, &text);
+        SealedRecord {
+            id: record.about,
+            at: record.at,
+            actor: record.actor,
+            template: record.template,
+            outcome: record.outcome,
+            chain: self.chain.clone(),
+            seq: self.seq,
+            prev_hash,
+            hash: self.hash.clone(),
+            record: text,
+        }
     }
 
     /// What is signed.
@@ -84,11 +120,10 @@ impl Head {
     }
 }
 
-fn hash(chain: &str, seq: u64, prev_hash: &str, record: &AuditRecord) -> String {
+fn hash(chain: &str, seq: u64, prev_hash: &str, record: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(format!("{chain}\n{seq}\n{prev_hash}\n").as_bytes());
-    // Fields in the order of the type, whatever order a store gave them.
-    hash.update(serde_json::to_vec(record).unwrap_or_default());
+    hash.update(record.as_bytes());
     hex(&hash.finalize())
 }
 
@@ -137,7 +172,7 @@ impl<'h> Verifier<'h> {
             return fault("the record is missing");
         }
         let expected = hash(&self.head.chain, seq, &self.head.hash, &sealed.record);
-        let is_same = sealed.prev_hash == self.head.hash && sealed.hash == expected && sealed.id == sealed.record.about;
+        let is_same = sealed.prev_hash == self.head.hash && sealed.hash == expected && sealed.is_faithful();
         if !is_same {
             return fault("the record is not the one that was written");
         }

@@ -57,6 +57,9 @@ pub struct Event {
     /// How the event came into BEDS; none where a client published it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,
+    /// The dead event that this one repeats: the two take effect once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<EventId>,
     /// What was called while it was worked on.
     #[serde(skip)]
     pub steps: Steps,
@@ -93,6 +96,7 @@ impl Event {
             issued_at,
             deadline: issued_at.checked_add(patience).unwrap_or(Timestamp::MAX),
             origin: None,
+            replay_of: None,
             steps: Steps::default(),
         }
     }
@@ -132,7 +136,7 @@ impl Event {
     pub fn inbox_key(&self) -> String {
         let mut hash = Sha256::new();
         match &self.key {
-            None => hash_parts(&mut hash, &["event", &self.event_id.0]),
+            None => hash_parts(&mut hash, &["event", &self.replay_of.as_ref().unwrap_or(&self.event_id).0]),
             Some(key) => {
                 hash_parts(&mut hash, &["key", &self.actor.subject, &self.template, self.operation.as_str(), key]);
             }
@@ -169,6 +173,19 @@ impl EventId {
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The id of something that happened in an event on its way, such as its second call. `what` is unique within the event.
+    pub fn child(&self, what: impl fmt::Display) -> Self {
+        Self(format!("{}{}{what}", self.0, Self::CHILD))
+    }
+
+    /// The event that a child's id belongs to; the id itself if it is an event's.
+    pub fn of_child(id: &str) -> &str {
+        id.split(Self::CHILD).next().unwrap_or(id)
+    }
+
+    /// Between an event's id and what names its child.
+    const CHILD: char = ':';
 
     /// A new id for an event that begins on this node.
     pub fn new(node: &str, environment: &str) -> Self {

@@ -19,12 +19,39 @@ pub struct LineageRecord {
     pub id: String,
     pub root_id: EventId,
     pub at: Timestamp,
+    /// Stored as the text of a JSON array: one value for the store instead of dozens.
+    #[serde(with = "as_text")]
     pub nodes: Vec<LineageNode>,
+}
+
+mod as_text {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::LineageNode;
+
+    pub(super) fn serialize<S: Serializer>(nodes: &[LineageNode], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(nodes).map_err(S::Error::custom)?)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<LineageNode>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        serde_json::from_str(&text).map_err(D::Error::custom)
+    }
 }
 
 impl LineageRecord {
     /// Behind the id of a record of something that has begun and whose end nobody has told yet.
     pub const BEGUN: &str = ":begun";
+    /// What names the child that stands for a caller who stopped waiting.
+    pub const TIMEOUT: &str = "timeout";
+
+    /// Where the record of an event may be found, given its id or that of one of its children.
+    pub fn ids(id: &str) -> Vec<String> {
+        let event = EventId(EventId::of_child(id).to_owned());
+        vec![id.to_owned(), event.0.clone(), format!("{event}{}", Self::BEGUN), event.child(Self::TIMEOUT).0]
+    }
 
     /// The record of something that ended.
     pub fn ended(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
@@ -129,6 +156,8 @@ pub enum NodeKind {
     LateReply,
     /// A dead letter that an operator sent again.
     Replay,
+    /// A dead letter that an operator threw away.
+    Discard,
 }
 
 /// How it ended.

@@ -1,9 +1,10 @@
-//! `/healthz`: the process answers. `/readyz`: what it needs is there.
+//! `/healthz`: the process answers. `/readyz`: what it needs is there. `/metrics`: what it counted.
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -44,4 +45,9 @@ pub(crate) async fn ready(State(room): State<Arc<Room>>) -> Response {
     }
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, axum::Json(readiness)).into_response()
+}
+
+pub(crate) async fn metrics(State(room): State<Arc<Room>>) -> Response {
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+    ([(CONTENT_TYPE, kind)], (room.lent.metrics)()).into_response()
 }

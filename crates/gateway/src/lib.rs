@@ -4,6 +4,7 @@
 mod health;
 mod limits;
 pub mod lineage;
+mod metrics;
 mod problem;
 mod records;
 mod request;
@@ -26,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use health::{Readiness, Service};
 
+use crate::metrics::Meters;
+
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -42,6 +45,8 @@ pub struct Lent {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// The parameters of the templates that are bound on this node.
     pub describe: Box<dyn Fn() -> HashMap<String, TemplateDescription> + Send + Sync>,
+    /// The node's metrics as Prometheus reads them.
+    pub metrics: fn() -> String,
     /// The state of the services that this node needs.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
 }
@@ -58,6 +63,7 @@ pub(crate) struct Room {
     pub(crate) config: AppServer,
     pub(crate) lent: Lent,
     pub(crate) in_flight: Semaphore,
+    pub(crate) meters: Meters,
     pub(crate) stop: CancellationToken,
 }
 
@@ -76,7 +82,8 @@ impl Gateway {
         listener.set_nonblocking(true).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let in_flight = Semaphore::new(config.max_in_flight);
-        let room = Room { config: config.clone(), lent, in_flight, stop: CancellationToken::new() };
+        let room =
+            Room { config: config.clone(), lent, meters: Meters::new(), in_flight, stop: CancellationToken::new() };
         Ok(Self { listener, address, room: Arc::new(room) })
     }
 

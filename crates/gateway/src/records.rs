@@ -88,6 +88,7 @@ async fn answer(
     request: Request,
     handle: impl AsyncFnOnce(beds_transport::Context, Request) -> Result<Answered>,
 ) -> Http {
+    let measured = room.meters.begin(request.method());
     let (context, headers_read) = request::context(room, &request);
     let event_id = context.event_id.clone();
     let handled = async {
@@ -95,10 +96,12 @@ async fn answer(
         headers_read?;
         handle(context, request).await
     };
-    match handled.await {
+    let response = match handled.await {
         Ok((status, location, body)) => success(status, location, body, &event_id),
         Err(error) => Problem::new(error, event_id).into_response(),
-    }
+    };
+    measured.end(response.status());
+    response
 }
 
 fn success(status: StatusCode, location: Option<String>, body: String, event_id: &EventId) -> Http {

@@ -10,7 +10,7 @@
 //! | `DELETE /v1/records/{template}/{id}` | delete |
 //! | `GET /v1/templates`, `/v1/templates/{template}` | - |
 //! | `GET /v1/lineage/{event_id}` | named fetches of `Lineage`, `Audit` and `Logs` |
-//! | `GET /healthz`, `/readyz` | - |
+//! | `GET /healthz`, `/readyz`, `/metrics` | - |
 
 use std::any::Any;
 use std::sync::Arc;
@@ -38,6 +38,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/v1/lineage/{event_id}", get(lineage::lineage))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))

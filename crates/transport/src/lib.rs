@@ -3,6 +3,7 @@
 
 mod client;
 mod consume;
+mod dead_letters;
 mod error;
 mod link;
 mod outbox;
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 pub use client::{Cause, Client, Context, Opened};
 pub use consume::{Delivery, Subscription};
+pub use dead_letters::{DeadLetter, DeadLetters, Verdict};
 pub use error::{TransportError, TransportResult};
 pub use publish::Publisher;
 pub use recorder::{Kept, Recorder};
@@ -78,6 +80,13 @@ impl Transport {
     /// The client through which the gateway and applications reach templates.
     pub fn client(&self, environment: &str, recorder: &Recorder) -> Client {
         Client::start(self, &self.node, environment, recorder)
+    }
+
+    /// How many messages wait in each queue of the table. Empty while there is no connection.
+    pub async fn queue_lengths(&self) -> Vec<(&'static str, u32)> {
+        let Ok(live) = self.consuming.now() else { return Vec::new() };
+        let counting = self.topology.lengths(&live.connection);
+        tokio::time::timeout(Duration::from_secs(2), counting).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// What the node reports about itself goes through this.

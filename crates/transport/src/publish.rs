@@ -116,6 +116,11 @@ impl Publisher {
         self.confirmed(DEAD, delivery.queue(), delivery.body(), properties).await
     }
 
+    /// Publishes an event as it is, and waits until RabbitMQ has it.
+    pub(crate) async fn event(&self, key: &str, body: &[u8], properties: BasicProperties) -> TransportResult<()> {
+        self.confirmed(EVENTS, key, body, properties.with_delivery_mode(PERSISTENT)).await
+    }
+
     /// Publishes a batch of records and waits until RabbitMQ has it. `id` stays the same when the batch is sent again.
     pub(crate) async fn records(&self, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
         let properties = BasicProperties::default()

@@ -29,7 +29,7 @@ struct Shared {
     environment: String,
     enabled: config::Records,
     lineage: Lane<LineageRecord>,
-    audit: Lane<AuditRecord>,
+    audit: Lane<String>,
     logs: Lane<Value>,
     metrics: Lane<Value>,
     dropped: Arc<AtomicU64>,
@@ -113,8 +113,8 @@ impl Recorder {
         if let Some(record) = lineage {
             self.shared.lineage.offer(record);
         }
-        if let Some(record) = audit {
-            self.shared.audit.offer(record);
+        if let Some(text) = audit.and_then(|record| serde_json::to_string(&record).ok()) {
+            self.shared.audit.offer(text);
         }
     }
 
@@ -124,8 +124,8 @@ impl Recorder {
         if let Some(record) = lineage {
             kept.0.push(self.shared.lineage.keep(record).await);
         }
-        if let Some(record) = audit {
-            kept.0.push(self.shared.audit.keep(record).await);
+        if let Some(text) = audit.and_then(|record| serde_json::to_string(&record).ok()) {
+            kept.0.push(self.shared.audit.keep(text).await);
         }
         kept
     }

@@ -20,9 +20,11 @@ use crate::{Recorder, TransportError, TransportResult, topology};
 type Waiting = HashMap<String, oneshot::Sender<TransportResult<Vec<u8>>>>;
 
 #[derive(Clone)]
-pub(crate) struct ReplyDesk {
-    waiting: Arc<Mutex<Waiting>>,
-    late: Arc<Mutex<LateReplies>>,
+pub(crate) struct ReplyDesk(Arc<Desk>);
+
+struct Desk {
+    waiting: Mutex<Waiting>,
+    late: Mutex<LateReplies>,
     recorder: Recorder,
     queue: watch::Receiver<Option<Arc<str>>>,
 }
@@ -31,19 +33,19 @@ impl ReplyDesk {
     /// The desk and the task that serves it.
     pub(crate) fn new(link: Link, node: &str, recorder: Recorder) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, queue) = watch::channel(None);
-        let desk = Self { waiting: Arc::default(), late: Arc::default(), recorder, queue };
+        let desk = Self(Arc::new(Desk { waiting: Mutex::default(), late: Mutex::default(), recorder, queue }));
         let clerk = Clerk { desk: desk.clone(), link, node: node.to_owned(), sender };
         (desk, clerk.serve())
     }
 
     /// Where answers can be sent now; none while there is no connection.
     pub(crate) fn queue(&self) -> Option<Arc<str>> {
-        self.queue.borrow().clone()
+        self.0.queue.borrow().clone()
     }
 
     /// Waits until answers can be received.
     pub(crate) async fn ready(&self) {
-        let mut queue = self.queue.clone();
+        let mut queue = self.0.queue.clone();
         if queue.wait_for(Option::is_some).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -66,16 +68,16 @@ impl ReplyDesk {
         let taken = waiter.is_some_and(|waiter| waiter.send(outcome).is_ok());
         if !taken {
             tracing::debug!(event.id = id, "An outcome came after its requester had gone.");
-            let late = self.late.lock().unwrap_or_else(PoisonError::into_inner).take(id);
+            let late = self.0.late.lock().unwrap_or_else(PoisonError::into_inner).take(id);
             if let Some(late) = late {
-                late.report(&self.recorder, id);
+                late.report(&self.0.recorder, id);
             }
         }
     }
 
     /// The requester of this event stopped waiting: its answer may still come.
     pub(crate) fn note_late(&self, event: &Event) {
-        self.late.lock().unwrap_or_else(PoisonError::into_inner).expect(event);
+        self.0.late.lock().unwrap_or_else(PoisonError::into_inner).expect(event);
     }
 
     /// The reply queue is gone and its answers with it: nobody may go on waiting.
@@ -86,7 +88,7 @@ impl ReplyDesk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

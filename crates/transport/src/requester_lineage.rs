@@ -42,7 +42,8 @@ impl<'r> Begun<'r> {
             LineageRecord::ended(event.root_id.clone(), vec![request])
         } else {
             // The worker tells how the request itself ended, if one ever had it.
-            let timeout = child(self.recorder, &event.event_id, event.depth, NodeKind::Timeout, Some(kind.code()));
+            let id = event.event_id.child(LineageRecord::TIMEOUT);
+            let timeout = child(self.recorder, id, &event.event_id, event.depth, NodeKind::Timeout, Some(kind.code()));
             LineageRecord::ended(event.root_id.clone(), vec![timeout, request])
         };
         self.recorder.offer(Some(record), None);
@@ -90,7 +91,8 @@ impl LateReplies {
 impl Late {
     pub(crate) fn report(self, recorder: &Recorder, id: &str) {
         if recorder.enabled().lineage {
-            let reply = child(recorder, &EventId(id.to_owned()), self.depth, NodeKind::LateReply, None);
+            let event = EventId(id.to_owned());
+            let reply = child(recorder, event.child("late reply"), &event, self.depth, NodeKind::LateReply, None);
             recorder.offer(Some(LineageRecord::ended(self.root_id, vec![reply])), None);
         }
     }
@@ -112,12 +114,19 @@ fn node(recorder: &Recorder, event: &Event, outcome: Outcome) -> LineageNode {
     }
 }
 
-fn child(recorder: &Recorder, parent: &EventId, depth: u32, kind: NodeKind, code: Option<&str>) -> LineageNode {
+fn child(
+    recorder: &Recorder,
+    id: EventId,
+    parent: &EventId,
+    depth: u32,
+    kind: NodeKind,
+    code: Option<&str>,
+) -> LineageNode {
     LineageNode {
         parent_id: parent.clone(),
         depth: depth + 1,
         start: Timestamp::now(),
         code: code.map(str::to_owned),
-        ..LineageNode::new(recorder.event_id(), recorder.node(), kind, Outcome::Unknown)
+        ..LineageNode::new(id, recorder.node(), kind, Outcome::Unknown)
     }
 }

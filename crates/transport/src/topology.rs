@@ -4,7 +4,7 @@
 use beds_core::RoutingKey;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 
 /// Requests.
 pub const EVENTS: &str = "beds.events";
@@ -101,6 +101,19 @@ impl Topology {
             self.declare_route(channel, route).await?;
         }
         Ok(())
+    }
+
+    /// How many messages wait in each queue.
+    pub(crate) async fn lengths(&self, connection: &Connection) -> lapin::Result<Vec<(&'static str, u32)>> {
+        let channel = connection.create_channel().await?;
+        let options = QueueDeclareOptions { passive: true, ..Default::default() };
+        let mut lengths = Vec::with_capacity(ROUTES.len());
+        for route in ROUTES {
+            let queue = channel.queue_declare(route.queue.into(), options, FieldTable::default()).await?;
+            lengths.push((route.queue, queue.message_count()));
+        }
+        channel.close(200, "counted".into()).await?;
+        Ok(lengths)
     }
 
     async fn declare_route(&self, channel: &Channel, route: &Route) -> lapin::Result<()> {

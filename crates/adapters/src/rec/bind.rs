@@ -16,6 +16,13 @@ use crate::operations;
 /// The typed values of one call, by parameter. A parameter that was left out and has no default is absent.
 pub(super) type Arguments = BTreeMap<String, Bson>;
 
+/// How many documents are inserted at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bulk {
+    SkipDuplicates,
+    UntilDuplicate,
+}
+
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
 pub(super) struct Binding {
@@ -129,10 +136,12 @@ impl Binding {
         !self.operation.is_write() && self.parameters.contains_key("limit") && self.parameters.contains_key("after")
     }
 
-    /// True where the DBA says that each document is to be inserted for itself (`ordered: false`). Their own `_id`s make that
-    /// take effect once: what is there already is left alone.
-    pub(super) fn is_bulk(&self) -> bool {
-        self.command.contains_key("insert") && self.command.get_bool("ordered").is_ok_and(|ordered| !ordered)
+    /// None where a create is a write like others. Where the DBA gives an insert its `ordered`, each document is inserted for
+    /// itself, without a transaction, and the documents' own `_id`s make that take effect once: with `false` what is there
+    /// already is left alone, with `true` the first that is there already ends it.
+    pub(super) fn bulk(&self) -> Option<Bulk> {
+        let ordered = self.command.contains_key("insert").then(|| self.command.get_bool("ordered").ok())??;
+        Some(if ordered { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
     }
 
     /// Fields and their types, for `/v1/templates` and `beds check`.

@@ -10,7 +10,7 @@ use futures_util::TryStreamExt;
 use mongodb::{ClientSession, Database as Handle};
 use serde_json::value::RawValue;
 
-use super::bind::{Arguments, Binding};
+use super::bind::{Arguments, Binding, Bulk};
 use super::connect::Database;
 use super::convert::{id_text, write_document};
 use super::{error, fill};
@@ -101,10 +101,11 @@ async fn documents(
     Ok(answer)
 }
 
-/// Inserts documents that are there once by their own `_id`s. Those that are there already are left alone.
+/// Inserts documents that are there once by their own `_id`s.
 pub(super) async fn insert_each(
     database: &Database,
     binding: &Arc<Binding>,
+    bulk: Bulk,
     arguments: Arguments,
     event: &Event,
 ) -> Result<Answer> {
@@ -114,7 +115,8 @@ pub(super) async fn insert_each(
     let outcome = database.run(async move { handle.run_command(command).await }).await?.map_err(Failure::Driver);
     let outcome = outcome.and_then(|reply| {
         let errors = reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
-        match errors.map(|e| e.get_i32("code").unwrap_or(0)).find(|code| *code != 11000) {
+        let is_fault = |code: &i32| *code != 11000 || bulk == Bulk::UntilDuplicate;
+        match errors.map(|e| e.get_i32("code").unwrap_or(0)).find(is_fault) {
             Some(code) => Err(Failure::Beds(error::of_code(code))),
             None => Ok(reply.get_i32("n").unwrap_or(0)),
         }

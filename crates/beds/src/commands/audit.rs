@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use beds_core::audit::{Head, SealedRecord, Verifier};
+use beds_core::audit::{AuditRecord, Head, SealedRecord, Verifier};
 use beds_core::{Config, Result};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -27,7 +27,7 @@ pub enum AuditCommand {
 pub struct VerifyArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The public key that heads must be signed with, in hexadecimal. Default: that of services.admin.signing_key_file
+    /// The public key that heads must be signed with, in hexadecimal. Default: that of `services.admin.signing_key_file`
     #[arg(long)]
     public_key: Option<String>,
     /// Check against these heads too: a file that `beds audit heads` wrote
@@ -199,14 +199,13 @@ async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
     if records.is_empty() {
         warn("no record fits");
     }
-    for sealed in records {
-        say(&line(&sealed));
+    for record in records.iter().filter_map(SealedRecord::open) {
+        say(&line(&record));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(sealed: &SealedRecord) -> String {
-    let record = &sealed.record;
+fn line(record: &AuditRecord) -> String {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let outcome = record.code.clone().unwrap_or_else(|| format!("ok {}", record.rows));
     format!(

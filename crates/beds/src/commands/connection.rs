@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use beds_core::{Config, EventId, Fields, NamasteCore, Query, Result, Select, Store};
-use beds_transport::{Cause, Client, Context, Recorder, Transport};
+use beds_core::{Actor, Config, EventId, Fields, NamasteCore, Query, Result, Select, Store};
+use beds_transport::{Cause, Client, Context, DeadLetters, Recorder, Transport};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -44,14 +44,25 @@ impl Connection {
     /// The context of one request of this command. The first is the root of the others.
     pub(super) fn context(&self, is_first: bool) -> Context {
         let mut context = self.client.context(PATIENCE);
-        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
-        context.actor.subject = user.chars().take(64).collect();
+        context.actor.subject = Self::user();
         if is_first {
             context.event_id = self.root.clone();
         } else {
             context.cause = Some(Cause { event_id: self.root.clone(), root_id: self.root.clone(), depth: 0 });
         }
         context
+    }
+
+    /// Who runs the command.
+    fn user() -> String {
+        let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
+        user.chars().take(64).collect()
+    }
+
+    /// The dead letters, gone through in the name of who runs the command.
+    pub(super) fn dead_letters(&self) -> DeadLetters {
+        let actor = Actor { subject: Self::user(), roles: Vec::new() };
+        DeadLetters::new(self.transport.publisher(), &self.recorder, actor)
     }
 
     /// A named fetch of a template of BEDS's own.

@@ -109,8 +109,8 @@ async fn a_running_request_shows_as_such_and_then_its_end() -> Result<()> {
         eventually("the request is seen running", async || {
             let all = live.api.get("/v1/records/Attacker?limit=500").await?;
             let records = all.body["records"].as_array().cloned().unwrap_or_default();
-            let running = records.iter().find(|r| r["nodes"][0]["outcome"] == "running");
-            id = running.and_then(|r| r["nodes"][0]["event_id"].as_str()).unwrap_or_default().to_owned();
+            let running = records.iter().map(nodes_of).find(|nodes| nodes[0]["outcome"] == "running");
+            id = running.and_then(|nodes| nodes[0]["event_id"].as_str().map(str::to_owned)).unwrap_or_default();
             Ok(!id.is_empty())
         })
         .await?;
@@ -193,11 +193,16 @@ async fn all_nodes(api: &Api) -> Result<Vec<Value>> {
     loop {
         let page = api.get(&format!("/v1/records/Attacker?limit=500{after}")).await?;
         for record in page.body["records"].as_array().context("records")? {
-            nodes.extend(record["nodes"].as_array().cloned().unwrap_or_default());
+            nodes.extend(nodes_of(record).as_array().cloned().unwrap_or_default());
         }
         match page.body["next"].as_str() {
             Some(next) => after = format!("&after={next}"),
             None => return Ok(nodes),
         }
     }
+}
+
+/// The nodes of a record, which are stored as text.
+fn nodes_of(record: &Value) -> Value {
+    record["nodes"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }

@@ -8,6 +8,7 @@ mod bad_input;
 mod command_line;
 mod conformance;
 mod crash;
+mod dead_letters;
 mod domains;
 mod least_privilege;
 mod lineage;

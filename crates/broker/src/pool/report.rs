@@ -1,15 +1,17 @@
 //! What a worker reports of one message: the event with its calls as lineage, and who did what as audit. Values of fields
 //! never stand in either. Sending is `transport::Recorder`'s.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use beds_core::audit::AuditRecord;
 use beds_core::event::keyed_hash;
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome, micros};
+use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome, Step, micros};
 use beds_core::reply::Answer;
 use beds_core::{BedsError, Event, EventId, Result};
 use beds_transport::{Delivery, Recorder};
 use jiff::Timestamp;
+
+use crate::metrics::Meters;
 
 /// Names of fields in an audit record, at most: a caller decides how many it sends.
 const MOST_NAMES: usize = 64;
@@ -25,6 +27,7 @@ pub(super) struct Begun {
 pub(super) struct Reporter<'t> {
     pub(super) recorder: &'t Recorder,
     pub(super) worker: &'t str,
+    pub(super) meters: &'t Meters,
 }
 
 impl Begun {
@@ -44,7 +47,12 @@ impl Reporter<'_> {
         dead: Option<&str>,
     ) -> (Option<LineageRecord>, Option<AuditRecord>) {
         let enabled = self.recorder.enabled();
-        let lineage = enabled.lineage.then(|| self.lineage(begun, event, delivery, &outcome, dead));
+        let steps = event.steps.take();
+        let wait = Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
+        let code = outcome.as_ref().err().map(|error| error.code());
+        self.meters.event(code, wait, begun.clock.elapsed());
+        steps.iter().for_each(|step| self.meters.call(step.duration));
+        let lineage = enabled.lineage.then(|| self.lineage(begun, event, &steps, delivery, &outcome, dead));
         let audit = enabled.audit.then(|| self.audit(begun, event, &outcome));
         (lineage, audit)
     }
@@ -53,13 +61,18 @@ impl Reporter<'_> {
         self,
         begun: &Begun,
         event: &Event,
+        steps: &[Step],
         delivery: &Delivery,
         outcome: &Result<&Answer, &BedsError>,
         dead: Option<&str>,
     ) -> LineageRecord {
         let wait = begun.start.duration_since(event.issued_at);
         let code = |outcome: &Result<&Answer, &BedsError>| outcome.as_ref().err().map(|error| error.code().to_owned());
-        let kind = if event.origin.is_some() { NodeKind::Http } else { NodeKind::Amqp };
+        let kind = match (&event.replay_of, &event.origin) {
+            (Some(_), _) => NodeKind::Replay,
+            (None, Some(_)) => NodeKind::Http,
+            (None, None) => NodeKind::Amqp,
+        };
         let mut nodes = vec![LineageNode {
             event_id: event.event_id.clone(),
             parent_id: event.parent_id.clone(),
@@ -73,30 +86,30 @@ impl Reporter<'_> {
             queue: delivery.queue().to_owned(),
             worker: self.worker.to_owned(),
             start: event.issued_at,
-            queue_wait_us: std::time::Duration::try_from(wait).ok().map(micros),
-            duration_us: Some(micros(begun.clock.elapsed()) + std::time::Duration::try_from(wait).map_or(0, micros)),
+            queue_wait_us: Duration::try_from(wait).ok().map(micros),
+            duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
             outcome: Outcome::of(outcome),
             code: code(outcome),
             traceparent: event.origin.as_ref().and_then(|origin| origin.traceparent.clone()),
         }];
         if delivery.is_redelivered() {
-            nodes.push(self.child(event, NodeKind::Redelivery, begun.start, Outcome::Ok));
+            nodes.push(self.child(event, nodes.len(), NodeKind::Redelivery, begun.start, Outcome::Ok));
         }
-        for (number, step) in event.steps.take().into_iter().enumerate() {
+        for (number, step) in steps.iter().enumerate() {
             let kind = if number == 0 { NodeKind::Call } else { NodeKind::Retry };
             let outcome = match (step.is_ended, step.code) {
                 (false, _) => Outcome::Unknown,
                 (true, None) => Outcome::Ok,
                 (true, Some(_)) => Outcome::Failed,
             };
-            let mut node = self.child(event, kind, step.start, outcome);
-            node.object = Some(step.object);
+            let mut node = self.child(event, nodes.len(), kind, step.start, outcome);
+            node.object = Some(step.object.clone());
             node.duration_us = Some(micros(step.duration));
             node.code = step.code.map(str::to_owned);
             nodes.push(node);
         }
         if let Some(reason) = dead {
-            let mut node = self.child(event, NodeKind::DeadLetter, Timestamp::now(), Outcome::Failed);
+            let mut node = self.child(event, nodes.len(), NodeKind::DeadLetter, Timestamp::now(), Outcome::Failed);
             node.object = Some(reason.to_owned());
             node.code = code(outcome);
             nodes.push(node);
@@ -104,12 +117,12 @@ impl Reporter<'_> {
         LineageRecord::ended(event.root_id.clone(), nodes)
     }
 
-    fn child(self, event: &Event, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
+    fn child(self, event: &Event, number: usize, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
         LineageNode {
             parent_id: event.event_id.clone(),
             depth: event.depth + 1,
             start,
-            ..LineageNode::new(self.recorder.event_id(), self.recorder.node(), kind, outcome)
+            ..LineageNode::new(event.event_id.child(number), self.recorder.node(), kind, outcome)
         }
     }
 
@@ -118,14 +131,14 @@ impl Reporter<'_> {
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
             about: event.event_id.clone(),
-            event_id: self.recorder.event_id(),
+            event_id: event.event_id.child("audit"),
             root_id: event.root_id.clone(),
             depth: event.depth + 1,
             at: begun.start,
             actor: event.actor.subject.clone(),
             address: event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default(),
             template: event.template.clone(),
-            operation: event.operation,
+            operation: event.operation.to_string(),
             object: event.object.clone(),
             record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
             fields: event.params.keys().take(MOST_NAMES).cloned().collect(),
@@ -156,7 +169,7 @@ impl Reporter<'_> {
             parent_id: id.clone(),
             depth: 1,
             object: Some("malformed".to_owned()),
-            ..node(self.recorder.event_id(), NodeKind::DeadLetter)
+            ..node(id.child("dead letter"), NodeKind::DeadLetter)
         };
         Some(LineageRecord::ended(id, vec![root, dead]))
     }

@@ -51,9 +51,10 @@ impl<'t> Scribe<'t> {
             Err(error) => return self.bury(delivery, &error).await,
         };
         let mut pause = FIRST_PAUSE;
+        let mut is_doubtful = delivery.is_redelivered();
         loop {
             let stored = match stream {
-                RecordStream::Audit => self.store_audit(&event).await,
+                RecordStream::Audit => self.store_audit(&event, is_doubtful).await,
                 _ => self.store(&event, event.params.clone()).await,
             };
             let error = match stored {
@@ -68,6 +69,7 @@ impl<'t> Scribe<'t> {
                     error.kind,
                     ErrorKind::UnknownTemplate | ErrorKind::NoSuchOperation | ErrorKind::DuplicateRecord
                 );
+            is_doubtful = true;
             if !is_passing {
                 return self.bury(delivery, &error).await;
             }
@@ -88,17 +90,14 @@ impl<'t> Scribe<'t> {
         self.factory.open(&event, Store::Rec)?.create_record(&payload).await.map(drop)
     }
 
-    /// Puts the records that are not stored yet at the end of the chain.
-    async fn store_audit(&self, event: &Event) -> Result<()> {
-        let records: Vec<AuditRecord> = event
-            .params
-            .get("records")
-            .cloned()
-            .map(serde_json::from_value)
-            .transpose()
-            .map_err(|e| BedsError::new(ErrorKind::BadEvent, "not a list of audit records").with_source(e))?
-            .unwrap_or_default();
-        let mut known = self.known(event, &records).await?;
+    /// Puts the records at the end of the chain: at once, or those only that are not stored yet, once it turned out that
+    /// some are. They are inserted in order, so whatever is stored of them is a whole beginning.
+    async fn store_audit(&self, event: &Event, is_doubtful: bool) -> Result<()> {
+        let broken = |e| BedsError::new(ErrorKind::BadEvent, "not a list of audit records").with_source(e);
+        let texts = event.params.get("records").and_then(Value::as_array).into_iter().flatten();
+        let records = texts.map(|text| serde_json::from_str(text.as_str().unwrap_or_default()));
+        let records: Vec<AuditRecord> = records.collect::<serde_json::Result<_>>().map_err(broken)?;
+        let mut known = if is_doubtful { self.known(event, &records).await? } else { HashSet::new() };
         let mut head = self.head(event).await?;
         let sealed: Vec<SealedRecord> =
             records.into_iter().filter(|record| known.insert(record.about.0.clone())).map(|r| head.seal(r)).collect();

@@ -19,6 +19,7 @@ use super::scribe::Scribe;
 use super::worker::Worker;
 use super::{Census, Work};
 use crate::Factory;
+use crate::metrics::Meters;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -55,7 +56,8 @@ pub(super) async fn supervise(task: Task, tasks: TaskTracker) {
 
 async fn run(task: Task) {
     let mut subscription = task.transport.subscribe(task.work.queue(), &task.name, task.prefetch);
-    let _present = task.census.enter();
+    let meters = Meters::of(task.work.queue());
+    let _present = (task.census.enter(), meters.present());
     let recording = TaskTracker::new();
     let chain = super::chain(task.recorder.node(), &task.name);
     let scribe = Scribe::new(&chain, task.transport.publisher(), &task.factory, &task.stop);
@@ -66,12 +68,13 @@ async fn run(task: Task) {
             () = task.stop.cancelled() => break,
             delivery = subscription.next() => delivery,
         };
+        let _busy = meters.busy();
         let delivery = Arc::new(delivery);
         let worker = task.work.events().map(|pool| Worker {
             pool,
             publisher: task.transport.publisher(),
             factory: &task.factory,
-            reporter: Reporter { recorder: &task.recorder, worker: &task.name },
+            reporter: Reporter { recorder: &task.recorder, worker: &task.name, meters: &meters },
             recording: &recording,
         });
         let handled = async {
@@ -101,6 +104,7 @@ async fn run(task: Task) {
 }
 
 fn report(task: &Task, delivery: &Delivery, panic: &(dyn Any + Send)) {
+    Meters::of(task.work.queue()).restarted();
     task.census.replaced.fetch_add(1, Ordering::Relaxed);
     let template = beds_core::Event::from_slice(delivery.body()).map(|event| event.template).unwrap_or_default();
     tracing::error!(

@@ -194,6 +194,7 @@ impl Worker<'_> {
         let id = EventId(delivery.message_id().to_owned());
         match self.publisher.dead_letter(delivery, reason, &format!("{} {}", error.code(), error.message)).await {
             Ok(()) => {
+                self.reporter.meters.dead_letter();
                 tracing::warn!(
                     event.id = id.0,
                     queue = delivery.queue(),

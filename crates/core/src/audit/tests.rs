@@ -16,7 +16,7 @@ fn record(number: u64) -> AuditRecord {
         actor: format!("ana{}", number % 7),
         address: "127.0.0.1".into(),
         template: "Users".into(),
-        operation: if number.is_multiple_of(3) { Operation::Create } else { Operation::Fetch },
+        operation: if number.is_multiple_of(3) { "create".into() } else { "fetch".into() },
         object: None,
         record: Some(format!("{number:x}")),
         fields: vec!["email".into(), "name".into()],
@@ -78,9 +78,9 @@ fn every_attack_is_found_and_located() {
     for attack in 0..300 {
         let mut records = original.clone();
         let at = dice.below(LENGTH - 2) as usize;
-        let (name, expected) = match attack % 7 {
+        let (name, expected) = match attack % 8 {
             0 => {
-                records[at].record.actor.push('x');
+                records[at].record = records[at].record.replace("\"actor\":\"ana", "\"actor\":\"bob");
                 ("change", at as u64 + 1)
             }
             1 => {
@@ -102,18 +102,23 @@ fn every_attack_is_found_and_located() {
                 ("cut the tail", keep as u64 + 1)
             }
             5 => {
+                records[at].actor = "bob".into();
+                ("change a copy", at as u64 + 1)
+            }
+            6 => {
                 records[at].hash = "0".repeat(64);
                 ("change a hash", at as u64 + 1)
             }
             _ => {
                 // Everything from here on is made anew, with hashes that fit each other.
-                records[at].record.rows += 1;
+                let changed = AuditRecord { rows: 7, ..records[at].open().unwrap() };
                 let mut head = match at {
                     0 => Head::start("ms"),
                     _ => Head { chain: "ms".into(), seq: at as u64, hash: records[at - 1].hash.clone() },
                 };
-                for place in records.iter_mut().skip(at) {
-                    *place = head.seal(place.record.clone());
+                records[at] = head.seal(changed);
+                for place in records.iter_mut().skip(at + 1) {
+                    *place = head.seal(place.open().unwrap());
                 }
                 ("rewrite", (at as u64 / SIGNED_EVERY) * SIGNED_EVERY + 1)
             }

@@ -31,7 +31,7 @@ impl Tree {
         logs: Vec<LineageNode>,
     ) -> Self {
         let mut by_id: BTreeMap<EventId, LineageNode> = BTreeMap::new();
-        let audit = audit.into_iter().map(node_of);
+        let audit = audit.into_iter().filter_map(|sealed| node_of(&sealed));
         for node in records.into_iter().flat_map(|record| record.nodes).chain(audit).chain(logs) {
             match by_id.get(&node.event_id) {
                 Some(known) if rank(known.outcome) >= rank(node.outcome) => {}
@@ -162,15 +162,15 @@ pub fn read<T: serde::de::DeserializeOwned>(
     texts.into_iter().map(|text| serde_json::from_str(text.get()).map_err(broken)).collect()
 }
 
-fn node_of(sealed: SealedRecord) -> LineageNode {
-    let record = sealed.record;
-    LineageNode {
+fn node_of(sealed: &SealedRecord) -> Option<LineageNode> {
+    let record = sealed.open()?;
+    Some(LineageNode {
         parent_id: record.about,
         depth: record.depth,
         object: Some(format!("{} {}", sealed.chain, sealed.seq)),
         start: record.at,
         ..LineageNode::new(record.event_id, &record.node, NodeKind::Audit, Outcome::Ok)
-    }
+    })
 }
 
 fn rank(outcome: Outcome) -> u8 {

@@ -1,0 +1,145 @@
+//! `beds dead`: what could not be worked on, for the person who decides what becomes of it.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use beds_core::{Catalogue, Config};
+use beds_transport::{DeadLetter, Verdict};
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::connection::Connection;
+use super::{ConfigArgs, EX_USAGE, fail, say};
+use crate::settings;
+
+#[derive(Subcommand)]
+pub enum DeadCommand {
+    /// List dead letters by cause; with --all one a line
+    Ls {
+        #[command(flatten)]
+        config: ConfigArgs,
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one, with sensitive values left out
+    Show(OneArgs),
+    /// Send dead letters again, each as a child of the dead event. A write that took effect after all does not do so twice
+    Replay(SomeArgs),
+    /// Throw dead letters away
+    Discard(SomeArgs),
+}
+
+#[derive(Args)]
+pub struct OneArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    id: String,
+}
+
+#[derive(Args)]
+pub struct SomeArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Their ids
+    ids: Vec<String>,
+    /// All of one cause, as `beds dead ls` names it, such as "refused BEDS-0009"
+    #[arg(long)]
+    cause: Option<String>,
+}
+
+impl SomeArgs {
+    fn meets(&self, letter: &DeadLetter) -> bool {
+        self.ids.contains(&letter.id) || self.cause.as_deref() == Some(letter.cause().as_str())
+    }
+}
+
+pub(super) async fn dead(command: DeadCommand) -> ExitCode {
+    let config = match &command {
+        DeadCommand::Ls { config, .. } => config,
+        DeadCommand::Show(args) => &args.config,
+        DeadCommand::Replay(args) | DeadCommand::Discard(args) => &args.config,
+    };
+    let config = match config.load() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if let DeadCommand::Replay(args) | DeadCommand::Discard(args) = &command
+        && args.ids.is_empty()
+        && args.cause.is_none()
+    {
+        return fail(EX_USAGE, "which ones? Give their ids, or --cause as `beds dead ls` names it");
+    }
+    let connection = match Connection::open(&config, "dead").await {
+        Ok(connection) => connection,
+        Err(code) => return code,
+    };
+    let judge = |letter: &DeadLetter| match &command {
+        DeadCommand::Replay(args) if args.meets(letter) => Verdict::Replay,
+        DeadCommand::Discard(args) if args.meets(letter) => Verdict::Discard,
+        _ => Verdict::Leave,
+    };
+    let sorted = connection.dead_letters().sort(judge).await;
+    connection.close().await;
+    match sorted {
+        Ok(letters) => print(&command, &config, &letters),
+        Err(error) => fail(1, &format!("the dead letters could not be gone through: {error}")),
+    }
+}
+
+fn print(command: &DeadCommand, config: &Config, letters: &[(DeadLetter, Verdict)]) -> ExitCode {
+    match command {
+        DeadCommand::Ls { all: true, .. } => letters.iter().for_each(|(letter, _)| say(&line(letter))),
+        DeadCommand::Ls { all: false, .. } => causes(letters),
+        DeadCommand::Show(args) => match letters.iter().find(|(letter, _)| letter.id == args.id) {
+            Some((letter, _)) => show(letter, &settings::templates(&config.templates.path).0),
+            None => return fail(1, "there is no dead letter with this id; `beds dead ls --all` lists them"),
+        },
+        DeadCommand::Replay(_) | DeadCommand::Discard(_) => {
+            let word = if matches!(command, DeadCommand::Replay(_)) { "replayed" } else { "discarded" };
+            let done: Vec<_> = letters.iter().filter(|(_, verdict)| *verdict != Verdict::Leave).collect();
+            done.iter().for_each(|(letter, _)| say(&format!("{word} {}", letter.id)));
+            if done.is_empty() {
+                return fail(1, "no dead letter fits, or what fits is no event and can only be discarded");
+            }
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn causes(letters: &[(DeadLetter, Verdict)]) {
+    let mut causes: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    for (letter, _) in letters {
+        *causes.entry((letter.cause(), letter.queue.clone(), what(letter))).or_default() += 1;
+    }
+    for ((cause, queue, what), count) in causes {
+        say(&format!("{count:>6}  {cause:<22}  {queue:<10}  {what}"));
+    }
+    say(&format!("{:>6}  dead letters", letters.len()));
+}
+
+fn line(letter: &DeadLetter) -> String {
+    let id = if letter.id.is_empty() { "(no id)" } else { &letter.id };
+    format!("{id}  {:<22}  {:<10}  {:<20}  {} bytes", letter.cause(), letter.queue, what(letter), letter.bytes)
+}
+
+fn what(letter: &DeadLetter) -> String {
+    letter.event.as_ref().map_or_else(|| "-".to_owned(), |event| format!("{}.{}", event.template, event.operation))
+}
+
+/// The event without the values of fields that the template calls sensitive. Of an unknown template, without any.
+fn show(letter: &DeadLetter, catalogue: &Catalogue) {
+    say(&line(letter));
+    say(&letter.detail);
+    let Some(event) = &letter.event else { return };
+    let mut event = event.clone();
+    let template = catalogue.get(&event.template).ok();
+    let is_shown =
+        |name: &str| template.is_some_and(|template| !template.fields.get(name).is_some_and(|field| field.sensitive));
+    for (name, value) in event.params.iter_mut() {
+        if !is_shown(name) {
+            *value = Value::from("(not shown)");
+        }
+    }
+    event.key = None;
+    say(&serde_json::to_string_pretty(&event).unwrap_or_default());
+}

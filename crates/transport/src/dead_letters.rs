@@ -1,0 +1,188 @@
+//! [`DeadLetters`]: the queue of what could not be worked on, as a person goes through it. One pass looks at every message;
+//! what is left goes back in its order. Who may do this, and what is shown of a message, is the caller's.
+
+use beds_core::audit::AuditRecord;
+use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome};
+use beds_core::{Actor, Event, EventId};
+use jiff::{SignedDuration, Timestamp};
+use lapin::BasicProperties;
+use lapin::message::BasicGetMessage;
+use lapin::options::{BasicAckOptions, BasicGetOptions};
+use lapin::types::AMQPValue;
+
+use crate::topology::DEAD;
+use crate::{Publisher, Recorder, TransportError, TransportResult};
+
+/// Dead letters that one pass looks at, at most.
+const MOST: usize = 10_000;
+/// How long a replayed event may wait and work. Nobody waits for its answer.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// A message that could not be worked on.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    pub id: String,
+    /// Why, in a word: `malformed`, `refused`, `panic`, `records`, or `delivery_limit`.
+    pub reason: String,
+    /// The error's code and text; empty where RabbitMQ itself gave up.
+    pub detail: String,
+    /// The queue that it was in.
+    pub queue: String,
+    /// The event, if it is one.
+    pub event: Option<Event>,
+    pub bytes: usize,
+    body: Vec<u8>,
+}
+
+/// What becomes of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Leave,
+    /// It is sent again as a child of the dead event. Only then the dead one goes.
+    Replay,
+    Discard,
+}
+
+/// Goes through the dead letters for somebody.
+pub struct DeadLetters {
+    publisher: Publisher,
+    recorder: Recorder,
+    actor: Actor,
+}
+
+impl DeadLetters {
+    pub fn new(publisher: &Publisher, recorder: &Recorder, actor: Actor) -> Self {
+        Self { publisher: publisher.clone(), recorder: recorder.clone(), actor }
+    }
+
+    /// Looks at each dead letter once, oldest first, and does with it what is said. Answers all that it saw.
+    pub async fn sort(
+        &self,
+        mut judge: impl FnMut(&DeadLetter) -> Verdict,
+    ) -> TransportResult<Vec<(DeadLetter, Verdict)>> {
+        let live = self.publisher.link().now()?;
+        let channel = live.connection.create_channel().await?;
+        let mut seen = Vec::new();
+        while seen.len() < MOST {
+            let Some(message) = channel.basic_get(DEAD.into(), BasicGetOptions::default()).await? else { break };
+            let tag = message.delivery.delivery_tag;
+            let letter = DeadLetter::read(message);
+            // Only what is an event can be sent again.
+            let verdict = match judge(&letter) {
+                Verdict::Replay if letter.event.is_none() && letter.reason != "records" => Verdict::Leave,
+                verdict => verdict,
+            };
+            match verdict {
+                Verdict::Leave => {}
+                Verdict::Replay => self.replay(&letter).await?,
+                Verdict::Discard => self.report(&letter, None).await?,
+            }
+            if verdict != Verdict::Leave {
+                channel.basic_ack(tag, BasicAckOptions::default()).await?;
+            }
+            seen.push((letter, verdict));
+        }
+        // What was not settled goes back with the channel.
+        channel.close(200, "looked through".into()).await?;
+        Ok(seen)
+    }
+
+    /// Sends it again, and waits until RabbitMQ has it.
+    async fn replay(&self, letter: &DeadLetter) -> TransportResult<()> {
+        let Some(dead) = letter.event.as_ref().filter(|_| letter.reason != "records") else {
+            // A batch of records is stored once by the ids in it, so it goes as it is.
+            let key = format!("{}.replayed", letter.queue);
+            return self.publisher.records(&key, &letter.id, &letter.body).await;
+        };
+        let mut event = dead.clone();
+        event.event_id = self.recorder.event_id();
+        event.parent_id = dead.event_id.clone();
+        event.depth = dead.depth + 1;
+        // The same write: if the dead one took effect after all, it gets that answer.
+        event.replay_of = Some(dead.replay_of.clone().unwrap_or_else(|| dead.event_id.clone()));
+        event.issued_at = Timestamp::now();
+        event.deadline = event.issued_at.checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
+        let body = serde_json::to_vec(&event).map_err(|_| TransportError::Refused)?;
+        let properties = BasicProperties::default()
+            .with_content_type("application/json".into())
+            .with_type(letter.queue.as_str().into())
+            .with_message_id(event.event_id.0.as_str().into());
+        self.report(letter, Some(&event.event_id)).await?;
+        self.publisher.event(&letter.queue, &body, properties).await
+    }
+
+    /// An administrative act is recorded before it is done.
+    async fn report(&self, letter: &DeadLetter, replayed_as: Option<&EventId>) -> TransportResult<()> {
+        let Some(dead) = &letter.event else { return Ok(()) };
+        let (enabled, id) = (self.recorder.enabled(), self.recorder.event_id());
+        let node = LineageNode {
+            parent_id: dead.event_id.clone(),
+            depth: dead.depth + 1,
+            actor: self.actor.subject.clone(),
+            ..LineageNode::new(id.clone(), self.recorder.node(), NodeKind::Discard, Outcome::Ok)
+        };
+        // A replay is an event of its own and gets its node from the worker.
+        let is_discard = replayed_as.is_none();
+        let lineage = (enabled.lineage && is_discard).then(|| LineageRecord::ended(dead.root_id.clone(), vec![node]));
+        let audit = enabled.audit.then(|| AuditRecord {
+            about: id.clone(),
+            event_id: id.child("audit"),
+            root_id: dead.root_id.clone(),
+            depth: dead.depth + 2,
+            at: Timestamp::now(),
+            actor: self.actor.subject.clone(),
+            address: String::new(),
+            template: dead.template.clone(),
+            operation: if is_discard { "discard".to_owned() } else { "replay".to_owned() },
+            object: Some(dead.event_id.0.clone()),
+            record: None,
+            fields: Vec::new(),
+            rows: 0,
+            outcome: Outcome::Ok,
+            code: None,
+            node: self.recorder.node().to_owned(),
+        });
+        match self.recorder.keep(lineage, audit).await.confirmed().await {
+            true => Ok(()),
+            false => Err(TransportError::NotConnected),
+        }
+    }
+}
+
+impl DeadLetter {
+    fn read(message: BasicGetMessage) -> Self {
+        let properties = &message.delivery.properties;
+        let header = |names: &[&str]| {
+            let headers = properties.headers().as_ref().map(lapin::types::FieldTable::inner);
+            let found = names.iter().find_map(|name| headers?.get(*name));
+            found.and_then(text).unwrap_or_default()
+        };
+        let event = Event::from_slice(&message.delivery.data).ok();
+        let id = properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty());
+        Self {
+            id: id.or_else(|| event.as_ref().map(|event| event.event_id.0.clone())).unwrap_or_default(),
+            reason: header(&["beds-reason", "x-first-death-reason"]),
+            detail: header(&["beds-detail"]),
+            queue: header(&["beds-queue", "x-first-death-queue"]),
+            event,
+            bytes: message.delivery.data.len(),
+            body: message.delivery.data,
+        }
+    }
+
+    /// The code of the error, or the reason where there is none: what letters of one cause have in common.
+    pub fn cause(&self) -> String {
+        match self.detail.split(' ').next() {
+            Some(code) if code.starts_with("BEDS-") => format!("{} {code}", self.reason),
+            _ => self.reason.clone(),
+        }
+    }
+}
+
+fn text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(text.to_string()),
+        AMQPValue::ShortString(text) => Some(text.to_string()),
+        _ => None,
+    }
+}
