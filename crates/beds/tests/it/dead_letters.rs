@@ -46,7 +46,7 @@ async fn dead_letters_are_listed_by_cause_and_replayed_as_children() -> Result<(
     dead(&world, 3).await?;
 
     // The cause is mended, and the one letter is sent again.
-    let body = "BEGIN INSERT INTO things (name) VALUES (p_name); SELECT * FROM things WHERE id = LAST_INSERT_ID(); END";
+    let body = "INSERT INTO things (name) VALUES (p_name) RETURNING *";
     world.sql("DROP PROCEDURE things_create")?;
     world.sql(&format!("CREATE PROCEDURE things_create(IN p_name VARCHAR(40) CHARACTER SET utf8mb4) {body}"))?;
     live.node.domains().reload().await;

@@ -83,6 +83,14 @@ fn restart(name: &str) -> Result<()> {
     let pid = service["pid"].as_u64().context("a pid")?;
     Command::new("pkill").args(["-KILL", "-P", &pid.to_string()]).status()?;
     Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
+    // It has its port until it is gone; what started it may not have taken note of its end yet.
+    let is_there = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    };
+    while is_there() {
+        std::thread::yield_now();
+    }
     let words: Vec<&str> =
         service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str).collect();
     let env = service["env"].as_object().context("an environment")?.iter();
