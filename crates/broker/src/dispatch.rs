@@ -1,4 +1,4 @@
-//! From an event to the method of [`NamasteCore`] that it asks for.
+//! From an event to the method of [`beds_core::NamasteCore`] that it asks for.
 
 use std::sync::Arc;
 
