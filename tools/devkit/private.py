@@ -30,12 +30,10 @@ def faults(arguments):
     names = [argument for argument in arguments if argument != "--full"]
     if len(names) > 1:
         raise Failure(f"unknown argument: {' '.join(names[1:])}", "Usage: ./dev faults [NAME] [--full]", code=2)
-    if not any(paths.ROOT.glob("crates/*/tests/faults*")):
-        raise Failure("there are no fault runs yet", "They will be the test target `faults` of a crate.", code=2)
     cargo = install.cargo()
-    runner = [cargo, "nextest", "run", "--test", "faults"] if has_nextest(cargo) else [cargo, "test", "--test", "faults"]
-    extra = {"BEDS_FAULTS_FULL": "1"} if "--full" in arguments else {}
-    return run_beside_services([*runner, "--workspace", "--features", "beds/failpoints", *names], "fault runs", extra)
+    runner = [cargo, "nextest", "run", "--profile", "faults"] if has_nextest(cargo) else [cargo, "test"]
+    runs = [*runner, "--workspace", "--features", "beds/failpoints", "--test", "it", "faults::" + "".join(names)]
+    return run_beside_services(runs, "fault runs", {"BEDS_FAULTS_FULL": "1"} if "--full" in arguments else {})
 
 
 def services(arguments):

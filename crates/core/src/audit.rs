@@ -17,24 +17,31 @@ use crate::lineage::Outcome;
 pub struct AuditRecord {
     /// The event that this is about: each event has one record.
     pub about: EventId,
-    /// The record's own place in the lineage, below the event that it is about.
-    pub event_id: EventId,
-    pub root_id: EventId,
+    /// The root of the event's chain, where it is not the event itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root_id: Option<EventId>,
+    /// Of the record itself, below the event that it is about.
     pub depth: u32,
     pub at: Timestamp,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub actor: String,
     /// Where the caller is; empty where the transport does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
     pub template: String,
     /// An operation on records, or what an operator did: `replay`, `discard`.
     pub operation: String,
     /// The named fetch, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// A keyed hash of the record's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
     pub rows: u32,
     pub outcome: Outcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
     /// The node that did it.
     pub node: String,
@@ -94,9 +101,8 @@ impl Head {
         Self { chain: chain.to_owned(), seq: 0, hash: String::new() }
     }
 
-    /// Puts a record at the end of the chain.
-    pub fn seal(&mut self, record: AuditRecord) -> SealedRecord {
-        let text = serde_json::to_string(&record).unwrap_or_default();
+    /// Puts a record at the end of the chain. `text` is what the record was read from.
+    pub fn seal(&mut self, record: AuditRecord, text: String) -> SealedRecord {
         let prev_hash = std::mem::take(&mut self.hash);
         self.seq += 1;
         self.hash = hash(&self.chain, self.seq, &prev_hash, &text);
@@ -143,7 +149,7 @@ impl fmt::Display for Fault {
 }
 
 /// Checks one chain, record by record in the order of `seq`, against heads that were signed while it grew.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Verifier<'h> {
     head: Head,
     /// Heads of this chain whose signature holds, by `seq`.

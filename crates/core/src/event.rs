@@ -179,6 +179,18 @@ impl EventId {
         Self(format!("{}{}{what}", self.0, Self::CHILD))
     }
 
+    /// The event itself, as an id in its own lineage record names it.
+    pub fn of_same_record() -> Self {
+        Self(Self::CHILD.into())
+    }
+
+    /// Puts the event in front of an id that begins with the mark of a child.
+    pub(crate) fn make_absolute(&mut self, event: &str) {
+        if let Some(what) = self.0.strip_prefix(Self::CHILD) {
+            self.0 = if what.is_empty() { event.to_owned() } else { format!("{event}{}", self.0) };
+        }
+    }
+
     /// The event that a child's id belongs to; the id itself if it is an event's.
     pub fn of_child(id: &str) -> &str {
         id.split(Self::CHILD).next().unwrap_or(id)

@@ -17,11 +17,13 @@ use crate::{BedsError, EventId, Operation};
 pub struct LineageRecord {
     #[serde(rename = "_id")]
     pub id: String,
-    pub root_id: EventId,
-    pub at: Timestamp,
-    /// Stored as the text of a JSON array: one value for the store instead of dozens.
+    /// None where the record's id is that of the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root_id: Option<EventId>,
+    /// Stored as the text of a JSON array: one value for the store instead of dozens. Ids that begin with `:` are those of
+    /// children of the record's event, and `:` alone is the event itself.
     #[serde(with = "as_text")]
-    pub nodes: Vec<LineageNode>,
+    nodes: Vec<LineageNode>,
 }
 
 mod as_text {
@@ -57,14 +59,29 @@ impl LineageRecord {
     pub fn ended(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
         let first = nodes.first();
         let id = first.map(|node| node.event_id.0.clone()).unwrap_or_default();
-        Self { id, root_id, at: to_millis(first.map_or_else(Timestamp::now, |node| node.start)), nodes }
+        Self { root_id: (root_id.0 != id).then_some(root_id), id, nodes }
     }
 
     /// The record of something that has begun. What tells its end takes its place in the tree.
     pub fn begun(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
-        let mut record = Self::ended(root_id, nodes);
-        record.id.push_str(Self::BEGUN);
-        record
+        let Self { mut id, nodes, .. } = Self::ended(root_id.clone(), nodes);
+        id.push_str(Self::BEGUN);
+        Self { id, root_id: Some(root_id), nodes }
+    }
+
+    /// The root of the tree that the record belongs to.
+    pub fn root_id(&self) -> EventId {
+        self.root_id.clone().unwrap_or_else(|| EventId(self.id.clone()))
+    }
+
+    /// The nodes with their full ids.
+    pub fn into_nodes(self) -> Vec<LineageNode> {
+        let (mut nodes, event) = (self.nodes, EventId::of_child(&self.id));
+        for node in &mut nodes {
+            node.event_id.make_absolute(event);
+            node.parent_id.make_absolute(event);
+        }
+        nodes
     }
 }
 

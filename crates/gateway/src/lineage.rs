@@ -77,29 +77,25 @@ pub fn show(tree: &Tree, format: Format) -> (&'static str, String) {
 pub async fn read(client: &Client, context: Context, id: &str) -> Result<Tree> {
     let reader = Reader { client, context };
     let ids = || Value::from(LineageRecord::ids(id));
-    let mut found: Vec<Found> = reader.fetch("Lineage", "of", "ids", ids(), true).await?;
+    let mut found: Vec<LineageRecord> = reader.fetch("Lineage", "known", "ids", ids(), true).await?;
     for _ in 1..LOOKS {
         if !found.is_empty() {
             break;
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
-        found = reader.fetch("Lineage", "of", "ids", ids(), false).await?;
+        found = reader.fetch("Lineage", "known", "ids", ids(), false).await?;
     }
-    let root = found.into_iter().next().ok_or_else(|| tree::unknown(id))?.root_id;
+    let root = found.into_iter().next().ok_or_else(|| tree::unknown(id))?.root_id();
     let records: Vec<LineageRecord> = reader.fetch("Lineage", "tree", "root", root.0.as_str().into(), false).await?;
-    let events = records.iter().flat_map(|record| &record.nodes);
-    let depths: std::collections::HashMap<String, u32> = events.map(|n| (n.event_id.0.clone(), n.depth)).collect();
+    let nodes: Vec<LineageNode> = records.into_iter().flat_map(LineageRecord::into_nodes).collect();
+    let depths: std::collections::HashMap<String, u32> =
+        nodes.iter().map(|node| (node.event_id.0.clone(), node.depth)).collect();
     let ids = depths.keys().filter(|id| EventId::of_child(id) == id.as_str());
     let ids = Value::Array(ids.map(|id| Value::from(id.as_str())).collect());
     let audit: Vec<SealedRecord> = reader.fetch("Audit", "of", "ids", ids.clone(), false).await?;
     let logs: Vec<LogLine> = reader.fetch("Logs", "of", "events", ids, false).await?;
     let logs = logs.into_iter().map(|line| line.into_node(&depths)).collect();
-    Ok(Tree::new(root, records, audit, logs))
-}
-
-#[derive(Deserialize)]
-struct Found {
-    root_id: EventId,
+    Ok(Tree::new(root, nodes, audit, logs))
 }
 
 #[derive(Deserialize)]

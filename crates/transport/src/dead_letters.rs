@@ -126,8 +126,7 @@ impl DeadLetters {
         let lineage = (enabled.lineage && is_discard).then(|| LineageRecord::ended(dead.root_id.clone(), vec![node]));
         let audit = enabled.audit.then(|| AuditRecord {
             about: id.clone(),
-            event_id: id.child("audit"),
-            root_id: dead.root_id.clone(),
+            root_id: Some(dead.root_id.clone()),
             depth: dead.depth + 2,
             at: Timestamp::now(),
             actor: self.actor.subject.clone(),

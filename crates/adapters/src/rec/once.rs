@@ -7,6 +7,7 @@ use std::time::Duration;
 use beds_core::reply::Answer;
 use beds_core::{BedsError, ErrorKind, Event, Result};
 use bson::{DateTime, Document, doc};
+use fail::fail_point;
 use mongodb::{Client, Database as Handle};
 
 use super::bind::{Arguments, Binding};
@@ -126,6 +127,7 @@ impl Attempt {
                 return Err(miss);
             }
         };
+        fail_point!("uncommitted", |_| std::process::abort());
         match session.commit_transaction().await {
             Ok(()) => Ok(answer),
             Err(e) if error::is_commit_unknown(&e) => Err(Miss::Unknown(e)),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use beds_core::reply::Answer;
 use beds_core::{BedsError, ErrorKind, Event, Result};
+use fail::fail_point;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Row, Value as Sql};
 
@@ -102,6 +103,7 @@ async fn once(
         }
     };
     let reply = serde_json::to_string(&answer).unwrap_or_default();
+    fail_point!("uncommitted", |_| std::process::abort());
     match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?)", (key, reply)).await {
         Ok(()) => {
             loan.give_back();

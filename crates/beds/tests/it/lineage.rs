@@ -1,6 +1,8 @@
 //! What actually happened when a request came in: the tree has exactly the nodes that it should have.
 
 use anyhow::{Context, Result};
+use beds_core::lineage::LineageRecord;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::rig::{Api, World, eventually};
@@ -147,62 +149,7 @@ async fn an_id_that_nobody_knows_is_404_and_the_command_says_so() -> Result<()> 
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_node_is_an_orphan_after_a_thousand_mixed_requests() -> Result<()> {
-    let world = World::new().await?;
-    let live = world.node().await?;
-    world.all_consume().await?;
-    let mut callers = tokio::task::JoinSet::new();
-    for caller in 0..8 {
-        let api = live.api.clone();
-        callers.spawn(async move {
-            for number in 0..125 {
-                let name = format!("{caller} {number}");
-                let (template, body) =
-                    if number % 2 == 0 { ("Things", json!({"name": name})) } else { ("Papers", json!({"name": name})) };
-                match number % 5 {
-                    0 | 1 => drop(api.post(&format!("/v1/records/{template}"), &body).await?),
-                    2 => drop(api.get(&format!("/v1/records/{template}?limit=2")).await?),
-                    3 => drop(api.get(&format!("/v1/records/{template}/1")).await?),
-                    _ => drop(api.post(&format!("/v1/records/{template}"), &json!({"nobody": 1})).await?),
-                }
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(caller) = callers.join_next().await {
-        caller??;
-    }
-    let mut nodes = Vec::new();
-    eventually("all thousand have arrived", async || {
-        nodes = all_nodes(&live.api).await?;
-        let template = |node: &Value| matches!(node["template"].as_str(), Some("Things" | "Papers"));
-        Ok(nodes.iter().filter(|node| node["depth"] == 0 && template(node)).count() >= 1000)
-    })
-    .await?;
-    let ids: std::collections::HashSet<&str> = nodes.iter().filter_map(|node| node["event_id"].as_str()).collect();
-    let orphans: Vec<&Value> =
-        nodes.iter().filter(|n| n["parent_id"].as_str().is_some_and(|parent| !ids.contains(parent))).collect();
-    assert!(orphans.is_empty(), "{orphans:?}");
-    Ok(())
-}
-
-/// Every node of every record.
-async fn all_nodes(api: &Api) -> Result<Vec<Value>> {
-    let (mut nodes, mut after) = (Vec::new(), String::new());
-    loop {
-        let page = api.get(&format!("/v1/records/Attacker?limit=500{after}")).await?;
-        for record in page.body["records"].as_array().context("records")? {
-            nodes.extend(nodes_of(record).as_array().cloned().unwrap_or_default());
-        }
-        match page.body["next"].as_str() {
-            Some(next) => after = format!("&after={next}"),
-            None => return Ok(nodes),
-        }
-    }
-}
-
-/// The nodes of a record, which are stored as text.
-fn nodes_of(record: &Value) -> Value {
-    record["nodes"].as_str().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+/// The nodes of a record, with their full ids.
+pub(crate) fn nodes_of(record: &Value) -> Value {
+    LineageRecord::deserialize(record).map(|record| json!(record.into_nodes())).unwrap_or_default()
 }

@@ -10,6 +10,7 @@ mod conformance;
 mod crash;
 mod dead_letters;
 mod domains;
+mod faults;
 mod least_privilege;
 mod lineage;
 mod reconnect;

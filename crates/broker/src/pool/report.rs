@@ -119,10 +119,10 @@ impl Reporter<'_> {
 
     fn child(self, event: &Event, number: usize, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
         LineageNode {
-            parent_id: event.event_id.clone(),
+            parent_id: EventId::of_same_record(),
             depth: event.depth + 1,
             start,
-            ..LineageNode::new(event.event_id.child(number), self.recorder.node(), kind, outcome)
+            ..LineageNode::new(EventId::default().child(number), self.recorder.node(), kind, outcome)
         }
     }
 
@@ -131,8 +131,7 @@ impl Reporter<'_> {
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
             about: event.event_id.clone(),
-            event_id: event.event_id.child("audit"),
-            root_id: event.root_id.clone(),
+            root_id: (event.root_id != event.event_id).then(|| event.root_id.clone()),
             depth: event.depth + 1,
             at: begun.start,
             actor: event.actor.subject.clone(),

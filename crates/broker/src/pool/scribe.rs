@@ -1,12 +1,12 @@
 //! [`Scribe`]: a task of the admin node. It stores batches of records through their template like anybody else, as often as
-//! it takes: what nodes report waits in the queue while the database is away. Audit records get their place in the chain
-//! here, because whoever writes them is the one who knows which came before.
+//! it takes: what nodes report waits in the queue while the database is away. What is stored is `scribe/batch.rs`'s.
 
-use std::collections::HashSet;
+mod batch;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use beds_core::audit::{AuditRecord, Head, SealedRecord};
+use beds_core::audit::{Head, SealedRecord};
 use beds_core::{BedsError, ErrorKind, Event, Fields, Payload, Query, RecordStream, Response, Result, Select, Store};
 use beds_transport::{Delivery, Publisher};
 use fail::fail_point;
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::Factory;
+use batch::Batch;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -43,26 +44,18 @@ impl<'t> Scribe<'t> {
 
     /// Stores one batch. It stays in the queue if the node stops first.
     pub(super) async fn handle(&self, stream: RecordStream, delivery: &Delivery) {
-        let event = match Event::from_slice(delivery.body()) {
-            Ok(event) if event.template == stream.template() => event,
-            Ok(_) => {
-                return self.bury(delivery, &BedsError::new(ErrorKind::BadEvent, "not a batch of this queue")).await;
-            }
+        let read = Event::from_slice(delivery.body()).and_then(|event| Batch::read(stream, event));
+        let mut batch = match read {
+            Ok(batch) => batch,
             Err(error) => return self.bury(delivery, &error).await,
         };
+        fail_point!("storing", batch.is_of_creates(), |_| std::process::abort());
         let mut pause = FIRST_PAUSE;
         let mut is_doubtful = delivery.is_redelivered();
         loop {
-            let stored = match stream {
-                RecordStream::Audit => self.store_audit(&event, is_doubtful).await,
-                _ => self.store(&event, event.params.clone()).await,
-            };
-            let error = match stored {
-                Ok(()) => {
-                    fail_point!("stored", stream == RecordStream::Audit, |_| std::process::abort());
-                    return delivery.ack();
-                }
-                Err(error) => error,
+            let Err(error) = self.store(&mut batch, is_doubtful).await else {
+                fail_point!("stored", batch.is_of_creates(), |_| std::process::abort());
+                return delivery.ack();
             };
             let is_passing = error.kind.status() >= 500
                 || matches!(
@@ -84,40 +77,29 @@ impl<'t> Scribe<'t> {
         }
     }
 
-    async fn store(&self, event: &Event, fields: Fields) -> Result<()> {
-        let payload = Payload { id: None, fields, is_text: false };
-        let event = with_patience(event);
-        self.factory.open(&event, Store::Rec)?.create_record(&payload).await.map(drop)
-    }
-
-    /// Puts the records at the end of the chain: at once, or those only that are not stored yet, once it turned out that
-    /// some are. They are inserted in order, so whatever is stored of them is a whole beginning.
-    async fn store_audit(&self, event: &Event, is_doubtful: bool) -> Result<()> {
-        let broken = |e| BedsError::new(ErrorKind::BadEvent, "not a list of audit records").with_source(e);
-        let texts = event.params.get("records").and_then(Value::as_array).into_iter().flatten();
-        let records = texts.map(|text| serde_json::from_str(text.as_str().unwrap_or_default()));
-        let records: Vec<AuditRecord> = records.collect::<serde_json::Result<_>>().map_err(broken)?;
-        let mut known = if is_doubtful { self.known(event, &records).await? } else { HashSet::new() };
-        let mut head = self.head(event).await?;
-        let sealed: Vec<SealedRecord> =
-            records.into_iter().filter(|record| known.insert(record.about.0.clone())).map(|r| head.seal(r)).collect();
-        if sealed.is_empty() {
+    /// Stores the batch as one document: all of it, or, once it turned out that some records are there, the others.
+    async fn store(&self, batch: &mut Batch, is_doubtful: bool) -> Result<()> {
+        if is_doubtful && let Some(ids) = batch.ids() {
+            let known = self.fetch(batch.event(), "known", "ids", ids).await?;
+            batch.forget(known.into_iter().filter_map(|response| response.id).collect());
+        }
+        if batch.is_empty() {
             return Ok(());
         }
-        let internal = |e| BedsError::new(ErrorKind::Internal, "audit records could not be written").with_source(e);
-        let fields = Fields::from_iter([("records".to_owned(), serde_json::to_value(&sealed).map_err(internal)?)]);
+        if let Some(payload) = batch.payload() {
+            return self.create(batch.event(), payload).await;
+        }
+        let mut head = self.head(batch.event()).await?;
+        let payload = batch.sealed(&mut head);
         // Until it is known to be stored, the end of the chain is what the database says.
         self.keep_head(None);
-        self.store(event, fields).await?;
+        self.create(batch.event(), &payload).await?;
         self.keep_head(Some(head));
         Ok(())
     }
 
-    /// The ids among these that have a record already: a batch that came twice, or an event that was worked on twice.
-    async fn known(&self, event: &Event, records: &[AuditRecord]) -> Result<HashSet<String>> {
-        let ids = records.iter().map(|record| Value::from(record.about.0.as_str())).collect();
-        let found = self.fetch(event, "known", "ids", Value::Array(ids)).await?;
-        Ok(found.into_iter().filter_map(|response| response.id).collect())
+    async fn create(&self, event: &Event, payload: &Payload) -> Result<()> {
+        self.factory.open(&with_patience(event), Store::Rec)?.create_record(payload).await.map(drop)
     }
 
     async fn head(&self, event: &Event) -> Result<Head> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use super::{LineageNode, LineageRecord, NodeKind, Outcome};
+use super::{LineageNode, NodeKind, Outcome};
 use crate::audit::SealedRecord;
 use crate::{BedsError, ErrorKind, EventId, Result};
 
@@ -23,16 +23,11 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Puts the records of one root together. What was reported twice stands once, and an end takes the place of "running".
-    pub fn new(
-        root_id: EventId,
-        records: Vec<LineageRecord>,
-        audit: Vec<SealedRecord>,
-        logs: Vec<LineageNode>,
-    ) -> Self {
+    /// Puts the nodes of one root together. What was reported twice stands once, and an end takes the place of "running".
+    pub fn new(root_id: EventId, reported: Vec<LineageNode>, audit: Vec<SealedRecord>, logs: Vec<LineageNode>) -> Self {
         let mut by_id: BTreeMap<EventId, LineageNode> = BTreeMap::new();
         let audit = audit.into_iter().filter_map(|sealed| node_of(&sealed));
-        for node in records.into_iter().flat_map(|record| record.nodes).chain(audit).chain(logs) {
+        for node in reported.into_iter().chain(audit).chain(logs) {
             match by_id.get(&node.event_id) {
                 Some(known) if rank(known.outcome) >= rank(node.outcome) => {}
                 _ => drop(by_id.insert(node.event_id.clone(), node)),
@@ -164,12 +159,13 @@ pub fn read<T: serde::de::DeserializeOwned>(
 
 fn node_of(sealed: &SealedRecord) -> Option<LineageNode> {
     let record = sealed.open()?;
+    let event_id = record.about.child("audit");
     Some(LineageNode {
         parent_id: record.about,
         depth: record.depth,
         object: Some(format!("{} {}", sealed.chain, sealed.seq)),
         start: record.at,
-        ..LineageNode::new(record.event_id, &record.node, NodeKind::Audit, Outcome::Ok)
+        ..LineageNode::new(event_id, &record.node, NodeKind::Audit, Outcome::Ok)
     })
 }
 
@@ -215,6 +211,7 @@ fn bar(node: &LineageNode, begin: i64, end: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LineageRecord;
     use super::*;
 
     fn node(id: &str, parent: &str, depth: u32, kind: NodeKind, outcome: Outcome) -> LineageNode {
@@ -233,20 +230,23 @@ mod tests {
     fn an_end_takes_the_place_of_running_whatever_comes_first() {
         let id = EventId("r".into());
         let running = LineageRecord::begun(id.clone(), vec![root(Outcome::Running)]);
+        // As a worker reports it: the child names neither the event nor its own whole id.
         let ended =
-            LineageRecord::ended(id.clone(), vec![root(Outcome::Ok), node("c", "r", 1, NodeKind::Call, Outcome::Ok)]);
+            LineageRecord::ended(id.clone(), vec![root(Outcome::Ok), node(":1", ":", 1, NodeKind::Call, Outcome::Ok)]);
         assert_ne!(running.id, ended.id);
-        assert!(Tree::new(id.clone(), vec![running.clone()], Vec::new(), Vec::new()).is_running());
-        for records in [vec![running.clone(), ended.clone()], vec![ended, running]] {
-            let tree = Tree::new(id.clone(), records, Vec::new(), Vec::new());
+        let (running, ended) = (running.into_nodes(), ended.into_nodes());
+        assert_eq!((ended[1].event_id.0.as_str(), ended[1].parent_id.0.as_str()), ("r:1", "r"));
+        assert!(Tree::new(id.clone(), running.clone(), Vec::new(), Vec::new()).is_running());
+        for nodes in [[running.clone(), ended.clone()].concat(), [ended, running].concat()] {
+            let tree = Tree::new(id.clone(), nodes, Vec::new(), Vec::new());
             assert_eq!((tree.nodes().len(), tree.is_running(), tree.orphans().len()), (2, false, 0));
         }
     }
 
     #[test]
     fn a_node_whose_parent_is_missing_is_shown_and_counted() {
-        let record = LineageRecord::ended(EventId("r".into()), vec![node("c", "gone", 1, NodeKind::Call, Outcome::Ok)]);
-        let tree = Tree::new(EventId("r".into()), vec![record], Vec::new(), Vec::new());
+        let nodes = vec![node("c", "gone", 1, NodeKind::Call, Outcome::Ok)];
+        let tree = Tree::new(EventId("r".into()), nodes, Vec::new(), Vec::new());
         assert_eq!(tree.orphans().len(), 1);
         assert!(tree.to_text().contains("call  ok"), "{}", tree.to_text());
         assert_eq!(tree.to_json()["tree"][0]["event_id"], "c");
@@ -260,12 +260,7 @@ mod tests {
             node("b", "r", 1, NodeKind::Retry, Outcome::Ok),
             node("c", "a", 2, NodeKind::Log, Outcome::Ok),
         ];
-        let tree = Tree::new(
-            EventId("r".into()),
-            vec![LineageRecord::ended(EventId("r".into()), nodes)],
-            Vec::new(),
-            Vec::new(),
-        );
+        let tree = Tree::new(EventId("r".into()), nodes, Vec::new(), Vec::new());
         let text = tree.to_text();
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[2].starts_with("├─ call  failed") && lines[3].starts_with("│  └─ log  ok"), "{text}");

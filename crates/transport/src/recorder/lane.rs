@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use beds_core::event::ENVELOPE_VERSION;
 use beds_core::{EventId, Operation, RecordStream};
+use fail::fail_point;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +20,7 @@ use crate::Publisher;
 /// Records that wait in a node.
 const ROOM: usize = 16_384;
 /// Records in one message.
-const MOST: usize = 512;
+const MOST: usize = 1_000;
 /// How long records that nobody waits for are gathered.
 const GATHER: Duration = Duration::from_millis(200);
 /// Between two attempts to send a batch.
@@ -40,6 +41,8 @@ pub(super) struct Origin {
 
 pub(super) struct Lane<T> {
     sender: mpsc::Sender<Entry<T>>,
+    /// Told of each record that somebody waits for.
+    urgent: Arc<Notify>,
     stream: RecordStream,
     dropped: Arc<AtomicU64>,
 }
@@ -54,8 +57,9 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
     pub(super) fn start(stream: RecordStream, origin: &Origin, tasks: &TaskTracker) -> Self {
         let (sender, entries) = mpsc::channel(ROOM);
         let key = format!("{stream}.{}", origin.node);
-        tasks.spawn(Work { stream, key, origin: origin.clone(), entries }.run());
-        Self { sender, stream, dropped: Arc::clone(&origin.dropped) }
+        let urgent = Arc::new(Notify::new());
+        tasks.spawn(Work { stream, key, origin: origin.clone(), entries, urgent: Arc::clone(&urgent) }.run());
+        Self { sender, urgent, stream, dropped: Arc::clone(&origin.dropped) }
     }
 
     pub(super) fn offer(&self, record: T) {
@@ -72,6 +76,7 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
         let (taken, receiver) = oneshot::channel();
         // If the lane has ended, the receiver learns it from the dropped sender.
         drop(self.sender.send(Entry { record, taken: Some(taken) }).await);
+        self.urgent.notify_one();
         receiver
     }
 
@@ -85,6 +90,7 @@ struct Work<T> {
     key: String,
     origin: Origin,
     entries: mpsc::Receiver<Entry<T>>,
+    urgent: Arc<Notify>,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Work<T> {
@@ -103,17 +109,18 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             _ = self.entries.recv_many(&mut batch, MOST) => {}
             () = finish.cancelled() => {}
         }
-        let until = Instant::now() + GATHER;
-        while !batch.is_empty() && batch.len() < MOST && batch.iter().all(|entry| entry.taken.is_none()) {
-            let room = MOST - batch.len();
-            let more = tokio::select! {
+        if !batch.is_empty() && batch.len() < MOST && !awaited(&batch) {
+            // Nobody wakes this task for a record that can wait.
+            tokio::select! {
                 biased;
-                more = self.entries.recv_many(&mut batch, room) => more,
-                () = finish.cancelled() => 0,
-                () = tokio::time::sleep_until(until) => 0,
-            };
-            if more == 0 {
-                break;
+                () = finish.cancelled() => {}
+                () = self.urgent.notified() => {}
+                () = tokio::time::sleep(GATHER) => {}
+            }
+            while batch.len() < MOST
+                && let Ok(entry) = self.entries.try_recv()
+            {
+                batch.push(entry);
             }
         }
         (!batch.is_empty()).then_some(batch)
@@ -128,6 +135,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             Ok(body) => body,
             Err(error) => return tracing::error!(%error, "Records could not be written as JSON."),
         };
+        fail_point!("sending", awaited(&batch), |_| std::process::abort());
         let mut give_up = None;
         while let Err(error) = origin.publisher.records(&self.key, &id.0, &body).await {
             if origin.is_taken.swap(false, Ordering::Relaxed) {
@@ -142,6 +150,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             }
             tokio::time::sleep(PAUSE).await;
         }
+        fail_point!("sent", awaited(&batch), |_| std::process::abort());
         origin.is_taken.store(true, Ordering::Relaxed);
         for entry in batch {
             // Whoever waited may be gone.
@@ -157,6 +166,11 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
         let (v, root_id) = (ENVELOPE_VERSION, id);
         Envelope { v, event_id: id, root_id, template, operation: Operation::Create, params, issued_at, deadline }
     }
+}
+
+/// True where somebody waits for one of the records: they are of a write.
+fn awaited<T>(batch: &[Entry<T>]) -> bool {
+    batch.iter().any(|entry| entry.taken.is_some())
 }
 
 /// An event as `core::Event` reads it, written without a copy of the records.

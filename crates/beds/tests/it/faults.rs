@@ -1,0 +1,10 @@
+//! What survives which failure. `./dev test` takes a short sample of each run; `./dev faults NAME --full` the whole.
+
+mod crash;
+mod orphans;
+mod outage;
+
+/// How many: few in a sample, many in a full run.
+fn number(sample: usize, full: usize) -> usize {
+    if std::env::var_os("BEDS_FAULTS_FULL").is_some() { full } else { sample }
+}
