@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::EventId;
 use crate::event::hex;
 use crate::lineage::Outcome;
+use crate::{Event, EventId};
 
 /// Who did what to which record, and with what outcome. Names of fields, never values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,29 @@ pub struct AuditRecord {
     pub code: Option<String>,
     /// The node that did it.
     pub node: String,
+}
+
+impl AuditRecord {
+    /// What is known of an event before it is worked on.
+    pub fn of(event: &Event, node: &str, at: Timestamp) -> Self {
+        Self {
+            about: event.event_id.clone(),
+            root_id: (event.root_id != event.event_id).then(|| event.root_id.clone()),
+            depth: event.depth + 1,
+            at,
+            actor: event.actor.subject.clone(),
+            address: event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default(),
+            template: event.template.clone(),
+            operation: event.operation.to_string(),
+            object: event.object.clone(),
+            record: None,
+            fields: Vec::new(),
+            rows: 0,
+            outcome: Outcome::Ok,
+            code: None,
+            node: node.to_owned(),
+        }
+    }
 }
 
 /// A record in its place in a chain. The chain is that of the node that wrote it to the store.

@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::{
-    BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response, Result, Select,
+    BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response, Result, Select, Store,
 };
 use beds_transport::Opened;
 
@@ -18,90 +18,133 @@ type RoomState = State<Arc<Room>>;
 type Params<T> = std::result::Result<Path<T>, axum::extract::rejection::PathRejection>;
 
 pub(crate) async fn create(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    answer(&room, request, async |context, request| {
+    answer(&room, request, Operation::Create, async |request| {
         let template = path_of(path)?;
-        let core = open(&room, &template, Operation::Create, None, context)?;
         let payload = Payload { fields: request::fields(&room, request).await?, ..Payload::default() };
-        let response = core.create_record(&payload).await?;
-        let location = response.id.as_ref().map(|id| format!("/v1/records/{template}/{}", encode(id)));
-        Ok((StatusCode::CREATED, location, one(response)))
+        Ok(Asked { template, what: What::Create(payload) })
     })
     .await
 }
 
 pub(crate) async fn fetch(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, async |context, request| {
+    answer(&room, request, Operation::Fetch, async |request| {
         let (template, id) = path_of(path)?;
-        let core = open(&room, &template, Operation::Fetch, None, context)?;
         let query = Query { select: Select::ById(id), params: request::query(request.uri())? };
-        let response = core.fetch_records(&query).await?.into_iter().next().unwrap_or_default();
-        Ok((StatusCode::OK, None, one(response)))
+        Ok(Asked { template, what: What::One(query) })
     })
     .await
 }
 
 pub(crate) async fn list(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    answer(&room, request, async |context, request| {
+    answer(&room, request, Operation::List, async |request| {
         let template = path_of(path)?;
-        let core = open(&room, &template, Operation::List, None, context)?;
         let query = Query { select: Select::List, params: request::query(request.uri())? };
-        Ok((StatusCode::OK, None, many(core.fetch_records(&query).await?)))
+        Ok(Asked { template, what: What::Many(query) })
     })
     .await
 }
 
 pub(crate) async fn named(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, async |context, request| {
+    answer(&room, request, Operation::Fetch, async |request| {
         let (template, name) = path_of(path)?;
-        let core = open(&room, &template, Operation::Fetch, Some(&name), context)?;
         let query = Query { select: Select::Named(name), params: request::query(request.uri())? };
-        Ok((StatusCode::OK, None, many(core.fetch_records(&query).await?)))
+        Ok(Asked { template, what: What::Many(query) })
     })
     .await
 }
 
 pub(crate) async fn update(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, async |context, request| {
+    answer(&room, request, Operation::Update, async |request| {
         let (template, id) = path_of(path)?;
-        let core = open(&room, &template, Operation::Update, None, context)?;
         let payload = Payload { id: Some(id), fields: request::fields(&room, request).await?, is_text: false };
-        Ok((StatusCode::OK, None, one(core.update_record(&payload).await?)))
+        Ok(Asked { template, what: What::Update(payload) })
     })
     .await
 }
 
 pub(crate) async fn delete(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, async |context, _| {
+    answer(&room, request, Operation::Delete, async |_| {
         let (template, id) = path_of(path)?;
-        let core = open(&room, &template, Operation::Delete, None, context)?;
-        Ok((StatusCode::OK, None, one(core.delete_record(&id).await?)))
+        Ok(Asked { template, what: What::Delete(id) })
     })
     .await
+}
+
+/// What a request asks for, once it was read. Nothing was sent yet.
+struct Asked {
+    template: String,
+    what: What,
+}
+
+enum What {
+    Create(Payload),
+    One(Query),
+    Many(Query),
+    Update(Payload),
+    Delete(String),
 }
 
 /// Status, `Location`, and the body as JSON.
 type Answered = (StatusCode, Option<String>, String);
 
-/// Runs a handler with the request's context and turns its outcome into HTTP, with the event id on every answer.
+/// Reads a request, sends it, and turns its outcome into HTTP, with the event id on every answer.
 async fn answer(
     room: &Room,
     request: Request,
-    handle: impl AsyncFnOnce(beds_transport::Context, Request) -> Result<Answered>,
+    operation: Operation,
+    read: impl AsyncFnOnce(Request) -> Result<Asked>,
 ) -> Http {
     let measured = room.meters.begin(request.method());
     let (context, headers_read) = request::context(room, &request);
     let event_id = context.event_id.clone();
-    let handled = async {
-        let _permit = limits::in_flight(room)?;
+    let template = request::template(room, request.uri());
+    let asked = async {
+        let permit = limits::in_flight(room)?;
         headers_read?;
-        handle(context, request).await
+        let asked = read(request).await?;
+        let store = offering(room, operation, &asked)?;
+        Ok((permit, store, asked))
     };
-    let response = match handled.await {
+    let answered = match asked.await {
+        Ok((_permit, store, asked)) => send(room.lent.client.open(store, &asked.template, context), asked).await,
+        Err(error) => {
+            // Nobody else will ever hear of this event.
+            room.lent.client.refused(&context, template.as_deref(), operation, &error);
+            Err(error)
+        }
+    };
+    let response = match answered {
         Ok((status, location, body)) => success(status, location, body, &event_id),
         Err(error) => Problem::new(error, event_id).into_response(),
     };
     measured.end(response.status());
     response
+}
+
+/// The store of the template, if it offers what is asked for.
+fn offering(room: &Room, operation: Operation, asked: &Asked) -> Result<Store> {
+    let object = match &asked.what {
+        What::Many(Query { select: Select::Named(name), .. }) => Some(name.as_str()),
+        _ => None,
+    };
+    Ok(room.lent.catalogue.load().offering(&asked.template, operation, object)?.store)
+}
+
+async fn send(core: Opened, asked: Asked) -> Result<Answered> {
+    Ok(match asked.what {
+        What::Create(payload) => {
+            let response = core.create_record(&payload).await?;
+            let location = response.id.as_ref().map(|id| format!("/v1/records/{}/{}", asked.template, encode(id)));
+            (StatusCode::CREATED, location, one(response))
+        }
+        What::One(query) => {
+            let response = core.fetch_records(&query).await?.into_iter().next().unwrap_or_default();
+            (StatusCode::OK, None, one(response))
+        }
+        What::Many(query) => (StatusCode::OK, None, many(core.fetch_records(&query).await?)),
+        What::Update(payload) => (StatusCode::OK, None, one(core.update_record(&payload).await?)),
+        What::Delete(id) => (StatusCode::OK, None, one(core.delete_record(&id).await?)),
+    })
 }
 
 fn success(status: StatusCode, location: Option<String>, body: String, event_id: &EventId) -> Http {
@@ -112,18 +155,6 @@ fn success(status: StatusCode, location: Option<String>, body: String, event_id:
         headers.insert(LOCATION, location);
     }
     with_event_id(response, event_id)
-}
-
-fn open(
-    room: &Room,
-    template: &str,
-    operation: Operation,
-    object: Option<&str>,
-    context: beds_transport::Context,
-) -> Result<Opened> {
-    let catalogue = room.lent.catalogue.load();
-    let found = catalogue.offering(template, operation, object)?;
-    Ok(room.lent.client.open(found.store, template, context))
 }
 
 fn path_of<T>(path: Params<T>) -> Result<T> {

@@ -7,6 +7,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
 use beds_core::event::check_key;
+use beds_core::lineage::{TRACEPARENT, is_traceparent};
 use beds_core::{BedsError, ErrorKind, Fields, Origin, Result};
 use beds_transport::Context;
 use futures_util::StreamExt;
@@ -30,15 +31,16 @@ pub(crate) fn context(room: &Room, request: &Request) -> (Context, Result<()>) {
     (context, outcome)
 }
 
-/// The caller's trace, if it is one as W3C says: `00-` 32 digits `-` 16 digits `-` 2 digits. Anything else is ignored.
+/// The template that a path of a record route names, if there is one: no other text of a path is ever reported.
+pub(crate) fn template(room: &Room, uri: &Uri) -> Option<String> {
+    let name = uri.path().split('/').nth(3)?;
+    room.lent.catalogue.load().get(name).ok().map(|template| template.name.clone())
+}
+
+/// The caller's trace, if it is one. Anything else is ignored.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("traceparent")?.to_str().ok()?;
-    let parts: Vec<&str> = text.split('-').collect();
-    let is_hex = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
-    let fits = parts.len() == 4
-        && parts.iter().zip([2, 32, 16, 2]).all(|(part, length)| is_hex(part, length))
-        && parts[0] != "ff";
-    fits.then(|| text.to_owned())
+    let text = headers.get(TRACEPARENT)?.to_str().ok()?;
+    is_traceparent(text).then(|| text.to_owned())
 }
 
 fn read(room: &Room, headers: &HeaderMap) -> Result<(Duration, Option<String>)> {

@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 
 use crate::outbox::Outbox;
 use crate::reply_desk::{ReplyDesk, until};
-use crate::requester_lineage::{Begun, report_running};
+use crate::requester_lineage::{Begun, report_refused, report_running};
 use crate::{Publisher, Recorder, Transport, TransportError};
 
 /// A request that has no answer by then is reported as running.
@@ -89,6 +89,12 @@ impl Client {
     /// Opens a template for one event.
     pub fn open(&self, store: Store, template: &str, context: Context) -> Opened {
         Opened { client: self.clone(), store, template: template.to_owned(), context }
+    }
+
+    /// Reports a request that was refused before it became an event on the wire. `template` is none where there is no such.
+    pub fn refused(&self, context: &Context, template: Option<&str>, operation: Operation, error: &BedsError) {
+        let event = self.open(Store::Rel, template.unwrap_or_default(), context.clone()).event(operation);
+        report_refused(&self.recorder, &event, error);
     }
 
     async fn call(&self, event: Event, store: Store) -> Result<Answer> {

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use beds_core::lineage::{TRACEPARENT, is_traceparent};
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -162,6 +163,16 @@ impl Delivery {
 
     pub fn message_id(&self) -> &str {
         self.inner.properties.message_id().as_ref().map_or("", |text| text.as_str())
+    }
+
+    /// The trace of a client that is no gateway, if it sent one.
+    pub fn traceparent(&self) -> Option<&str> {
+        match self.inner.properties.headers().as_ref()?.inner().get(TRACEPARENT)? {
+            AMQPValue::LongString(text) => {
+                std::str::from_utf8(text.as_bytes()).ok().filter(|text| is_traceparent(text))
+            }
+            _ => None,
+        }
     }
 
     /// True where somebody had this message before.

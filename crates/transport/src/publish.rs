@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use beds_core::lineage::TRACEPARENT;
 use beds_core::reply::ReplyRef;
 use beds_core::{Event, RoutingKey};
 use futures_util::FutureExt;
@@ -56,6 +57,11 @@ impl Publisher {
         if !key.is_write() {
             // A read that nobody waits for any more need not reach a worker.
             properties = properties.with_expiration(event.remaining().as_millis().to_string().into());
+        }
+        if let Some(trace) = event.origin.as_ref().and_then(|origin| origin.traceparent.as_deref()) {
+            let mut headers = FieldTable::default();
+            headers.insert(TRACEPARENT.into(), AMQPValue::LongString(LongString::from(trace)));
+            properties = properties.with_headers(headers);
         }
         let publisher = self.clone();
         Ok(async move { publisher.confirmed(EVENTS, key.as_str(), &body, properties).await })

@@ -4,8 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use beds_core::audit::AuditRecord;
 use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome, micros};
-use beds_core::{ErrorKind, Event, EventId};
+use beds_core::{BedsError, ErrorKind, Event, EventId};
 use jiff::Timestamp;
 
 use crate::{Recorder, TransportError};
@@ -48,6 +49,23 @@ impl<'r> Begun<'r> {
         };
         self.recorder.offer(Some(record), None);
     }
+}
+
+/// The request was refused before it was sent: this is all that there will be of it.
+pub(crate) fn report_refused(recorder: &Recorder, event: &Event, error: &BedsError) {
+    let enabled = recorder.enabled();
+    let lineage = enabled.lineage.then(|| {
+        let mut request = node(recorder, event, Outcome::Failed);
+        request.code = Some(error.code().to_owned());
+        LineageRecord::ended(event.root_id.clone(), vec![request])
+    });
+    let audit = enabled.audit.then(|| {
+        let mut record = AuditRecord::of(event, recorder.node(), event.issued_at);
+        record.outcome = Outcome::Failed;
+        record.code = Some(error.code().to_owned());
+        record
+    });
+    recorder.offer(lineage, audit);
 }
 
 /// The request has no answer yet.

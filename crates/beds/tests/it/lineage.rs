@@ -1,6 +1,6 @@
 //! What actually happened when a request came in: the tree has exactly the nodes that it should have.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use beds_core::lineage::LineageRecord;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -97,6 +97,102 @@ async fn a_dead_letter_is_a_node() -> Result<()> {
     assert_eq!(nodes, ["amqp failed < -", "audit ok < amqp", "call failed < amqp", dead, "log ok < amqp"]);
     let text = live.api.get(&format!("/v1/lineage/{id}?format=text")).await?.text;
     assert!(text.contains("dead letter refused  failed BEDS-0009"), "{text}");
+    Ok(())
+}
+
+/// An event that another one caused, as a client in any language publishes it.
+async fn publish_child(world: &World, root: &str, key: &str, template: &str, name: &str) -> Result<()> {
+    let id = format!("py.test.{}", uuid::Uuid::new_v4().simple());
+    let event = json!({
+        "v": 1, "event_id": id, "parent_id": root, "root_id": root, "depth": 1, "template": template,
+        "operation": "create", "params": {"name": name},
+        "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+    });
+    assert!(world.publish(key, &event.to_string(), json!({"message_id": id})).await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tree_shows_all_that_came_of_one_request() -> Result<()> {
+    let world = World::new().await?;
+    // The first answer leaves when its caller has stopped waiting.
+    let process = world.process("committed=1*sleep(1500)->off").await?;
+    let api = &process.api;
+    let create = api.http.post(format!("{}/v1/records/Things", api.url)).header("Beds-Timeout", "500ms");
+    let root = api.send(create.json(&json!({"name": "the root"}))).await?;
+    assert_eq!(root.status, 504, "{}", root.text);
+    let root = root.header("beds-event-id");
+    publish_child(&world, root, "rec.write", "Papers", "a paper").await?;
+    publish_child(&world, root, "rel.write", "Things", "deadlock 1").await?;
+    publish_child(&world, root, "rel.write", "Things", "forbidden").await?;
+    let mut expected = [
+        "http ok < -",
+        "call ok < http",
+        "timeout unknown < http",
+        "late_reply unknown < http",
+        "audit ok < http",
+        // On REC.
+        "amqp ok < http",
+        "call ok < amqp",
+        "audit ok < amqp",
+        // The deadlock.
+        "amqp ok < http",
+        "call failed < amqp",
+        "retry ok < amqp",
+        "audit ok < amqp",
+        // The dead letter.
+        "amqp failed < http",
+        "call failed < amqp",
+        "dead_letter failed < amqp",
+        "audit ok < amqp",
+        "log ok < amqp",
+    ];
+    expected.sort_unstable();
+    let mut found = Vec::new();
+    eventually("the tree is whole", async || {
+        found = tree(api, root, &["http"]).await?;
+        Ok(found.len() >= expected.len())
+    })
+    .await?;
+    assert_eq!(found, expected);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_refused_at_the_door_has_its_node_and_its_record() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url));
+    let refused = live.api.send(request.header("Content-Type", "application/json").body("{\"name\": oops}")).await?;
+    assert_eq!(refused.status, 400, "{}", refused.text);
+    let nodes = tree(&live.api, refused.header("beds-event-id"), &["http", "audit"]).await?;
+    assert_eq!(nodes, ["audit ok < http", "http failed < -"]);
+    let unknown = live.api.get("/v1/records/Nobody/1").await?;
+    assert_eq!(unknown.status, 404, "{}", unknown.text);
+    let text = live.api.get(&format!("/v1/lineage/{}?format=text", unknown.header("beds-event-id"))).await?.text;
+    assert!(text.contains("http  failed BEDS-") && !text.contains("Nobody"), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_trace_is_kept_with_its_root() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = live.api.http.get(format!("{}/v1/records/Things?limit=1", live.api.url));
+    let by_http = live.api.send(request.header("traceparent", trace)).await?.header("beds-event-id").to_owned();
+    let by_amqp = format!("py.test.{}", uuid::Uuid::new_v4().simple());
+    let event = json!({
+        "v": 1, "event_id": by_amqp, "root_id": by_amqp, "template": "Things", "operation": "list",
+        "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+    });
+    let headers = json!({"headers": {"traceparent": trace}});
+    assert!(world.publish("rel.read", &event.to_string(), headers).await?);
+    for (id, kind) in [(by_http, "http"), (by_amqp, "amqp")] {
+        tree(&live.api, &id, &[kind, "audit"]).await?;
+        let root = live.api.get(&format!("/v1/lineage/{id}")).await?.body["tree"][0].clone();
+        assert_eq!(root["traceparent"], trace, "{root}");
+    }
     Ok(())
 }
 

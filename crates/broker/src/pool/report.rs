@@ -90,7 +90,7 @@ impl Reporter<'_> {
             duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
             outcome: Outcome::of(outcome),
             code: code(outcome),
-            traceparent: event.origin.as_ref().and_then(|origin| origin.traceparent.clone()),
+            traceparent: delivery.traceparent().map(str::to_owned),
         }];
         if delivery.is_redelivered() {
             nodes.push(self.child(event, nodes.len(), NodeKind::Redelivery, begun.start, Outcome::Ok));
@@ -130,21 +130,12 @@ impl Reporter<'_> {
         let id = event.id.as_deref().or_else(|| outcome.as_ref().ok().and_then(|answer| answer.id.as_deref()));
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
-            about: event.event_id.clone(),
-            root_id: (event.root_id != event.event_id).then(|| event.root_id.clone()),
-            depth: event.depth + 1,
-            at: begun.start,
-            actor: event.actor.subject.clone(),
-            address: event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default(),
-            template: event.template.clone(),
-            operation: event.operation.to_string(),
-            object: event.object.clone(),
             record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
             fields: event.params.keys().take(MOST_NAMES).cloned().collect(),
             rows: outcome.as_ref().map_or(0, |answer| u32::try_from(answer.records.len()).unwrap_or(u32::MAX)),
             outcome: Outcome::of(outcome),
             code: outcome.as_ref().err().map(|error| error.code().to_owned()),
-            node: self.recorder.node().to_owned(),
+            ..AuditRecord::of(event, self.recorder.node(), begun.start)
         }
     }
 
