@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use beds_core::lineage::Outcome;
+use beds_transport::Recorder;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -26,11 +28,11 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves one caller after the other.
-pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>) {
+pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>, recorder: Recorder) {
     let _remove = RemoveAtEnd(path);
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        match tokio::time::timeout(PATIENCE, converse(stream, &domains)).await {
+        match tokio::time::timeout(PATIENCE, converse(stream, &domains, &recorder)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "A control conversation broke."),
             Err(_) => tracing::debug!("A control conversation took too long."),
@@ -50,12 +52,21 @@ pub async fn reload(path: &Path) -> std::io::Result<Reloaded> {
     tokio::time::timeout(PATIENCE, conversation).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-async fn converse(mut stream: UnixStream, domains: &Domains) -> std::io::Result<()> {
+/// Reloads a node's templates in somebody's name, which the audit trail keeps.
+pub async fn reload_for(actor: &str, domains: &Domains, recorder: &Recorder) -> Reloaded {
+    let reloaded = domains.reload().await;
+    let outcome = if reloaded.applied { Outcome::Ok } else { Outcome::Failed };
+    recorder.act(actor, "reload", outcome).await;
+    reloaded
+}
+
+async fn converse(mut stream: UnixStream, domains: &Domains, recorder: &Recorder) -> std::io::Result<()> {
+    let actor = format!("uid {}", stream.peer_cred()?.uid());
     let (read, mut write) = stream.split();
     let mut line = String::new();
     BufReader::new(read.take(256)).read_line(&mut line).await?;
     let answer = match line.trim() {
-        "reload" => serde_json::to_string(&domains.reload().await),
+        "reload" => serde_json::to_string(&reload_for(&actor, domains, recorder).await),
         other => {
             serde_json::to_string(&serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") }))
         }

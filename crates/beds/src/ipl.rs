@@ -9,12 +9,12 @@ use beds_adapters::Stores;
 use beds_broker::{PoolSpec, Pools};
 use beds_core::config::Environment;
 use beds_core::{BedsError, Config, Problem, RecordStream, RoutingKey, Store};
-use beds_gateway::{Gateway, GatewayError, Lent, Readiness, Service};
+use beds_gateway::{Gateway, GatewayError, Lent, ProbePort, Probes, Readiness, Service};
 use beds_transport::{Client, Recorder, Transport, TransportError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::domains::Domains;
+use crate::domains::{Domains, Reloaded};
 use crate::{control, logging, metering, notary};
 
 /// How long a step waits for its service before it counts as failed.
@@ -101,13 +101,24 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     if let Some(path) = &config.node.control {
         let socket =
             control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
-        spawn(&tasks, &stop, control::serve(socket, path.clone(), Arc::clone(&domains)));
+        spawn(&tasks, &stop, control::serve(socket, path.clone(), Arc::clone(&domains), recorder.clone()));
     }
 
     let (stop_gateway, gateway) = (CancellationToken::new(), TaskTracker::new());
+    let probes = Arc::new(Probes::new(metering::render, readiness(&client, &transport, &domains, &pools)));
+    if let Some(address) = config.node.probes {
+        let port = ProbePort::bind(address, Arc::clone(&probes))?;
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = port.run(stop).await {
+                tracing::error!(%error, "The port for probes ended.");
+            }
+        });
+        ipl.step("probes", Ok(()), || format!("http://{address}/metrics"))?;
+    }
     let mut address = None;
     if config.services.appserver.is_local {
-        let bound = Gateway::bind(&config.services.appserver, lend(&client, &transport, &domains, &pools))?;
+        let bound = Gateway::bind(&config.services.appserver, lend(&client, &domains, probes))?;
         address = Some(bound.address());
         let (stop, grace) = (stop_gateway.clone(), config.node.shutdown_grace);
         gateway.spawn(async move {
@@ -139,6 +150,11 @@ impl Node {
 
     pub fn pools(&self) -> &Pools {
         &self.pools
+    }
+
+    /// Reads the templates again, because a signal said so.
+    pub async fn reload(&self) -> Reloaded {
+        control::reload_for("signal", &self.domains, &self.recorder).await
     }
 
     /// Stops taking requests, finishes those that were begun, acknowledges, and closes. False if the grace was too short.
@@ -236,26 +252,30 @@ fn signing_key(config: &Config) -> Result<Option<notary::Key>, IplError> {
     notary::Key::read_or_make(path).map(Some).map_err(unusable)
 }
 
-fn lend(client: &Client, transport: &Transport, domains: &Arc<Domains>, pools: &Arc<Pools>) -> Lent {
-    let (factory, watched) = (Arc::clone(&domains.factory), Arc::clone(domains));
-    let (client_state, transport, pools) = (client.clone(), transport.clone(), Arc::clone(pools));
-    let readiness = move || {
-        let connected = transport.is_ready() && client_state.is_ready();
+fn readiness(
+    client: &Client,
+    transport: &Transport,
+    domains: &Arc<Domains>,
+    pools: &Arc<Pools>,
+) -> Box<dyn Fn() -> Readiness + Send + Sync> {
+    let (client, transport) = (client.clone(), transport.clone());
+    let (domains, pools) = (Arc::clone(domains), Arc::clone(pools));
+    Box::new(move || {
+        let connected = transport.is_ready() && client.is_ready();
         let detail = (!connected).then(|| "not connected; trying again".to_owned());
         let mut services = vec![Service { name: "amqp".to_owned(), ready: connected, detail }];
-        services.extend(watched.services());
+        services.extend(domains.services());
         let (running, wanted) = pools.strength();
         let detail = (running < wanted).then(|| format!("{running} of {wanted} tasks"));
         services.push(Service { name: "pools".to_owned(), ready: running >= wanted, detail });
         Readiness::new(services)
-    };
-    Lent {
-        client: client.clone(),
-        catalogue: Arc::clone(&domains.catalogue),
-        describe: Box::new(move || factory.describe()),
-        metrics: metering::render,
-        readiness: Box::new(readiness),
-    }
+    })
+}
+
+fn lend(client: &Client, domains: &Arc<Domains>, probes: Arc<Probes>) -> Lent {
+    let factory = Arc::clone(&domains.factory);
+    let describe = Box::new(move || factory.describe());
+    Lent { client: client.clone(), catalogue: Arc::clone(&domains.catalogue), describe, probes }
 }
 
 fn spawn(tasks: &TaskTracker, stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {

@@ -50,20 +50,34 @@ pub struct AuditRecord {
 impl AuditRecord {
     /// What is known of an event before it is worked on.
     pub fn of(event: &Event, node: &str, at: Timestamp) -> Self {
+        let address = event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default();
         Self {
-            about: event.event_id.clone(),
             root_id: (event.root_id != event.event_id).then(|| event.root_id.clone()),
             depth: event.depth + 1,
             at,
-            actor: event.actor.subject.clone(),
-            address: event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default(),
+            address,
             template: event.template.clone(),
-            operation: event.operation.to_string(),
             object: event.object.clone(),
+            ..Self::of_act(event.event_id.clone(), &event.actor.subject, event.operation.as_str(), Outcome::Ok, node)
+        }
+    }
+
+    /// What somebody did, of which no more is known.
+    pub fn of_act(about: EventId, actor: &str, operation: &str, outcome: Outcome, node: &str) -> Self {
+        Self {
+            about,
+            root_id: None,
+            depth: 1,
+            at: Timestamp::now(),
+            actor: actor.to_owned(),
+            address: String::new(),
+            template: String::new(),
+            operation: operation.to_owned(),
+            object: None,
             record: None,
             fields: Vec::new(),
             rows: 0,
-            outcome: Outcome::Ok,
+            outcome,
             code: None,
             node: node.to_owned(),
         }

@@ -67,6 +67,8 @@ pub struct Node {
     #[serde(deserialize_with = "duration")]
     pub shutdown_grace: Duration,
     pub control: Option<PathBuf>,
+    /// Where `/healthz`, `/readyz` and `/metrics` are, on a node without a gateway or besides it.
+    pub probes: Option<SocketAddr>,
 }
 
 /// How strict a node is about its own start.

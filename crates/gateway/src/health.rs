@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::routing::get;
 use serde::Serialize;
-
-use crate::Room;
+use tokio_util::sync::CancellationToken;
 
 /// The services that a node needs, and whether each is there.
 #[derive(Debug, Clone, Serialize)]
@@ -32,13 +33,35 @@ impl Readiness {
     }
 }
 
-pub(crate) async fn alive() -> Response {
+/// What machines ask of a node.
+pub struct Probes {
+    /// The node's metrics as Prometheus reads them.
+    metrics: fn() -> String,
+    /// The state of the services that this node needs.
+    readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// The node is stopping.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Probes {
+    pub fn new(metrics: fn() -> String, readiness: Box<dyn Fn() -> Readiness + Send + Sync>) -> Self {
+        Self { metrics, readiness, stop: CancellationToken::new() }
+    }
+}
+
+/// The routes, for the gateway and for a port of their own.
+pub(crate) fn routes<S>(probes: Arc<Probes>) -> Router<S> {
+    let routes = Router::new().route("/healthz", get(alive)).route("/readyz", get(ready));
+    routes.route("/metrics", get(metrics)).with_state(probes)
+}
+
+async fn alive() -> Response {
     axum::Json(serde_json::json!({ "alive": true })).into_response()
 }
 
-pub(crate) async fn ready(State(room): State<Arc<Room>>) -> Response {
-    let mut readiness = (room.lent.readiness)();
-    if room.stop.is_cancelled() {
+async fn ready(State(probes): State<Arc<Probes>>) -> Response {
+    let mut readiness = (probes.readiness)();
+    if probes.stop.is_cancelled() {
         let detail = Some("this node is stopping".to_owned());
         readiness.services.push(Service { name: "gateway".to_owned(), ready: false, detail });
         readiness.ready = false;
@@ -47,7 +70,7 @@ pub(crate) async fn ready(State(room): State<Arc<Room>>) -> Response {
     (status, axum::Json(readiness)).into_response()
 }
 
-pub(crate) async fn metrics(State(room): State<Arc<Room>>) -> Response {
+async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
-    ([(CONTENT_TYPE, kind)], (room.lent.metrics)()).into_response()
+    ([(CONTENT_TYPE, kind)], (probes.metrics)()).into_response()
 }

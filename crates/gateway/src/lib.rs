@@ -1,6 +1,7 @@
 //! The appServer room: HTTP in, events out. It sees the templates and `transport`'s client, and can neither name a
 //! database nor a broker task. Every route is on one page, in `router`.
 
+mod dead_letters;
 mod health;
 mod limits;
 pub mod lineage;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use axum::Router;
 use axum_server::Handle;
 use beds_core::config::AppServer;
 use beds_core::{Catalogue, EventId, TemplateDescription};
@@ -24,15 +26,16 @@ use beds_transport::Client;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-pub use health::{Readiness, Service};
+pub use health::{Probes, Readiness, Service};
 
 use crate::metrics::Meters;
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address}: {source}. Fix: set services.appserver.listen to a free port, or stop what uses it"
+    "cannot listen on {address}: {source}. Fix: set services.appserver.listen or node.probes to a free port, or stop what uses it"
 )]
 pub struct GatewayError {
     address: SocketAddr,
@@ -45,10 +48,7 @@ pub struct Lent {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// The parameters of the templates that are bound on this node.
     pub describe: Box<dyn Fn() -> HashMap<String, TemplateDescription> + Send + Sync>,
-    /// The node's metrics as Prometheus reads them.
-    pub metrics: fn() -> String,
-    /// The state of the services that this node needs.
-    pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    pub probes: Arc<Probes>,
 }
 
 /// A gateway with its port.
@@ -64,7 +64,8 @@ pub(crate) struct Room {
     pub(crate) lent: Lent,
     pub(crate) in_flight: Semaphore,
     pub(crate) meters: Meters,
-    pub(crate) stop: CancellationToken,
+    /// What goes on when its caller has gone away.
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Room {
@@ -77,13 +78,9 @@ impl Room {
 impl Gateway {
     /// Takes the port; serves nothing yet.
     pub fn bind(config: &AppServer, lent: Lent) -> Result<Self, GatewayError> {
-        let failed = |source| GatewayError { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen(config.listen)?;
         let in_flight = Semaphore::new(config.max_in_flight);
-        let room =
-            Room { config: config.clone(), lent, meters: Meters::new(), in_flight, stop: CancellationToken::new() };
+        let room = Room { config: config.clone(), lent, meters: Meters::new(), in_flight, tasks: TaskTracker::new() };
         Ok(Self { listener, address, room: Arc::new(room) })
     }
 
@@ -93,27 +90,63 @@ impl Gateway {
 
     /// Serves until `stop`; then refuses new requests and lets those that run finish within `grace`.
     pub async fn run(self, stop: CancellationToken, grace: Duration) -> std::io::Result<()> {
-        let config = self.room.config.clone();
-        let handle = Handle::new();
-        let mut server = axum_server::from_tcp(self.listener)?
-            .handle(handle.clone())
-            .http1_only()
-            .first_request_timeout(config.header_timeout);
-        server
-            .http_builder()
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(config.header_timeout)
-            .max_buf_size(64 * 1024);
-        let app = router::router(Arc::clone(&self.room));
-        let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
-        tokio::pin!(serving);
-        tokio::select! {
-            served = &mut serving => return served,
-            () = stop.cancelled() => {}
-        }
-        self.room.stop.cancel();
-        handle.graceful_shutdown(Some(grace));
-        serving.await
+        let (app, probes) = (router::router(Arc::clone(&self.room)), Arc::clone(&self.room.lent.probes));
+        let header_timeout = self.room.config.header_timeout;
+        let served = serve(self.listener, app, header_timeout, &stop, grace, move || probes.stop.cancel()).await;
+        self.room.tasks.close();
+        self.room.tasks.wait().await;
+        served
     }
+}
+
+/// `/healthz`, `/readyz` and `/metrics` on a port of their own.
+pub struct ProbePort {
+    listener: TcpListener,
+    app: Router,
+}
+
+impl ProbePort {
+    /// How long a machine may take to ask.
+    const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// Takes the port; serves nothing yet.
+    pub fn bind(address: SocketAddr, probes: Arc<Probes>) -> Result<Self, GatewayError> {
+        Ok(Self { listener: listen(address)?.0, app: health::routes(probes) })
+    }
+
+    /// Serves until `stop`.
+    pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
+        serve(self.listener, self.app, Self::HEADER_TIMEOUT, &stop, Duration::ZERO, || {}).await
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError> {
+    let failed = |source| GatewayError { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+async fn serve(
+    listener: TcpListener,
+    app: Router,
+    header_timeout: Duration,
+    stop: &CancellationToken,
+    grace: Duration,
+    on_stop: impl FnOnce(),
+) -> std::io::Result<()> {
+    let handle = Handle::new();
+    let mut server =
+        axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only().first_request_timeout(header_timeout);
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(64 * 1024);
+    let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served,
+        () = stop.cancelled() => {}
+    }
+    on_stop();
+    handle.graceful_shutdown(Some(grace));
+    serving.await
 }

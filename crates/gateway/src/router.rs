@@ -10,6 +10,9 @@
 //! | `DELETE /v1/records/{template}/{id}` | delete |
 //! | `GET /v1/templates`, `/v1/templates/{template}` | - |
 //! | `GET /v1/lineage/{event_id}` | named fetches of `Lineage`, `Audit` and `Logs` |
+//! | `GET /v1/dead-letters`, `/v1/dead-letters/{id}` | a pass through `beds.dead` |
+//! | `POST /v1/dead-letters/{id}/replay`, `/v1/dead-letters/replay?cause=` | the same, and new events |
+//! | `DELETE /v1/dead-letters/{id}`, `/v1/dead-letters?cause=` | the same |
 //! | `GET /healthz`, `/readyz`, `/metrics` | - |
 
 use std::any::Any;
@@ -19,12 +22,12 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::Problem;
-use crate::{Room, health, lineage, records, templates};
+use crate::{Room, dead_letters, health, lineage, records, templates};
 
 pub(crate) fn router(room: Arc<Room>) -> Router {
     let records = Router::new()
@@ -36,9 +39,11 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/v1/templates", get(templates::all))
         .route("/v1/templates/{template}", get(templates::one))
         .route("/v1/lineage/{event_id}", get(lineage::lineage))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/v1/dead-letters", get(dead_letters::list).delete(dead_letters::discard_all))
+        .route("/v1/dead-letters/replay", post(dead_letters::replay_all))
+        .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard))
+        .route("/v1/dead-letters/{id}/replay", post(dead_letters::replay))
+        .merge(health::routes(Arc::clone(&room.lent.probes)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))

@@ -12,6 +12,7 @@ use beds_core::{
 };
 use jiff::SignedDuration;
 
+use crate::dead_letters::DeadLetters;
 use crate::outbox::Outbox;
 use crate::reply_desk::{ReplyDesk, until};
 use crate::requester_lineage::{Begun, report_refused, report_running};
@@ -89,6 +90,11 @@ impl Client {
     /// Opens a template for one event.
     pub fn open(&self, store: Store, template: &str, context: Context) -> Opened {
         Opened { client: self.clone(), store, template: template.to_owned(), context }
+    }
+
+    /// The dead letters, gone through in somebody's name.
+    pub fn dead_letters(&self, actor: Actor) -> DeadLetters {
+        DeadLetters::new(&self.publisher, &self.recorder, actor)
     }
 
     /// Reports a request that was refused before it became an event on the wire. `template` is none where there is no such.

@@ -3,12 +3,13 @@
 
 use beds_core::audit::AuditRecord;
 use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome};
-use beds_core::{Actor, Event, EventId};
+use beds_core::{Actor, Catalogue, Event, EventId};
 use jiff::{SignedDuration, Timestamp};
 use lapin::BasicProperties;
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::AMQPValue;
+use serde_json::Value;
 
 use crate::topology::DEAD;
 use crate::{Publisher, Recorder, TransportError, TransportResult};
@@ -51,7 +52,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub fn new(publisher: &Publisher, recorder: &Recorder, actor: Actor) -> Self {
+    pub(crate) fn new(publisher: &Publisher, recorder: &Recorder, actor: Actor) -> Self {
         Self { publisher: publisher.clone(), recorder: recorder.clone(), actor }
     }
 
@@ -124,22 +125,14 @@ impl DeadLetters {
         // A replay is an event of its own and gets its node from the worker.
         let is_discard = replayed_as.is_none();
         let lineage = (enabled.lineage && is_discard).then(|| LineageRecord::ended(dead.root_id.clone(), vec![node]));
+        let operation = if is_discard { "discard" } else { "replay" };
+        let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, self.recorder.node());
         let audit = enabled.audit.then(|| AuditRecord {
-            about: id.clone(),
             root_id: Some(dead.root_id.clone()),
             depth: dead.depth + 2,
-            at: Timestamp::now(),
-            actor: self.actor.subject.clone(),
-            address: String::new(),
             template: dead.template.clone(),
-            operation: if is_discard { "discard".to_owned() } else { "replay".to_owned() },
             object: Some(dead.event_id.0.clone()),
-            record: None,
-            fields: Vec::new(),
-            rows: 0,
-            outcome: Outcome::Ok,
-            code: None,
-            node: self.recorder.node().to_owned(),
+            ..act
         });
         match self.recorder.keep(lineage, audit).await.confirmed().await {
             true => Ok(()),
@@ -167,6 +160,28 @@ impl DeadLetter {
             bytes: message.delivery.data.len(),
             body: message.delivery.data,
         }
+    }
+
+    /// Template and operation of the event; `-` where it is none.
+    pub fn what(&self) -> String {
+        self.event.as_ref().map_or_else(|| "-".to_owned(), |event| format!("{}.{}", event.template, event.operation))
+    }
+
+    /// The event without its key and without the values of fields that the template calls sensitive; of an unknown template,
+    /// without any.
+    pub fn shown(&self, catalogue: &Catalogue) -> Option<Event> {
+        let mut event = self.event.clone()?;
+        let template = catalogue.get(&event.template).ok();
+        let is_shown = |name: &str| {
+            template.is_some_and(|template| !template.fields.get(name).is_some_and(|field| field.sensitive))
+        };
+        for (name, value) in event.params.iter_mut() {
+            if !is_shown(name) {
+                *value = Value::from("(not shown)");
+            }
+        }
+        event.key = None;
+        Some(event)
     }
 
     /// The code of the error, or the reason where there is none: what letters of one cause have in common.

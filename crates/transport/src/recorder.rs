@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use beds_core::audit::AuditRecord;
-use beds_core::lineage::LineageRecord;
+use beds_core::lineage::{LineageRecord, Outcome};
 use beds_core::{EventId, RecordStream, config};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -128,6 +128,16 @@ impl Recorder {
             kept.0.push(self.shared.audit.keep(text).await);
         }
         kept
+    }
+
+    /// Reports what an operator did that concerns no record, such as a reload.
+    pub async fn act(&self, actor: &str, operation: &str, outcome: Outcome) {
+        if self.shared.enabled.audit {
+            drop(
+                self.keep(None, Some(AuditRecord::of_act(self.event_id(), actor, operation, outcome, self.node())))
+                    .await,
+            );
+        }
     }
 
     /// Reports a log line.

@@ -61,8 +61,7 @@ impl Connection {
 
     /// The dead letters, gone through in the name of who runs the command.
     pub(super) fn dead_letters(&self) -> DeadLetters {
-        let actor = Actor { subject: Self::user(), roles: Vec::new() };
-        DeadLetters::new(self.transport.publisher(), &self.recorder, actor)
+        self.client.dead_letters(Actor { subject: Self::user(), roles: Vec::new() })
     }
 
     /// A named fetch of a template of BEDS's own.

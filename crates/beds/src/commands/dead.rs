@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use beds_core::{Catalogue, Config};
 use beds_transport::{DeadLetter, Verdict};
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use super::connection::Connection;
 use super::{ConfigArgs, EX_USAGE, fail, say};
@@ -109,7 +108,7 @@ fn print(command: &DeadCommand, config: &Config, letters: &[(DeadLetter, Verdict
 fn causes(letters: &[(DeadLetter, Verdict)]) {
     let mut causes: BTreeMap<(String, String, String), usize> = BTreeMap::new();
     for (letter, _) in letters {
-        *causes.entry((letter.cause(), letter.queue.clone(), what(letter))).or_default() += 1;
+        *causes.entry((letter.cause(), letter.queue.clone(), letter.what())).or_default() += 1;
     }
     for ((cause, queue, what), count) in causes {
         say(&format!("{count:>6}  {cause:<22}  {queue:<10}  {what}"));
@@ -119,27 +118,14 @@ fn causes(letters: &[(DeadLetter, Verdict)]) {
 
 fn line(letter: &DeadLetter) -> String {
     let id = if letter.id.is_empty() { "(no id)" } else { &letter.id };
-    format!("{id}  {:<22}  {:<10}  {:<20}  {} bytes", letter.cause(), letter.queue, what(letter), letter.bytes)
+    format!("{id}  {:<22}  {:<10}  {:<20}  {} bytes", letter.cause(), letter.queue, letter.what(), letter.bytes)
 }
 
-fn what(letter: &DeadLetter) -> String {
-    letter.event.as_ref().map_or_else(|| "-".to_owned(), |event| format!("{}.{}", event.template, event.operation))
-}
-
-/// The event without the values of fields that the template calls sensitive. Of an unknown template, without any.
+/// The event without what must not be shown.
 fn show(letter: &DeadLetter, catalogue: &Catalogue) {
     say(&line(letter));
     say(&letter.detail);
-    let Some(event) = &letter.event else { return };
-    let mut event = event.clone();
-    let template = catalogue.get(&event.template).ok();
-    let is_shown =
-        |name: &str| template.is_some_and(|template| !template.fields.get(name).is_some_and(|field| field.sensitive));
-    for (name, value) in event.params.iter_mut() {
-        if !is_shown(name) {
-            *value = Value::from("(not shown)");
-        }
+    if let Some(event) = letter.shown(catalogue) {
+        say(&serde_json::to_string_pretty(&event).unwrap_or_default());
     }
-    event.key = None;
-    say(&serde_json::to_string_pretty(&event).unwrap_or_default());
 }

@@ -55,7 +55,7 @@ async fn wait(node: &Node, terminate: &mut Signal, interrupt: &mut Signal, hangu
             _ = terminate.recv() => return,
             _ = interrupt.recv() => return,
             _ = hangup.recv() => {
-                let reloaded = node.domains().reload().await;
+                let reloaded = node.reload().await;
                 reloaded.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
             }
         }

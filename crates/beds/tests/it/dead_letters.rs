@@ -98,6 +98,59 @@ async fn a_replay_of_what_took_effect_takes_no_effect_again() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_are_gone_through_over_http() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let api = &live.api;
+    for id in ["py.test.1", "py.test.2"] {
+        assert!(world.publish("rel.write", &event(id, "forbidden"), json!({"message_id": id})).await?);
+    }
+    assert!(world.publish("rec.write", "garbage", json!({"message_id": "g"})).await?);
+    dead(&world, 3).await?;
+    let listed = api.get("/v1/dead-letters").await?;
+    assert_eq!(listed.body["dead_letters"].as_array().map(Vec::len), Some(3), "{}", listed.text);
+    let refused = json!({"cause": "refused BEDS-0009", "queue": "rel.write", "what": "Things.create", "count": 2});
+    assert!(listed.body["causes"].as_array().is_some_and(|causes| causes.contains(&refused)), "{}", listed.text);
+    let shown = api.get("/v1/dead-letters/py.test.1").await?;
+    assert_eq!(shown.body["event"]["params"]["name"], "forbidden", "{}", shown.text);
+    assert_eq!(api.get("/v1/dead-letters/nobody").await?.status, 404);
+    assert_eq!(api.post("/v1/dead-letters/g/replay", &Value::Null).await?.status, 404, "it is no event");
+    assert_eq!(api.delete("/v1/dead-letters").await?.code(), "BEDS-0004");
+
+    world.sql("INSERT INTO things (name) VALUES ('the cause is mended')")?;
+    let body = "INSERT INTO things (name) VALUES (p_name) RETURNING *";
+    world.sql("DROP PROCEDURE things_create")?;
+    world.sql(&format!("CREATE PROCEDURE things_create(IN p_name VARCHAR(40) CHARACTER SET utf8mb4) {body}"))?;
+    live.node.domains().reload().await;
+    let replayed = api.post("/v1/dead-letters/py.test.1/replay", &Value::Null).await?;
+    assert_eq!(replayed.body, json!({"replayed": ["py.test.1"]}), "{}", replayed.text);
+    eventually("the write took effect", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "2")).await?;
+    let replayed = api.post("/v1/dead-letters/replay?cause=refused%20BEDS-0009", &Value::Null).await?;
+    assert_eq!(replayed.body, json!({"replayed": ["py.test.2"]}), "{}", replayed.text);
+    let discarded = api.delete("/v1/dead-letters/g").await?;
+    assert_eq!(discarded.body, json!({"discarded": ["g"]}), "{}", discarded.text);
+    dead(&world, 0).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_without_a_gateway_has_its_probes() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    world.change_config("[node]\n", &format!("[node]\nprobes = \"{port}\"\n"))?;
+    world.change_config("control = \"ms.sock\"\n", "")?;
+    world.change_config("[services.appserver]\nis_local = true", "[services.appserver]\nis_local = false")?;
+    let silent = world.silent_process()?;
+    let probe = async |path: &str| live.api.http.get(format!("http://{port}{path}")).send().await;
+    eventually("it is ready", async || Ok(probe("/readyz").await.is_ok_and(|answer| answer.status() == 200))).await?;
+    let text = probe("/metrics").await?.text().await?;
+    assert!(text.contains("beds_tasks{queue=\"rel.read\"}"), "{text}");
+    assert_eq!(probe("/v1/templates").await?.status(), 404);
+    drop(silent);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_is_shown_without_its_sensitive_values() -> Result<()> {
     let world = World::new().await?;
     let _live = world.node().await?;

@@ -1,5 +1,7 @@
 //! What the tests stand on: a [`World`] with its own vhost and databases, and nodes in it.
 
+mod api;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +11,8 @@ use beds::{Node, ipl, settings};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+pub(crate) use api::{Answer, Api};
 
 /// The longest that a test waits for something that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
@@ -118,16 +122,7 @@ impl World {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         drop(listener);
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("node.log"))?;
-        let child = Command::new(env!("CARGO_BIN_EXE_beds"))
-            .args(["run", "--config", "beds.toml"])
-            .current_dir(&self.folder)
-            .env("BEDS__SERVICES__APPSERVER__LISTEN", address.to_string())
-            .env("FAILPOINTS", failpoints)
-            .env("RUST_LOG", "info")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
+        let child = self.spawn(failpoints, &address.to_string())?;
         let process = Process { child, api: Api { url: format!("http://{address}"), http: self.http.clone() } };
         eventually("the node is ready", async || {
             let ready = process.api.http.get(format!("{}/readyz", process.api.url)).send().await;
@@ -135,6 +130,25 @@ impl World {
         })
         .await?;
         Ok(process)
+    }
+
+    /// A process for a node without a gateway. Whether it is ready is the test's to find out.
+    pub(crate) fn silent_process(&self) -> Result<Process> {
+        let api = Api { url: String::new(), http: self.http.clone() };
+        Ok(Process { child: self.spawn("", "127.0.0.1:0")?, api })
+    }
+
+    fn spawn(&self, failpoints: &str, listen: &str) -> Result<Child> {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("node.log"))?;
+        Ok(Command::new(env!("CARGO_BIN_EXE_beds"))
+            .args(["run", "--config", "beds.toml"])
+            .current_dir(&self.folder)
+            .env("BEDS__SERVICES__APPSERVER__LISTEN", listen)
+            .env("FAILPOINTS", failpoints)
+            .env("RUST_LOG", "info")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?)
     }
 
     /// What the log of the world's processes holds.
@@ -273,62 +287,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         drop(self.child.kill());
         drop(self.child.wait());
-    }
-}
-
-/// The HTTP interface of a node.
-#[derive(Clone)]
-pub(crate) struct Api {
-    pub(crate) url: String,
-    pub(crate) http: Client,
-}
-
-/// An answer, with its body as JSON.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: reqwest::header::HeaderMap,
-    pub(crate) body: Value,
-    pub(crate) text: String,
-}
-
-impl Answer {
-    pub(crate) fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or_default()
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-    }
-}
-
-impl Api {
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
-        self.send(self.http.get(format!("{}{path}", self.url))).await
-    }
-
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
-        self.send(self.http.post(format!("{}{path}", self.url)).json(body)).await
-    }
-
-    pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
-        self.send(self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body)).await
-    }
-
-    pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
-        self.send(self.http.patch(format!("{}{path}", self.url)).json(body)).await
-    }
-
-    pub(crate) async fn delete(&self, path: &str) -> Result<Answer> {
-        self.send(self.http.delete(format!("{}{path}", self.url))).await
-    }
-
-    pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {
-        let response = request.send().await?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await?;
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Ok(Answer { status, headers, body, text })
     }
 }
 

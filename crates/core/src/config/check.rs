@@ -38,7 +38,7 @@ pub fn load(
     rules.one_of("records.log_level", &["off", "error", "warn", "info", "debug"]);
     rules.durations();
     rules.at_least_one();
-    rules.address();
+    rules.addresses();
     rules.urls(base, read);
     if !problems.is_empty() {
         problems.sort_by_key(|p| p.line);
@@ -227,15 +227,13 @@ impl Rules<'_> {
         }
     }
 
-    fn address(&mut self) {
-        let path = "services.appserver.listen";
-        let value = self.text(path).unwrap_or_default();
-        if value.parse::<std::net::SocketAddr>().is_err() {
-            self.refuse(
-                path,
-                format!("`{path}` is {value:?}"),
-                "write an address and a port, such as \"127.0.0.1:8080\"",
-            );
+    fn addresses(&mut self) {
+        for path in ["services.appserver.listen", "node.probes"] {
+            let Some(value) = self.text(path) else { continue };
+            if value.parse::<std::net::SocketAddr>().is_err() {
+                let message = format!("`{path}` is {value:?}");
+                self.refuse(path, message, "write an address and a port, such as \"127.0.0.1:8080\"");
+            }
         }
     }
 

@@ -11,6 +11,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "node.environment" Text,
     "node.shutdown_grace" Text,
     "node.control" Text,
+    "node.probes" Text,
     "amqp.url" Text,
     "amqp.url_file" Text,
     "amqp.heartbeat" Text,

@@ -1,0 +1,132 @@
+//! `/v1/dead-letters`: what could not be worked on, for administrators. One pass of `transport::DeadLetters` each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use beds_core::{Actor, BedsError, ErrorKind, Result};
+use beds_transport::{DeadLetter, Verdict};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::problem::{Problem, with_event_id};
+use crate::{Room, limits};
+
+type RoomState = State<Arc<Room>>;
+
+/// Which of them: one by its id in the path, or all of a cause.
+#[derive(Deserialize)]
+pub(crate) struct OfCause {
+    cause: String,
+}
+
+pub(crate) async fn list(State(room): RoomState) -> Response {
+    let listed = sort(&room, |_| Verdict::Leave).await.map(|letters| {
+        let mut causes: BTreeMap<(String, &str, String), u64> = BTreeMap::new();
+        for (letter, _) in &letters {
+            *causes.entry((letter.cause(), &letter.queue, letter.what())).or_default() += 1;
+        }
+        let causes: Vec<Value> = causes
+            .into_iter()
+            .map(|((cause, queue, what), count)| json!({"cause": cause, "queue": queue, "what": what, "count": count}))
+            .collect();
+        let letters: Vec<Value> = letters.iter().map(|(letter, _)| summary(letter)).collect();
+        json!({ "causes": causes, "dead_letters": letters })
+    });
+    answer(&room, listed)
+}
+
+pub(crate) async fn show(State(room): RoomState, Path(id): Path<String>) -> Response {
+    let found = sort(&room, |_| Verdict::Leave).await.and_then(|letters| {
+        let (letter, _) = letters.into_iter().find(|(letter, _)| letter.id == id).ok_or_else(none_fits)?;
+        let mut shown = summary(&letter);
+        shown["event"] = json!(letter.shown(&room.lent.catalogue.load()));
+        Ok(shown)
+    });
+    answer(&room, found)
+}
+
+pub(crate) async fn replay(State(room): RoomState, Path(id): Path<String>) -> Response {
+    settle(&room, Verdict::Replay, move |letter| letter.id == id).await
+}
+
+pub(crate) async fn discard(State(room): RoomState, Path(id): Path<String>) -> Response {
+    settle(&room, Verdict::Discard, move |letter| letter.id == id).await
+}
+
+pub(crate) async fn replay_all(State(room): RoomState, asked: Result<Query<OfCause>, QueryRejection>) -> Response {
+    settle_all(&room, Verdict::Replay, asked).await
+}
+
+pub(crate) async fn discard_all(State(room): RoomState, asked: Result<Query<OfCause>, QueryRejection>) -> Response {
+    settle_all(&room, Verdict::Discard, asked).await
+}
+
+async fn settle_all(room: &Arc<Room>, verdict: Verdict, asked: Result<Query<OfCause>, QueryRejection>) -> Response {
+    match asked {
+        Ok(Query(OfCause { cause })) => settle(room, verdict, move |letter| letter.cause() == cause).await,
+        Err(_) => {
+            let text = "which ones? Give ?cause= as the list names it, or an id in the path";
+            answer(room, Err(BedsError::new(ErrorKind::MissingParameter, text).with_field("cause")))
+        }
+    }
+}
+
+async fn settle(
+    room: &Arc<Room>,
+    verdict: Verdict,
+    is_meant: impl Fn(&DeadLetter) -> bool + Send + 'static,
+) -> Response {
+    let judge = move |letter: &DeadLetter| if is_meant(letter) { verdict } else { Verdict::Leave };
+    let settled = sort(room, judge).await.and_then(|letters| {
+        let done = letters.iter().filter(|(_, verdict)| *verdict != Verdict::Leave);
+        let ids: Vec<&str> = done.map(|(letter, _)| letter.id.as_str()).collect();
+        if ids.is_empty() {
+            return Err(none_fits());
+        }
+        Ok(if verdict == Verdict::Replay { json!({ "replayed": ids }) } else { json!({ "discarded": ids }) })
+    });
+    answer(room, settled)
+}
+
+/// One pass, in a task of its own: a caller who goes away in the middle of it does not end it.
+async fn sort(
+    room: &Arc<Room>,
+    judge: impl FnMut(&DeadLetter) -> Verdict + Send + 'static,
+) -> Result<Vec<(DeadLetter, Verdict)>> {
+    let _permit = limits::in_flight(room)?;
+    // Until callers can be authenticated, nobody's name is known.
+    let dead_letters = room.lent.client.dead_letters(Actor::default());
+    let pass = room.tasks.spawn(async move { dead_letters.sort(judge).await });
+    let unavailable = |source: String| {
+        let text = "the dead letters could not be gone through; what was not settled is still there";
+        BedsError::new(ErrorKind::Unavailable, text).with_source(source)
+    };
+    match tokio::time::timeout(room.config.max_timeout, pass).await {
+        Ok(Ok(sorted)) => sorted.map_err(|error| unavailable(error.to_string())),
+        Ok(Err(error)) => Err(unavailable(error.to_string())),
+        Err(_) => Err(unavailable("it took too long".to_owned())),
+    }
+}
+
+fn none_fits() -> BedsError {
+    let text = "no dead letter fits, or what fits is no event and can only be discarded";
+    BedsError::new(ErrorKind::NoSuchRecord, text)
+}
+
+fn summary(letter: &DeadLetter) -> Value {
+    json!({
+        "id": letter.id, "cause": letter.cause(), "detail": letter.detail, "queue": letter.queue, "what": letter.what(),
+        "bytes": letter.bytes,
+    })
+}
+
+fn answer(room: &Room, outcome: Result<Value>) -> Response {
+    match outcome {
+        Ok(body) => with_event_id((StatusCode::OK, axum::Json(body)).into_response(), &room.event_id()),
+        Err(error) => Problem::new(error, room.event_id()).into_response(),
+    }
+}
