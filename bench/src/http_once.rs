@@ -9,6 +9,14 @@ use anyhow::{Context as _, Result};
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
+    head: String,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
 }
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Result<Answer> {
@@ -32,5 +40,5 @@ fn exchange(address: SocketAddr, request: &str) -> Result<Answer> {
     stream.read_to_string(&mut text)?;
     let (head, body) = text.split_once("\r\n\r\n").context("not HTTP")?;
     let status = head.get(9..12).context("not HTTP")?.parse()?;
-    Ok(Answer { status, body: body.to_owned() })
+    Ok(Answer { status, body: body.to_owned(), head: head.to_owned() })
 }

@@ -13,6 +13,7 @@ mod report;
 mod rival;
 mod services;
 mod setup;
+mod trees;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -97,6 +98,13 @@ fn whole_run(options: RunOptions) -> Result<()> {
         let measured = measure::path(path, &settings, &services, beds)?;
         text.push_str(&report::path(path, &settings, &measured));
         all.extend(measured);
+    }
+    if let Some(events) = settings.options.trees
+        && let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Recording)
+    {
+        note("measuring trees");
+        let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
+        text.push_str(&trees::measure(events, &settings, &contender)?);
     }
     text.push_str(report::legend());
     text.push_str(&report::memory(&all).unwrap_or_default());

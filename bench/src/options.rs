@@ -38,6 +38,9 @@ pub(crate) struct RunOptions {
     /// Measure one path only.
     #[arg(long, value_enum)]
     pub(crate) only: Option<Path>,
+    /// Then read trees out of so many stored root events, such as 1000000.
+    #[arg(long)]
+    pub(crate) trees: Option<u64>,
     /// Measure the rivals without BEDS; the flights must be loaded already.
     #[arg(long)]
     pub(crate) without_beds: bool,
