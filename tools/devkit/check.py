@@ -25,7 +25,7 @@ def check(arguments):
 def checks(cargo):
     """Name, command and additional environment of each check."""
     yield "format", [cargo, "fmt", "--all", "--check"], {}
-    yield "clippy", [cargo, "clippy", "--workspace", "--all-targets", "--features", "beds/failpoints", "--", "-D", "warnings"], {}
+    yield "clippy", [cargo, "clippy", "--workspace", "--all-targets", "--features", paths.TEST_FEATURES, "--", "-D", "warnings"], {}
     yield "docs", [cargo, "doc", "--workspace", "--no-deps", "--document-private-items"], {"RUSTDOCFLAGS": "-D warnings"}
     yield "dev tools", [sys.executable, "-m", "unittest", "discover", "-s", "tools/devkit", "-p", "test_*.py"], {}
     if subprocess.run([cargo, "deny", "--version"], capture_output=True).returncode == 0:

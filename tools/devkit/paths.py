@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# What tests and lints build besides the default features.
+TEST_FEATURES = "beds/failpoints,beds/otel"
 BEDS = ROOT / ".beds"
 PKG = BEDS / "pkg"
 DATA = BEDS / "data"

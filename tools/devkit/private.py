@@ -23,7 +23,7 @@ STOP_SECONDS = 1
 def test(arguments):
     cargo = install.cargo()
     runner = [cargo, "nextest", "run"] if has_nextest(cargo) else [cargo, "test"]
-    return run_beside_services([*runner, "--workspace", "--features", "beds/failpoints", *arguments], "tests")
+    return run_beside_services([*runner, "--workspace", "--features", paths.TEST_FEATURES, *arguments], "tests")
 
 
 def faults(arguments):
@@ -32,7 +32,7 @@ def faults(arguments):
         raise Failure(f"unknown argument: {' '.join(names[1:])}", "Usage: ./dev faults [NAME] [--full]", code=2)
     cargo = install.cargo()
     runner = [cargo, "nextest", "run", "--profile", "faults"] if has_nextest(cargo) else [cargo, "test"]
-    runs = [*runner, "--workspace", "--features", "beds/failpoints", "--test", "it", "faults::" + "".join(names)]
+    runs = [*runner, "--workspace", "--features", paths.TEST_FEATURES, "--test", "it", "faults::" + "".join(names)]
     return run_beside_services(runs, "fault runs", {"BEDS_FAULTS_FULL": "1"} if "--full" in arguments else {})
 
 

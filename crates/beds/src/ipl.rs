@@ -39,6 +39,8 @@ pub enum IplError {
         "the key {path} cannot be used: {source}. Fix: correct services.admin.signing_key_file, or make its folder writable"
     )]
     SigningKey { path: String, source: std::io::Error },
+    #[error("records.otlp cannot be used: {0}. Fix: build with --features otel, correct the address, or leave it out")]
+    Otlp(String),
     #[error("the control socket {path} cannot be made: {source}. Fix: correct node.control")]
     Control { path: String, source: std::io::Error },
 }
@@ -75,6 +77,9 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     let recorder = transport.recorder(config.node.environment.as_str(), config.records.clone());
     metering::start();
     logging::report_to(&recorder);
+    if let Some(endpoint) = &config.records.otlp {
+        ipl.step("otlp", tell_traces(endpoint, &config.node.name, &recorder, &tasks, &stop), || endpoint.clone())?;
+    }
     let client = transport.client(config.node.environment.as_str(), &recorder);
     ipl.step("amqp", ipl.amqp(&config, &transport, &client).await, || config.amqp.url.address().to_owned())?;
 
@@ -250,6 +255,25 @@ fn signing_key(config: &Config) -> Result<Option<notary::Key>, IplError> {
     let Some(path) = admin.signing_key_file.as_ref().filter(|_| admin.is_local) else { return Ok(None) };
     let unusable = |source| IplError::SigningKey { path: path.display().to_string(), source };
     notary::Key::read_or_make(path).map(Some).map_err(unusable)
+}
+
+/// Tells lineage to a tracing system too.
+#[cfg(feature = "otel")]
+fn tell_traces(
+    endpoint: &str,
+    node: &str,
+    recorder: &Recorder,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), IplError> {
+    let exporter = crate::otel::Exporter::new(endpoint, node).map_err(|error| IplError::Otlp(error.to_string()))?;
+    spawn(tasks, stop, exporter.serve(recorder.tap(crate::otel::ROOM)));
+    Ok(())
+}
+
+#[cfg(not(feature = "otel"))]
+fn tell_traces(_: &str, _: &str, _: &Recorder, _: &TaskTracker, _: &CancellationToken) -> Result<(), IplError> {
+    Err(IplError::Otlp("this binary was built without the feature otel".to_owned()))
 }
 
 fn readiness(

@@ -8,6 +8,8 @@ pub mod ipl;
 pub mod logging;
 pub mod metering;
 pub mod notary;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod settings;
 
 pub use beds_core::{BedsError, NamasteCore, Payload, Query, Response, Select};

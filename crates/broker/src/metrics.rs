@@ -48,6 +48,11 @@ impl Meters {
         counter!("beds_dead_letters_total", "queue" => self.queue).increment(1);
     }
 
+    /// A dead letter that was sent again was worked on.
+    pub(crate) fn replay(&self) {
+        counter!("beds_replays_total", "queue" => self.queue).increment(1);
+    }
+
     pub(crate) fn restarted(&self) {
         counter!("beds_task_restarts_total", "queue" => self.queue).increment(1);
     }

@@ -47,6 +47,8 @@ pub struct Records {
     pub log_level: LogLevel,
     /// The key of the hashes that stand for record ids in the audit trail. Without one they are left out.
     pub hash_key: Option<SecretString>,
+    /// The address of a collector that gets lineage as OTLP spans. Needs the feature `otel`.
+    pub otlp: Option<String>,
 }
 
 /// How much of the log is reported.

@@ -4,14 +4,14 @@
 
 mod lane;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use beds_core::audit::AuditRecord;
 use beds_core::lineage::{LineageRecord, Outcome};
 use beds_core::{EventId, RecordStream, config};
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +35,8 @@ struct Shared {
     dropped: Arc<AtomicU64>,
     /// False from a refused or unconfirmed batch until the next one that is confirmed.
     is_taken: Arc<AtomicBool>,
+    /// Who else wants to see the lineage.
+    tap: OnceLock<mpsc::Sender<LineageRecord>>,
     finish: CancellationToken,
     lanes: TaskTracker,
 }
@@ -86,6 +88,7 @@ impl Recorder {
             metrics: Lane::start(RecordStream::Metrics, &origin, &lanes),
             dropped: Arc::clone(&origin.dropped),
             is_taken: Arc::clone(&origin.is_taken),
+            tap: OnceLock::new(),
             finish: origin.finish.clone(),
             lanes: lanes.clone(),
         };
@@ -111,6 +114,7 @@ impl Recorder {
     /// Reports what came of a read, or of anything else that may be dropped under pressure.
     pub fn offer(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) {
         if let Some(record) = lineage {
+            self.show(&record);
             self.shared.lineage.offer(record);
         }
         if let Some(text) = audit.and_then(|record| serde_json::to_string(&record).ok()) {
@@ -122,12 +126,26 @@ impl Recorder {
     pub async fn keep(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) -> Kept {
         let mut kept = Kept::default();
         if let Some(record) = lineage {
+            self.show(&record);
             kept.0.push(self.shared.lineage.keep(record).await);
         }
         if let Some(text) = audit.and_then(|record| serde_json::to_string(&record).ok()) {
             kept.0.push(self.shared.audit.keep(text).await);
         }
         kept
+    }
+
+    /// A copy of each lineage record from now on, for one other listener; while it has no room, it misses some.
+    pub fn tap(&self, room: usize) -> mpsc::Receiver<LineageRecord> {
+        let (sender, records) = mpsc::channel(room);
+        drop(self.shared.tap.set(sender));
+        records
+    }
+
+    fn show(&self, record: &LineageRecord) {
+        if let Some(tap) = self.shared.tap.get() {
+            drop(tap.try_send(record.clone()));
+        }
     }
 
     /// Reports what an operator did that concerns no record, such as a reload.

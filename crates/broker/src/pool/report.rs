@@ -52,6 +52,9 @@ impl Reporter<'_> {
         let code = outcome.as_ref().err().map(|error| error.code());
         self.meters.event(code, wait, begun.clock.elapsed());
         steps.iter().for_each(|step| self.meters.call(step.duration));
+        if event.replay_of.is_some() {
+            self.meters.replay();
+        }
         let lineage = enabled.lineage.then(|| self.lineage(begun, event, &steps, delivery, &outcome, dead));
         let audit = enabled.audit.then(|| self.audit(begun, event, &outcome));
         (lineage, audit)

@@ -43,6 +43,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "records.lineage" Boolean,
     "records.audit" Boolean,
     "records.log_level" Text,
+    "records.otlp" Text,
     "records.hash_key" Text,
     "databases.rec.*.url" Text,
     "databases.rec.*.url_file" Text,
