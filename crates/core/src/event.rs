@@ -18,6 +18,15 @@ pub const ENVELOPE_VERSION: u8 = 1;
 /// The longest idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
 
+/// The longest id of an event, in bytes.
+pub const MAX_ID_BYTES: usize = 128;
+
+/// The longest name of a template or a named fetch, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+
+/// The longest name of an actor, in bytes.
+pub const MAX_SUBJECT_BYTES: usize = 254;
+
 /// One event. Self-contained: a dead letter explains itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
@@ -109,9 +118,7 @@ impl Event {
             let text = format!("envelope version {} is not supported; send version {ENVELOPE_VERSION}", event.v);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
-        if event.event_id.0.is_empty() || event.root_id.0.is_empty() {
-            return Err(BedsError::new(ErrorKind::BadEvent, "event_id and root_id must not be empty"));
-        }
+        event.check_lengths()?;
         if (event.depth == 0) != event.parent_id.0.is_empty() {
             return Err(BedsError::new(
                 ErrorKind::BadEvent,
@@ -122,6 +129,29 @@ impl Event {
             check_key(key)?;
         }
         Ok(event)
+    }
+
+    /// What stands in records of this event is as long as its publisher likes, up to here.
+    fn check_lengths(&self) -> Result<()> {
+        let fits = [
+            ("event_id", self.event_id.0.len(), 1..=MAX_ID_BYTES),
+            ("root_id", self.root_id.0.len(), 1..=MAX_ID_BYTES),
+            ("parent_id", self.parent_id.0.len(), 0..=MAX_ID_BYTES),
+            ("template", self.template.len(), 1..=MAX_NAME_BYTES),
+            ("object", self.object.as_ref().map_or(0, String::len), 0..=MAX_NAME_BYTES),
+            ("actor.subject", self.actor.subject.len(), 0..=MAX_SUBJECT_BYTES),
+            ("origin.address", self.origin.as_ref().map_or(0, |origin| origin.address.len()), 0..=MAX_NAME_BYTES),
+        ];
+        if let Some((name, _, range)) = fits.iter().find(|(_, length, range)| !range.contains(length)) {
+            let text = format!("{name} must have {} to {} bytes", range.start(), range.end());
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
+        if self.event_id.0.contains(EventId::CHILD) {
+            let text =
+                format!("event_id must not contain {:?}, which marks what happens within an event", EventId::CHILD);
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
+        Ok(())
     }
 
     /// What is left until the deadline; zero once it has passed.
@@ -197,7 +227,7 @@ impl EventId {
     }
 
     /// Between an event's id and what names its child.
-    const CHILD: char = ':';
+    pub const CHILD: char = ':';
 
     /// A new id for an event that begins on this node.
     pub fn new(node: &str, environment: &str) -> Self {
@@ -317,6 +347,10 @@ mod tests {
         assert!(refused(&|v| v["operation"] = "drop".into()).contains("drop"));
         assert!(refused(&|v| v["depth"] = 3.into()).contains("depth 0"));
         assert!(refused(&|v| v["event_id"] = "".into()).contains("event_id"));
+        assert!(refused(&|v| v["event_id"] = "x".repeat(129).into()).contains("1 to 128 bytes"));
+        assert!(refused(&|v| v["event_id"] = "a:b".into()).contains("must not contain"));
+        assert!(refused(&|v| v["template"] = "x".repeat(65).into()).contains("template"));
+        assert!(refused(&|v| v["actor"]["subject"] = "x".repeat(255).into()).contains("actor.subject"));
         assert!(refused(&|v| v["key"] = "x".repeat(256).into()).contains("255"));
         assert!(Event::from_slice(b"\xff\xfe").is_err());
     }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use beds_core::audit::AuditRecord;
-use beds_core::event::keyed_hash;
+use beds_core::event::{MAX_ID_BYTES, MAX_NAME_BYTES, keyed_hash};
 use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome, Step, micros};
 use beds_core::reply::Answer;
 use beds_core::{BedsError, Event, EventId, Result};
@@ -134,7 +134,7 @@ impl Reporter<'_> {
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
             record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
-            fields: event.params.keys().take(MOST_NAMES).cloned().collect(),
+            fields: event.params.keys().take(MOST_NAMES).map(|name| shortened(name)).collect(),
             rows: outcome.as_ref().map_or(0, |answer| u32::try_from(answer.records.len()).unwrap_or(u32::MAX)),
             outcome: Outcome::of(outcome),
             code: outcome.as_ref().err().map(|error| error.code().to_owned()),
@@ -149,7 +149,7 @@ impl Reporter<'_> {
         }
         let id = match delivery.message_id() {
             "" => self.recorder.event_id(),
-            id => EventId(id.chars().take(128).collect()),
+            id => EventId(id.replace(EventId::CHILD, ".").chars().take(MAX_ID_BYTES).collect()),
         };
         let node = |event_id: EventId, kind| LineageNode {
             queue: delivery.queue().to_owned(),
@@ -166,4 +166,9 @@ impl Reporter<'_> {
         };
         Some(LineageRecord::ended(id, vec![root, dead]))
     }
+}
+
+/// A caller decides what a name looks like, too.
+fn shortened(name: &str) -> String {
+    name[..name.floor_char_boundary(MAX_NAME_BYTES)].replace(char::is_control, "?")
 }
