@@ -139,21 +139,21 @@ impl Head {
     }
 
     /// Puts a record at the end of the chain. `text` is what the record was read from.
-    pub fn seal(&mut self, record: AuditRecord, text: String) -> SealedRecord {
+    pub fn seal(&mut self, record: &AuditRecord, text: &str) -> SealedRecord {
         let prev_hash = std::mem::take(&mut self.hash);
         self.seq += 1;
-        self.hash = hash(&self.chain, self.seq, &prev_hash, &text);
+        self.hash = hash(&self.chain, self.seq, &prev_hash, text);
         SealedRecord {
-            id: record.about,
+            id: record.about.clone(),
             at: record.at,
-            actor: record.actor,
-            template: record.template,
+            actor: record.actor.clone(),
+            template: record.template.clone(),
             outcome: record.outcome,
             chain: self.chain.clone(),
             seq: self.seq,
             prev_hash,
             hash: self.hash.clone(),
-            record: text,
+            record: text.to_owned(),
         }
     }
 

@@ -146,7 +146,7 @@ impl Event {
             let text = format!("{name} must have {} to {} bytes", range.start(), range.end());
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
-        if self.event_id.0.contains(EventId::CHILD) {
+        if self.event_id.is_child() {
             let text =
                 format!("event_id must not contain {:?}, which marks what happens within an event", EventId::CHILD);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
@@ -207,6 +207,11 @@ impl EventId {
     /// The id of something that happened in an event on its way, such as its second call. `what` is unique within the event.
     pub fn child(&self, what: impl fmt::Display) -> Self {
         Self(format!("{}{}{what}", self.0, Self::CHILD))
+    }
+
+    /// True for something that happened in an event on its way.
+    pub fn is_child(&self) -> bool {
+        self.0.contains(Self::CHILD)
     }
 
     /// The event itself, as an id in its own lineage record names it.

@@ -56,9 +56,14 @@ impl LineageRecord {
     }
 
     /// The record of something that ended.
-    pub fn ended(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
-        let first = nodes.first();
-        let id = first.map(|node| node.event_id.0.clone()).unwrap_or_default();
+    pub fn ended(root_id: EventId, mut nodes: Vec<LineageNode>) -> Self {
+        let id = match nodes.first_mut() {
+            // The text need not say it again.
+            Some(first) if !first.event_id.is_child() => {
+                std::mem::replace(&mut first.event_id, EventId::of_same_record()).0
+            }
+            first => first.map(|node| node.event_id.0.clone()).unwrap_or_default(),
+        };
         Self { root_id: (root_id.0 != id).then_some(root_id), id, nodes }
     }
 
@@ -77,7 +82,11 @@ impl LineageRecord {
     /// The nodes with their full ids.
     pub fn into_nodes(self) -> Vec<LineageNode> {
         let (mut nodes, event) = (self.nodes, EventId::of_child(&self.id));
+        let seen_by = nodes.first().map(|first| first.node.clone()).unwrap_or_default();
         for node in &mut nodes {
+            if node.node.is_empty() {
+                node.node.clone_from(&seen_by);
+            }
             node.event_id.make_absolute(event);
             node.parent_id.make_absolute(event);
         }
@@ -103,7 +112,8 @@ pub struct LineageNode {
     pub object: Option<String>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub actor: String,
-    /// The node that saw it.
+    /// The node that saw it; in a record, empty where it is that of the record's first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub node: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub queue: String,

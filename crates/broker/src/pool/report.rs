@@ -125,7 +125,7 @@ impl Reporter<'_> {
             parent_id: EventId::of_same_record(),
             depth: event.depth + 1,
             start,
-            ..LineageNode::new(EventId::default().child(number), self.recorder.node(), kind, outcome)
+            ..LineageNode::new(EventId::default().child(number), "", kind, outcome)
         }
     }
 

@@ -27,9 +27,8 @@ fn record(number: u64) -> AuditRecord {
     }
 }
 
-fn seal(head: &mut Head, record: AuditRecord) -> SealedRecord {
-    let text = serde_json::to_string(&record).unwrap();
-    head.seal(record, text)
+fn seal(head: &mut Head, record: &AuditRecord) -> SealedRecord {
+    head.seal(record, &serde_json::to_string(record).unwrap())
 }
 
 fn chain() -> (Vec<SealedRecord>, Vec<Head>) {
@@ -37,7 +36,7 @@ fn chain() -> (Vec<SealedRecord>, Vec<Head>) {
     let mut heads = Vec::new();
     let records = (1..=LENGTH)
         .map(|number| {
-            let sealed = seal(&mut head, record(number));
+            let sealed = seal(&mut head, &record(number));
             if number.is_multiple_of(SIGNED_EVERY) {
                 heads.push(head.clone());
             }
@@ -141,9 +140,9 @@ fn every_attack_is_found_and_located() {
                     0 => Head::start("ms"),
                     _ => Head { chain: "ms".into(), seq: place as u64, hash: original[place - 1].hash.clone() },
                 };
-                records[at] = seal(&mut head, changed);
+                records[at] = seal(&mut head, &changed);
                 for record in records.iter_mut().skip(at + 1) {
-                    *record = seal(&mut head, record.open().unwrap());
+                    *record = seal(&mut head, &record.open().unwrap());
                 }
                 ("rewrite", (place as u64 / SIGNED_EVERY) * SIGNED_EVERY + 1)
             }

@@ -98,8 +98,7 @@ impl Batch {
             Records::Chained(records) => records.as_slice(),
             Records::Loose(_) | Records::Together(_) => &[],
         };
-        let sealed: Vec<SealedRecord> =
-            records.iter().map(|(record, text)| head.seal(record.clone(), text.clone())).collect();
+        let sealed: Vec<SealedRecord> = records.iter().map(|(record, text)| head.seal(record, text)).collect();
         let times = || sealed.iter().map(|record| record.at);
         let fields = Fields::from_iter([
             ("batch".to_owned(), self.event.event_id.0.as_str().into()),
