@@ -48,6 +48,16 @@ pub struct AuditRecord {
 }
 
 impl AuditRecord {
+    /// One for each event and outcome: what failed at first and succeeded when it was handed out again has two records.
+    pub fn id(&self) -> EventId {
+        self.about.child(self.outcome.as_str())
+    }
+
+    /// The ids that records about an event can have.
+    pub fn ids(about: &str) -> [EventId; 2] {
+        [Outcome::Ok, Outcome::Failed].map(|outcome| EventId(about.to_owned()).child(outcome.as_str()))
+    }
+
     /// What is known of an event before it is worked on.
     pub fn of(event: &Event, node: &str, at: Timestamp) -> Self {
         let address = event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default();
@@ -88,7 +98,7 @@ impl AuditRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedRecord {
-    /// The id of the event that the record is about, so that a store keeps one of each.
+    /// [`AuditRecord::id`], so that a store keeps one of each.
     #[serde(rename = "_id")]
     pub id: EventId,
     /// Copies out of the record, for searches.
@@ -115,12 +125,48 @@ impl SealedRecord {
     /// True where the copies say what the record says.
     fn is_faithful(&self) -> bool {
         self.open().is_some_and(|record| {
-            self.id == record.about
+            self.id == record.id()
                 && self.at == record.at
                 && self.actor == record.actor
                 && self.template == record.template
                 && self.outcome == record.outcome
         })
+    }
+}
+
+/// What is stored of one message: records that follow each other in a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedBatch {
+    /// The id of the message.
+    #[serde(rename = "_id")]
+    pub id: EventId,
+    pub chain: String,
+    /// The places of the first and the last record. No two batches of a chain have the same.
+    pub first: u64,
+    pub last: u64,
+    /// The times of the earliest and the latest record, for searches.
+    pub since: Timestamp,
+    pub until: Timestamp,
+    pub records: Vec<SealedRecord>,
+}
+
+impl SealedBatch {
+    /// Puts records at the end of a chain. Each comes with the text that it was read from. None where there are none.
+    pub fn new(id: EventId, head: &mut Head, records: &[(AuditRecord, String)]) -> Option<Self> {
+        let first = head.seq + 1;
+        let records: Vec<SealedRecord> = records.iter().map(|(record, text)| head.seal(record, text)).collect();
+        let times = || records.iter().map(|record| record.at);
+        let (since, until) = (times().min()?, times().max()?);
+        Some(Self { id, chain: head.chain.clone(), first, last: head.seq, since, until, records })
+    }
+
+    /// True where what stands around the records says what they say.
+    fn is_faithful(&self) -> bool {
+        let times = || self.records.iter().map(|record| record.at);
+        let places = (self.records.first().map(|record| record.seq), self.records.last().map(|record| record.seq));
+        places == (Some(self.first), Some(self.last))
+            && (times().min(), times().max()) == (Some(self.since), Some(self.until))
     }
 }
 
@@ -144,7 +190,7 @@ impl Head {
         self.seq += 1;
         self.hash = hash(&self.chain, self.seq, &prev_hash, text);
         SealedRecord {
-            id: record.about.clone(),
+            id: record.id(),
             at: record.at,
             actor: record.actor.clone(),
             template: record.template.clone(),
@@ -231,6 +277,20 @@ impl<'h> Verifier<'h> {
         Ok(())
     }
 
+    /// Takes the next batch with all its records.
+    pub fn take_batch(&mut self, batch: &SealedBatch) -> Result<(), Fault> {
+        let first = self.head.seq + 1;
+        batch.records.iter().try_for_each(|record| self.take(record))?;
+        let fault = |seq, what| Err(Fault { chain: self.head.chain.clone(), seq, what });
+        if self.head.seq < batch.last {
+            return fault(self.head.seq + 1, "the record is missing");
+        }
+        if batch.chain != self.head.chain || !batch.is_faithful() {
+            return fault(first, "the document in which the record stands is not the one that was written");
+        }
+        Ok(())
+    }
+
     /// The fault of a next record that has not the form of one.
     pub fn unreadable(&self) -> Fault {
         Fault {
@@ -238,6 +298,12 @@ impl<'h> Verifier<'h> {
             seq: self.head.seq + 1,
             what: "the record is not the one that was written",
         }
+    }
+
+    /// The fault of something that stands beside the chain.
+    pub fn inserted(&self) -> Fault {
+        let what = "something was inserted that has no place in the chain";
+        Fault { chain: self.head.chain.clone(), seq: 0, what }
     }
 
     /// No more records: is the chain as long as its signed heads say?

@@ -146,9 +146,11 @@ impl Event {
             let text = format!("{name} must have {} to {} bytes", range.start(), range.end());
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
-        if self.event_id.is_child() {
-            let text =
-                format!("event_id must not contain {:?}, which marks what happens within an event", EventId::CHILD);
+        if self.event_id.is_child() || self.root_id.is_child() || self.parent_id.is_child() {
+            let text = format!(
+                "ids of events must not contain {:?}, which marks what happens within an event",
+                EventId::CHILD
+            );
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         Ok(())

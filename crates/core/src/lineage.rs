@@ -46,24 +46,36 @@ mod as_text {
 impl LineageRecord {
     /// Behind the id of a record of something that has begun and whose end nobody has told yet.
     pub const BEGUN: &str = ":begun";
+    /// Behind the id of a record of something that failed: when the message is handed out again, it may succeed.
+    const FAILED: &str = ":failed";
     /// What names the child that stands for a caller who stopped waiting.
     pub const TIMEOUT: &str = "timeout";
 
     /// Where the record of an event may be found, given its id or that of one of its children.
     pub fn ids(id: &str) -> Vec<String> {
         let event = EventId(EventId::of_child(id).to_owned());
-        vec![id.to_owned(), event.0.clone(), format!("{event}{}", Self::BEGUN), event.child(Self::TIMEOUT).0]
+        vec![
+            id.to_owned(),
+            event.0.clone(),
+            format!("{event}{}", Self::BEGUN),
+            format!("{event}{}", Self::FAILED),
+            event.child(Self::TIMEOUT).0,
+        ]
     }
 
     /// The record of something that ended.
     pub fn ended(root_id: EventId, mut nodes: Vec<LineageNode>) -> Self {
-        let id = match nodes.first_mut() {
+        let has_failed = nodes.first().is_some_and(|first| first.outcome == Outcome::Failed);
+        let mut id = match nodes.first_mut() {
             // The text need not say it again.
             Some(first) if !first.event_id.is_child() => {
                 std::mem::replace(&mut first.event_id, EventId::of_same_record()).0
             }
             first => first.map(|node| node.event_id.0.clone()).unwrap_or_default(),
         };
+        if has_failed {
+            id.push_str(Self::FAILED);
+        }
         Self { root_id: (root_id.0 != id).then_some(root_id), id, nodes }
     }
 
@@ -199,6 +211,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Failed => "failed",
+            Outcome::Running => "running",
+            Outcome::Unknown => "unknown",
+        }
+    }
+
     pub fn of<T>(outcome: &Result<T, &BedsError>) -> Self {
         if outcome.is_ok() { Outcome::Ok } else { Outcome::Failed }
     }

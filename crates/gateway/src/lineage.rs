@@ -6,7 +6,7 @@ use axum::extract::{Path, Query as UrlQuery, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response as Http};
-use beds_core::audit::SealedRecord;
+use beds_core::audit::{AuditRecord, SealedRecord};
 use beds_core::lineage::tree::{self, Tree};
 use beds_core::lineage::{LineageNode, LineageRecord};
 use beds_core::{BedsError, ErrorKind, EventId, Fields, NamasteCore, Query, Result, Select, Store};
@@ -91,8 +91,10 @@ pub async fn read(client: &Client, context: Context, id: &str) -> Result<Tree> {
     let depths: std::collections::HashMap<String, u32> =
         nodes.iter().map(|node| (node.event_id.0.clone(), node.depth)).collect();
     let ids = depths.keys().filter(|id| EventId::of_child(id) == id.as_str());
-    let ids = Value::Array(ids.map(|id| Value::from(id.as_str())).collect());
-    let audit: Vec<SealedRecord> = reader.fetch("Audit", "of", "ids", ids.clone(), false).await?;
+    let events: Vec<&String> = ids.collect();
+    let ids = events.iter().flat_map(|id| AuditRecord::ids(id)).map(|id| Value::from(id.0)).collect();
+    let audit: Vec<SealedRecord> = reader.fetch("Audit", "of", "ids", ids, false).await?;
+    let ids = events.into_iter().map(|id| Value::from(id.as_str())).collect();
     let logs: Vec<LogLine> = reader.fetch("Logs", "of", "events", ids, false).await?;
     let logs = logs.into_iter().map(|line| line.into_node(&depths)).collect();
     Ok(Tree::new(root, nodes, audit, logs))

@@ -3,8 +3,8 @@
 
 use std::process::ExitCode;
 
-use beds_core::audit::{AuditRecord, Head, SealedRecord, Verifier};
-use beds_core::{Config, Result};
+use beds_core::audit::{AuditRecord, Head, SealedBatch, SealedRecord, Verifier};
+use beds_core::{Config, ErrorKind, Result};
 use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,11 +13,14 @@ use super::connection::Connection;
 use super::{ConfigArgs, fail, say, warn};
 use crate::notary::{Key, SignedHead};
 
+/// Below so many records in an answer, the next one may have more.
+const FEW: usize = 1_000;
+
 #[derive(Subcommand)]
 pub enum AuditCommand {
     /// Check every chain from its first record to its last signed head, and name the first bad record
     Verify(VerifyArgs),
-    /// List records, newest first
+    /// List records, the newest messages of the nodes first
     Ls(LsArgs),
     /// Print the signed heads, one JSON object a line: keep them where who can write to msLogs cannot
     Heads(ConfigArgs),
@@ -139,24 +142,43 @@ async fn verify_chain(
     heads: &[Head],
 ) -> Result<std::result::Result<Head, beds_core::audit::Fault>> {
     let mut verifier = Verifier::new(name, heads);
-    let mut after = 0;
+    let (mut after, mut limit) = (0, 8);
     loop {
-        let params = vec![("chain", json!(name)), ("seq", json!(after))];
-        let page: Vec<Value> = connection.fetch("Audit", "after", params, false).await?;
-        for record in &page {
-            // A record with a field too many, or of another form, is not the one that was written.
-            let Ok(record) = SealedRecord::deserialize(record) else {
+        let params = vec![("chain", json!(name)), ("seq", json!(after)), ("limit", json!(limit))];
+        let page: Vec<Value> = match connection.fetch("Audit", "after", params, false).await {
+            Ok(page) => page,
+            // More than one answer can hold: large batches, of many records each.
+            Err(error) if error.kind == ErrorKind::ValueOutOfRange && limit > 1 => {
+                limit /= 2;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let mut records = 0;
+        for batch in &page {
+            // A batch with a field too many, or of another form, is not the one that was written.
+            let Ok(batch) = SealedBatch::deserialize(batch) else {
                 return Ok(Err(verifier.unreadable()));
             };
-            if let Err(fault) = verifier.take(&record) {
+            if let Err(fault) = verifier.take_batch(&batch) {
                 return Ok(Err(fault));
             }
-            after = record.seq;
+            after = batch.last;
+            records += batch.records.len();
         }
         if page.is_empty() {
-            return Ok(verifier.finish());
+            break;
+        }
+        if records < FEW {
+            limit = (limit * 2).min(1_000);
         }
     }
+    // What a search would find and no page above shows.
+    let outside: Vec<Value> = connection.fetch("Audit", "outside", vec![("chain", json!(name))], false).await?;
+    if !outside.is_empty() {
+        return Ok(Err(verifier.inserted()));
+    }
+    Ok(verifier.finish())
 }
 
 async fn signed_heads(connection: &Connection, chain: &str) -> Result<Vec<SignedHead>> {

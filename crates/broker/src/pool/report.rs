@@ -93,10 +93,17 @@ impl Reporter<'_> {
             duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
             outcome: Outcome::of(outcome),
             code: code(outcome),
-            traceparent: delivery.traceparent().map(str::to_owned),
+            traceparent: delivery
+                .traceparent()
+                .map(str::to_owned)
+                .or_else(|| event.origin.as_ref()?.traceparent.clone()),
         }];
+        // Children of another delivery have other ids.
+        let round = if delivery.is_redelivered() { format!("{}.", delivery.deliveries() + 1) } else { String::new() };
+        let child =
+            |number: usize, kind, start, outcome| self.child(event, &format!("{round}{number}"), kind, start, outcome);
         if delivery.is_redelivered() {
-            nodes.push(self.child(event, nodes.len(), NodeKind::Redelivery, begun.start, Outcome::Ok));
+            nodes.push(child(nodes.len(), NodeKind::Redelivery, begun.start, Outcome::Ok));
         }
         for (number, step) in steps.iter().enumerate() {
             let kind = if number == 0 { NodeKind::Call } else { NodeKind::Retry };
@@ -105,14 +112,14 @@ impl Reporter<'_> {
                 (true, None) => Outcome::Ok,
                 (true, Some(_)) => Outcome::Failed,
             };
-            let mut node = self.child(event, nodes.len(), kind, step.start, outcome);
+            let mut node = child(nodes.len(), kind, step.start, outcome);
             node.object = Some(step.object.clone());
             node.duration_us = Some(micros(step.duration));
             node.code = step.code.map(str::to_owned);
             nodes.push(node);
         }
         if let Some(reason) = dead {
-            let mut node = self.child(event, nodes.len(), NodeKind::DeadLetter, Timestamp::now(), Outcome::Failed);
+            let mut node = child(nodes.len(), NodeKind::DeadLetter, Timestamp::now(), Outcome::Failed);
             node.object = Some(reason.to_owned());
             node.code = code(outcome);
             nodes.push(node);
@@ -120,7 +127,7 @@ impl Reporter<'_> {
         LineageRecord::ended(event.root_id.clone(), nodes)
     }
 
-    fn child(self, event: &Event, number: usize, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
+    fn child(self, event: &Event, number: &str, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
         LineageNode {
             parent_id: EventId::of_same_record(),
             depth: event.depth + 1,
@@ -170,5 +177,5 @@ impl Reporter<'_> {
 
 /// A caller decides what a name looks like, too.
 fn shortened(name: &str) -> String {
-    name[..name.floor_char_boundary(MAX_NAME_BYTES)].replace(char::is_control, "?")
+    name[..name.floor_char_boundary(MAX_NAME_BYTES)].replace(|c: char| c.is_control() || matches!(c, '"' | '\\'), "?")
 }

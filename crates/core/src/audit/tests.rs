@@ -155,3 +155,53 @@ fn every_attack_is_found_and_located() {
         assert!(is_there, "attack {attack} ({name}) at {place}: expected {expected}, found {fault}");
     }
 }
+
+const BATCH: u64 = 10;
+
+/// A short chain as it is stored, ten records a document.
+fn batches() -> Vec<SealedBatch> {
+    let mut head = Head::start("ms");
+    let batch = |number: u64| {
+        let records = (1..=BATCH).map(|place| record(number * BATCH + place));
+        let records: Vec<_> = records.map(|record| (record.clone(), serde_json::to_string(&record).unwrap())).collect();
+        SealedBatch::new(EventId(format!("ms.test.batch{number}")), &mut head, &records).unwrap()
+    };
+    (0..5).map(batch).collect()
+}
+
+fn verify_batches(batches: &[SealedBatch]) -> Result<Head, Fault> {
+    let signed = [Head { chain: "ms".into(), seq: 5 * BATCH, hash: self::batches()[4].records[9].hash.clone() }];
+    let mut verifier = Verifier::new("ms", &signed);
+    for batch in batches {
+        verifier.take_batch(batch)?;
+    }
+    verifier.finish()
+}
+
+#[test]
+fn what_is_done_to_a_stored_document_is_found_and_located() {
+    assert_eq!(verify_batches(&batches()).unwrap().seq, 5 * BATCH);
+    let found = |attack: &dyn Fn(&mut Vec<SealedBatch>)| {
+        let mut batches = batches();
+        attack(&mut batches);
+        verify_batches(&batches).unwrap_err().seq
+    };
+    // Records within the third document, which has those from 21 to 30.
+    assert_eq!(found(&|all| drop(all[2].records.remove(0))), 21);
+    assert_eq!(found(&|all| drop(all[2].records.remove(4))), 25);
+    assert_eq!(found(&|all| drop(all[2].records.pop())), 30);
+    assert_eq!(found(&|all| all[2].records.swap(3, 4)), 24);
+    assert_eq!(found(&|all| all[2].records[5].at = Timestamp::UNIX_EPOCH), 26);
+    assert_eq!(found(&|all| all[2].records.clear()), 21);
+    // What stands around them: a search by time would miss a document whose times were changed.
+    assert_eq!(found(&|all| all[2].first = 22), 21);
+    assert_eq!(found(&|all| all[2].last = 29), 21);
+    assert_eq!(found(&|all| all[2].since = Timestamp::MAX), 21);
+    assert_eq!(found(&|all| all[2].until = Timestamp::UNIX_EPOCH), 21);
+    assert_eq!(found(&|all| all[2].chain = "other".into()), 21);
+    // Whole documents.
+    assert_eq!(found(&|all| drop(all.remove(2))), 21);
+    assert_eq!(found(&|all| all.swap(2, 3)), 21);
+    assert_eq!(found(&|all| all.insert(2, all[1].clone())), 21);
+    assert_eq!(found(&|all| all.truncate(3)), 31);
+}

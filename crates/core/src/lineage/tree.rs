@@ -159,13 +159,12 @@ pub fn read<T: serde::de::DeserializeOwned>(
 
 fn node_of(sealed: &SealedRecord) -> Option<LineageNode> {
     let record = sealed.open()?;
-    let event_id = record.about.child("audit");
     Some(LineageNode {
         parent_id: record.about,
         depth: record.depth,
         object: Some(format!("{} {}", sealed.chain, sealed.seq)),
         start: record.at,
-        ..LineageNode::new(event_id, &record.node, NodeKind::Audit, Outcome::Ok)
+        ..LineageNode::new(sealed.id.clone(), &record.node, NodeKind::Audit, Outcome::Ok)
     })
 }
 
@@ -173,7 +172,9 @@ fn rank(outcome: Outcome) -> u8 {
     match outcome {
         Outcome::Running => 0,
         Outcome::Unknown => 1,
-        Outcome::Ok | Outcome::Failed => 2,
+        Outcome::Failed => 2,
+        // A redelivery can mend what failed.
+        Outcome::Ok => 3,
     }
 }
 

@@ -104,7 +104,7 @@ async fn settle(world: &World, template: &str, place: &str) -> Result<()> {
     .await?;
     eventually("its record is stored", async || {
         let found = search(&living.api, &format!("&template={template}")).await?;
-        Ok(found.iter().any(|record| record["_id"] == retry))
+        Ok(found.iter().any(|record| record["record"]["about"] == retry))
     })
     .await?;
     eventually("all is settled", async || {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use beds_core::audit::{AuditRecord, Head, SealedRecord};
+use beds_core::audit::{AuditRecord, Head, SealedBatch};
 use beds_core::lineage::to_millis;
 use beds_core::{BedsError, ErrorKind, Event, Fields, Payload, RecordStream, Result};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ impl Batch {
         let records = match stream {
             RecordStream::Log | RecordStream::Metrics => Records::Loose(payload(fields)),
             RecordStream::Lineage => {
-                fields.insert("batch".to_owned(), event.event_id.0.as_str().into());
+                fields.insert("_id".to_owned(), event.event_id.0.as_str().into());
                 fields.insert("at".to_owned(), json!(to_millis(event.issued_at)));
                 Records::Together(payload(fields))
             }
@@ -53,7 +53,7 @@ impl Batch {
         match &self.records {
             Records::Loose(_) => None,
             Records::Together(payload) => Some(of(payload).iter().map(|record| record["_id"].clone()).collect()),
-            Records::Chained(records) => Some(records.iter().map(|(record, _)| json!(record.about)).collect()),
+            Records::Chained(records) => Some(records.iter().map(|(record, _)| json!(record.id())).collect()),
         }
     }
 
@@ -67,7 +67,7 @@ impl Batch {
                     records.retain(|record| record["_id"].as_str().is_none_or(|id| known.insert(id.to_owned())));
                 }
             }
-            Records::Chained(records) => records.retain(|(record, _)| known.insert(record.about.0.clone())),
+            Records::Chained(records) => records.retain(|(record, _)| known.insert(record.id().0)),
         }
     }
 
@@ -98,16 +98,11 @@ impl Batch {
             Records::Chained(records) => records.as_slice(),
             Records::Loose(_) | Records::Together(_) => &[],
         };
-        let sealed: Vec<SealedRecord> = records.iter().map(|(record, text)| head.seal(record, text)).collect();
-        let times = || sealed.iter().map(|record| record.at);
-        let fields = Fields::from_iter([
-            ("batch".to_owned(), self.event.event_id.0.as_str().into()),
-            ("chain".to_owned(), head.chain.as_str().into()),
-            ("last".to_owned(), head.seq.into()),
-            ("since".to_owned(), json!(times().min())),
-            ("until".to_owned(), json!(times().max())),
-            ("records".to_owned(), json!(sealed)),
-        ]);
+        let sealed = SealedBatch::new(self.event.event_id.clone(), head, records);
+        let fields = match json!(sealed) {
+            Value::Object(fields) => fields.into_iter().collect(),
+            _ => Fields::new(),
+        };
         payload(fields)
     }
 }
