@@ -2,6 +2,7 @@
 //! owns, and exports no driver type. It knows neither AMQP nor HTTP.
 
 mod inbox;
+mod iso;
 mod opened;
 mod operations;
 mod rec;

@@ -6,7 +6,7 @@ use beds_core::catalogue::quote;
 use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
 use beds_core::reply::Answer;
 use beds_core::template::Offer;
-use beds_core::{BedsError, Description, ErrorKind, Fields, Operation, Result, Template, TemplateDescription};
+use beds_core::{BedsError, Description, ErrorKind, Fields, Operation, Problem, Result, Template, TemplateDescription};
 use serde_json::Value;
 
 /// The operations of one template that fit the database.
@@ -46,6 +46,10 @@ impl<B> Operations<B> {
         })
     }
 
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = &B> {
+        self.basic.values().chain(self.named.values())
+    }
+
     pub(crate) fn describe(&self, parameters: impl Fn(&B) -> BTreeMap<String, String>) -> TemplateDescription {
         let basic = self.basic.iter().map(|(operation, binding)| (*operation, None, binding));
         let named = self.named.iter().map(|(name, binding)| (Operation::Fetch, Some(name.clone()), binding));
@@ -56,6 +60,27 @@ impl<B> Operations<B> {
         operations.sort_by(|a, b| (a.operation, &a.name).cmp(&(b.operation, &b.name)));
         TemplateDescription { operations }
     }
+}
+
+/// What of a template names something that is not there, besides its operations: the objects of jobs, and fields that are
+/// sensitive under a name that no operation takes. `takes_any_field` where an operation leaves the fields open.
+pub(crate) fn check_rest(
+    template: &Template,
+    description: &TemplateDescription,
+    takes_any_field: bool,
+    has_object: impl Fn(&str) -> bool,
+) -> Vec<Problem> {
+    let absent = template.jobs.iter().filter(|(_, object)| !has_object(object)).map(|(job, object)| {
+        let message = format!("the database {} has no {object} that this login may use", template.database);
+        template.problem(&format!("jobs.{job}"), message, "ask the DBA to create it, or correct the name")
+    });
+    let takes = |name: &String| description.operations.iter().any(|operation| operation.parameters.contains_key(name));
+    let is_lost = |name: &String, is_sensitive: bool| is_sensitive && !takes_any_field && !takes(name);
+    let lost = template.fields.iter().filter(|(name, field)| is_lost(name, field.sensitive)).map(|(name, _)| {
+        let message = format!("no operation takes a field {name}, so nothing is kept secret by it");
+        template.problem(&format!("fields.{name}"), message, "correct the name")
+    });
+    absent.chain(lost).collect()
 }
 
 /// The page size that a caller asks for, from a JSON number or from the text of a URL.
@@ -115,6 +140,32 @@ pub(crate) fn bad_value(field: &str, wanted: &str) -> BedsError {
 
 pub(crate) fn out_of_range(field: &str, rule: &str) -> BedsError {
     BedsError::new(ErrorKind::ValueOutOfRange, format!("`{field}` {rule}")).with_field(field)
+}
+
+/// Refuses numbers within a free value that were rounded when they were read: whole ones of more than 64 bits.
+pub(crate) fn exact(field: &str, value: &Value) -> Result<()> {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(n) if number.is_f64() && n.fract() == 0.0 && n.abs() >= 2f64.powi(63) => {
+                Err(out_of_range(field, "has whole numbers of at most 64 bits; send larger ones as text"))
+            }
+            _ => Ok(()),
+        },
+        Value::Array(items) => items.iter().try_for_each(|item| exact(field, item)),
+        Value::Object(map) => map.values().try_for_each(|item| exact(field, item)),
+        _ => Ok(()),
+    }
+}
+
+/// A number as a double, unless that would be another number.
+pub(crate) fn double(field: &str, number: &serde_json::Number) -> Result<f64> {
+    let double = number.as_f64().unwrap_or(f64::NAN);
+    let is_same = match (number.as_i64(), number.as_u64()) {
+        (Some(whole), _) => double as i128 == i128::from(whole),
+        (_, Some(whole)) => double as i128 == i128::from(whole),
+        (None, None) => double.is_finite(),
+    };
+    if is_same { Ok(double) } else { Err(out_of_range(field, "is a number that 64 bits of floating point can hold")) }
 }
 
 pub(crate) fn missing(field: &str) -> BedsError {

@@ -8,6 +8,7 @@ mod connect;
 mod convert;
 mod error;
 mod fill;
+mod json;
 mod lint;
 mod once;
 mod schema;
@@ -23,7 +24,7 @@ pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
 use crate::opened::{Opened, Reach};
-use crate::operations::Operations;
+use crate::operations::{Operations, check_rest};
 use bind::Binding;
 
 /// A template bound to a MongoDB database.
@@ -46,6 +47,10 @@ pub(crate) async fn bind(
             let operations =
                 Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut problems).map(Arc::new));
             let bound = RecTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
+            let takes_any_field = bound.operations.bindings().any(|binding| binding.takes_any_field());
+            problems.extend(check_rest(template, &bound.describe(), takes_any_field, |object| {
+                catalog.contains_key(object)
+            }));
             (Arc::clone(template), Arc::new(bound) as Arc<dyn TemplateAdapter>, problems)
         })
         .collect())

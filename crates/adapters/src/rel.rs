@@ -7,6 +7,7 @@ mod catalog;
 mod connect;
 mod convert;
 mod error;
+mod json;
 mod lint;
 mod once;
 mod schema;
@@ -22,7 +23,7 @@ pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
 use crate::opened::{Opened, Reach};
-use crate::operations::Operations;
+use crate::operations::{Operations, check_rest};
 use bind::Binding;
 
 /// A template bound to a MariaDB database.
@@ -44,6 +45,10 @@ pub(crate) async fn bind(
             let mut problems = Vec::new();
             let operations = Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut problems));
             let bound = RelTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
+            let takes_any_field = bound.operations.bindings().any(|binding| binding.takes_any_field());
+            problems.extend(check_rest(template, &bound.describe(), takes_any_field, |object| {
+                catalog.routines.contains_key(object) || catalog.views.contains(object)
+            }));
             (Arc::clone(template), Arc::new(bound) as Arc<dyn TemplateAdapter>, problems)
         })
         .collect())

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use beds_core::{Catalogue, Config, Problem, Result, Store, Template, TemplateAdapter, config};
+use beds_core::{BedsError, Catalogue, Config, ErrorKind, Problem, Result, Store, Template, TemplateAdapter, config};
 
 use crate::schema::{Applied, File};
 use crate::{rec, rel};
+
+/// How long a database may take to say which objects it has.
+const CATALOGUE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The databases of the stores that are local to this node.
 pub struct Stores {
@@ -62,10 +66,18 @@ impl Stores {
     pub async fn bind(&self, store: Store, name: &str, catalogue: &Catalogue) -> Result<Vec<Bound>> {
         let templates: Vec<Arc<Template>> =
             catalogue.iter().filter(|t| t.store == store && t.database == name).cloned().collect();
-        let bound = match store {
-            Store::Rel => rel::bind(&self.rel[name], &templates).await?,
-            Store::Rec => rec::bind(&self.rec[name], &templates).await?,
+        let binding = async {
+            match store {
+                Store::Rel => rel::bind(&self.rel[name], &templates).await,
+                Store::Rec => rec::bind(&self.rec[name], &templates).await,
+            }
         };
+        let late = || {
+            let text =
+                format!("the database {name} did not tell its objects within {} s", CATALOGUE_PATIENCE.as_secs());
+            BedsError::new(ErrorKind::StoreUnavailable, text)
+        };
+        let bound = tokio::time::timeout(CATALOGUE_PATIENCE, binding).await.map_err(|_| late())??;
         Ok(bound.into_iter().map(|(template, adapter, problems)| Bound { template, adapter, problems }).collect())
     }
 

@@ -31,7 +31,11 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>, recorder: Recorder) {
     let _remove = RemoveAtEnd(path);
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Such as no file descriptor left; there will be one again.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            continue;
+        };
         match tokio::time::timeout(PATIENCE, converse(stream, &domains, &recorder)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "A control conversation broke."),

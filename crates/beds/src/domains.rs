@@ -1,7 +1,7 @@
 //! [`Domains`]: the templates of a node and their bindings, kept true. A database that was away is bound when it comes
 //! back; a reload replaces everything at once, or nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,9 +10,11 @@ use arc_swap::ArcSwap;
 use beds_adapters::{Bound, Stores};
 use beds_broker::{Factory, Slot};
 use beds_core::template::AuditPolicy;
-use beds_core::{BedsError, Catalogue, Problem, Result, Store, Template, TemplateAdapter};
+use beds_core::{BedsError, Catalogue, Config, Problem, Result, Store, Template, TemplateAdapter};
 use beds_gateway::Service;
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
+use tokio::time::MissedTickBehavior;
 
 use crate::settings;
 
@@ -21,10 +23,15 @@ const PULSE: Duration = Duration::from_secs(1);
 
 pub struct Domains {
     folder: PathBuf,
+    /// Store and name of each database in `beds.toml` whose templates this node serves.
+    served: HashSet<(Store, String)>,
+    local: Vec<Store>,
     stores: Stores,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     pub factory: Arc<Factory>,
     state: Mutex<BTreeMap<(Store, String), State>>,
+    /// Mistakes in the template files.
+    mistakes: Mutex<Vec<String>>,
 }
 
 /// What is known of one database.
@@ -33,6 +40,8 @@ struct State {
     is_bound: bool,
     /// Why it is not there, if so.
     missing: Option<String>,
+    /// What of its templates does not fit.
+    mistakes: Vec<String>,
 }
 
 /// What a reload came to.
@@ -44,16 +53,28 @@ pub struct Reloaded {
 }
 
 impl Domains {
-    pub fn new(folder: PathBuf, stores: Stores) -> Self {
+    pub fn new(config: &Config, stores: Stores) -> Self {
         let state = stores.names().into_iter().map(|(store, name, _)| ((store, name), State::default())).collect();
-        let state = Mutex::new(state);
-        Self { folder, stores, catalogue: Arc::default(), factory: Arc::default(), state }
+        let local: Vec<Store> = Store::ALL.into_iter().filter(|store| config.services.store(*store).is_local).collect();
+        let names = |store: &Store| config.databases.of(*store).keys().map(|name| (*store, name.clone())).collect();
+        Self {
+            folder: config.templates.path.clone(),
+            served: local.iter().flat_map(|store| -> Vec<_> { names(store) }).collect(),
+            local,
+            stores,
+            catalogue: Arc::default(),
+            factory: Arc::default(),
+            state: Mutex::new(state),
+            mistakes: Mutex::default(),
+        }
     }
 
     /// Reads the template files and takes those without mistakes.
     pub fn read(&self) -> Vec<Problem> {
-        let (catalogue, problems) = settings::templates(&self.folder);
-        self.take(catalogue);
+        let (catalogue, problems) = self.read_files();
+        *self.mistakes.lock().unwrap_or_else(PoisonError::into_inner) = texts(&problems);
+        self.factory.replace(self.unbound(&catalogue));
+        self.catalogue.store(Arc::new(catalogue));
         problems
     }
 
@@ -73,17 +94,18 @@ impl Domains {
         let bound = self.stores.bind(store, name, &self.catalogue.load()).await?;
         let (slots, problems) = slots(bound);
         self.factory.add(slots);
-        self.note(store, name, |state| *state = State { is_bound: true, missing: None });
+        self.note(store, name, |state| *state = State::bound(&problems));
         Ok(problems)
     }
 
     /// Reads the files again and binds them. A file with mistakes stops the reload: what runs goes on as it was.
     pub async fn reload(&self) -> Reloaded {
-        let (catalogue, problems) = settings::templates(&self.folder);
+        let (catalogue, problems) = self.read_files();
         if !problems.is_empty() {
-            let problems = problems.iter().map(ToString::to_string).collect();
+            let problems = texts(&problems);
             return Reloaded { templates: self.catalogue.load().len(), applied: false, problems };
         }
+        self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut found = Vec::new();
         let mut fresh = self.unbound(&catalogue);
         for (store, name, _) in self.stores.names() {
@@ -91,15 +113,15 @@ impl Domains {
                 Ok(bound) => {
                     let (slots, problems) = slots(bound);
                     fresh.extend(slots);
-                    found.extend(problems.iter().map(ToString::to_string));
-                    self.note(store, &name, |state| *state = State { is_bound: true, missing: None });
+                    found.extend(texts(&problems));
+                    self.note(store, &name, |state| *state = State::bound(&problems));
                 }
                 Err(error) => {
                     found.push(format!(
                         "databases.{store}.{name}: {}; its templates are bound when it is back",
                         error.message
                     ));
-                    self.note(store, &name, |state| *state = State { is_bound: false, missing: Some(error.message) });
+                    self.note(store, &name, |state| *state = State::missing(error.message));
                 }
             }
         }
@@ -110,24 +132,29 @@ impl Domains {
         Reloaded { templates, applied: true, problems: found }
     }
 
-    /// Asks each database for its pulse, and binds the ones that were not there before. Runs for as long as the node.
+    /// Asks each database for its pulse, and binds the ones that were not there before. Runs for as long as the node. One
+    /// that is silent holds up no other.
     pub async fn watch(&self) {
+        let names = self.stores.names();
+        join_all(names.iter().map(|(store, name, _)| self.watch_one(*store, name))).await;
+    }
+
+    async fn watch_one(&self, store: Store, name: &str) {
         let mut ticks = tokio::time::interval(PULSE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for (store, name, _) in self.stores.names() {
-                let was_missing = self.is_missing(store, &name);
-                let pong = self.ping(store, &name).await;
-                match (&pong, was_missing) {
-                    (Err(error), false) => {
-                        tracing::warn!(%store, database = name, source = source(error), "A database went away.");
-                    }
-                    (Ok(()), true) => tracing::info!(%store, database = name, "A database is there."),
-                    _ => {}
+            let was_missing = self.is_missing(store, name);
+            let pong = self.ping(store, name).await;
+            match (&pong, was_missing) {
+                (Err(error), false) => {
+                    tracing::warn!(%store, database = name, source = source(error), "A database went away.");
                 }
-                if pong.is_ok() && !self.is_bound(store, &name) {
-                    self.bind_late(store, &name).await;
-                }
+                (Ok(()), true) => tracing::info!(%store, database = name, "A database is there."),
+                _ => {}
+            }
+            if pong.is_ok() && !self.is_bound(store, name) {
+                self.bind_late(store, name).await;
             }
         }
     }
@@ -140,7 +167,15 @@ impl Domains {
             ready: state.is_bound && state.missing.is_none(),
             detail: state.missing.clone().or_else(|| (!state.is_bound).then(|| "not bound yet".to_owned())),
         };
-        state.iter().map(service).collect()
+        let mut services: Vec<Service> = state.iter().map(service).collect();
+        let mut mistakes = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        mistakes.extend(state.values().flat_map(|state| state.mistakes.iter().cloned()));
+        let detail = mistakes.first().map(|first| match mistakes.len() {
+            1 => first.clone(),
+            number => format!("{number} mistakes, which `beds check` lists; the first: {first}"),
+        });
+        services.push(Service { name: "templates".to_owned(), ready: detail.is_none(), detail });
+        services
     }
 
     pub async fn close(&self) {
@@ -163,9 +198,14 @@ impl Domains {
         }
     }
 
-    fn take(&self, catalogue: Catalogue) {
-        self.factory.replace(self.unbound(&catalogue));
-        self.catalogue.store(Arc::new(catalogue));
+    /// The templates of the folder, and their mistakes: those of the files, and databases that this node does not have.
+    fn read_files(&self) -> (Catalogue, Vec<Problem>) {
+        let (catalogue, mut problems) = settings::templates(&self.folder);
+        let served = catalogue.iter().filter(|template| self.local.contains(&template.store));
+        problems.extend(settings::without_database(served, |template| {
+            self.served.contains(&(template.store, template.database.clone()))
+        }));
+        (catalogue, problems)
     }
 
     /// A place for each template of a local store, until its database is bound.
@@ -190,6 +230,20 @@ impl Domains {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         note(state.entry((store, name.to_owned())).or_default())
     }
+}
+
+impl State {
+    fn bound(problems: &[Problem]) -> Self {
+        Self { is_bound: true, missing: None, mistakes: texts(problems) }
+    }
+
+    fn missing(why: String) -> Self {
+        Self { is_bound: false, missing: Some(why), mistakes: Vec::new() }
+    }
+}
+
+fn texts(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
 }
 
 fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Problem>) {

@@ -69,7 +69,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     let ipl = Ipl { strict: config.node.environment == Environment::Production, start: Instant::now() };
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
 
-    let domains = Arc::new(Domains::new(config.templates.path.clone(), Stores::new(&config).await?));
+    let domains = Arc::new(Domains::new(&config, Stores::new(&config).await?));
     let problems = domains.read();
     ipl.step("templates", ipl.templates(problems), || format!("{} templates", domains.catalogue.load().len()))?;
 
@@ -168,9 +168,11 @@ impl Node {
         self.stop_gateway.cancel();
         self.gateway.close();
         let begun = Instant::now();
+        // The connections need some of the grace too.
+        let work = self.grace.saturating_sub((self.grace / 5).min(Duration::from_secs(2)));
         let left = |grace: Duration| grace.saturating_sub(begun.elapsed());
-        let gateway_done = tokio::time::timeout(self.grace, self.gateway.wait()).await.is_ok();
-        let pools_done = self.pools.drain(left(self.grace).max(Duration::from_millis(200))).await;
+        let gateway_done = tokio::time::timeout(work, self.gateway.wait()).await.is_ok();
+        let pools_done = self.pools.drain(left(work).max(Duration::from_millis(200))).await;
         self.stop.cancel();
         self.tasks.close();
         let closing = async {
@@ -180,7 +182,7 @@ impl Node {
             self.transport.close().await;
             self.domains.close().await;
         };
-        let closed = tokio::time::timeout(Duration::from_secs(8), closing).await.is_ok();
+        let closed = tokio::time::timeout(left(self.grace).max(Duration::from_millis(500)), closing).await.is_ok();
         gateway_done && pools_done && closed
     }
 }

@@ -1,8 +1,9 @@
 //! Reads `beds.toml`, the environment and the template files from the disk. What they mean is `beds_core`'s.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use beds_core::{Catalogue, Config, Problem, config};
+use beds_core::{Catalogue, Config, Problem, Template, config};
 
 /// The configuration of a node, or every mistake in it.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
@@ -26,6 +27,19 @@ pub fn templates(folder: &Path) -> (Catalogue, Vec<Problem>) {
             (Catalogue::default(), vec![problem])
         }
     }
+}
+
+/// A mistake for each of these templates whose database `beds.toml` does not have.
+pub fn without_database<'t>(
+    templates: impl Iterator<Item = &'t Arc<Template>>,
+    has_database: impl Fn(&Template) -> bool,
+) -> Vec<Problem> {
+    let lost = templates.filter(|template| !has_database(template)).map(|template| {
+        let path = format!("databases.{}.{}", template.store, template.database);
+        let fix = format!("add [{path}] to beds.toml, or correct the name");
+        template.problem("database", format!("there is no [{path}]"), fix)
+    });
+    lost.collect()
 }
 
 /// Path and text of the files of a folder that end in `.extension`, in the order of their names.

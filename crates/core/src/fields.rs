@@ -29,6 +29,14 @@ impl Fields {
         serde_json::from_slice(bytes)
     }
 
+    /// Parses one JSON value of any type, as strictly.
+    pub fn value_of(text: &str) -> serde_json::Result<Value> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let value = (Strict { depth: 0 }).deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(value)
+    }
+
     /// Feeds the fields into a hash such that neither key order nor white space matters.
     pub fn digest_into(&self, hash: &mut Sha256) {
         digest_object(&self.0, hash);

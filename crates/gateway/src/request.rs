@@ -118,6 +118,10 @@ pub(crate) fn query(uri: &Uri) -> Result<Fields> {
     let bad = |text: String| BedsError::new(ErrorKind::MalformedBody, text);
     let mut fields = Fields::new();
     let Some(query) = uri.query() else { return Ok(fields) };
+    // The extractor would put a replacement character in the place of what is not UTF-8.
+    if percent_encoding::percent_decode_str(query).decode_utf8().is_err() {
+        return Err(bad("the query is not UTF-8; percent-encode each byte of it".to_owned()));
+    }
     let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(uri)
         .map(|axum::extract::Query(pairs)| pairs)
         .map_err(|_| bad(format!("the query {} cannot be read", beds_core::catalogue::quote(query))))?;
@@ -149,5 +153,7 @@ mod tests {
         let fields = query(&"/x?a=1&b=%C3%A9".parse().unwrap()).unwrap();
         assert_eq!(fields["b"], "é");
         assert!(query(&"/x?a=1&a=2".parse().unwrap()).is_err());
+        assert!(query(&"/x?a=%ff".parse().unwrap()).unwrap_err().message.contains("UTF-8"));
+        assert_eq!(query(&"/x?a=100%".parse().unwrap()).unwrap()["a"], "100%");
     }
 }

@@ -16,6 +16,8 @@ use crate::{Publisher, Recorder, TransportError, TransportResult};
 
 /// Dead letters that one pass looks at, at most.
 const MOST: usize = 10_000;
+/// And bytes of them: what is seen is held until the pass ends.
+const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// How long a replayed event may wait and work. Nobody waits for its answer.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -63,11 +65,12 @@ impl DeadLetters {
     ) -> TransportResult<Vec<(DeadLetter, Verdict)>> {
         let live = self.publisher.link().now()?;
         let channel = live.connection.create_channel().await?;
-        let mut seen = Vec::new();
-        while seen.len() < MOST {
+        let (mut seen, mut bytes) = (Vec::new(), 0);
+        while seen.len() < MOST && bytes < MOST_BYTES {
             let Some(message) = channel.basic_get(DEAD.into(), BasicGetOptions::default()).await? else { break };
             let tag = message.delivery.delivery_tag;
-            let letter = DeadLetter::read(message);
+            let mut letter = DeadLetter::read(message);
+            bytes += letter.bytes;
             // Only what is an event can be sent again.
             let verdict = match judge(&letter) {
                 Verdict::Replay if letter.event.is_none() && letter.reason != "records" => Verdict::Leave,
@@ -81,6 +84,7 @@ impl DeadLetters {
             if verdict != Verdict::Leave {
                 channel.basic_ack(tag, BasicAckOptions::default()).await?;
             }
+            letter.body = Vec::new();
             seen.push((letter, verdict));
         }
         // What was not settled goes back with the channel.

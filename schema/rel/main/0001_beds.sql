@@ -81,6 +81,12 @@ CREATE OR REPLACE PROCEDURE beds_inbox_commit(
   COMMENT 'BEDS: stores the answer and commits the write'
 BEGIN
   UPDATE beds_inbox SET reply = p_reply WHERE inbox_key = p_key;
+  IF ROW_COUNT() <> 1 THEN
+    -- The write's procedure swallowed an error, such as a deadlock, that had rolled back the transaction and the claim with
+    -- it. Nothing of what came after may stay: BEDS begins anew.
+    ROLLBACK;
+    SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'the transaction was rolled back before its end';
+  END IF;
   COMMIT;
 END //
 

@@ -81,6 +81,12 @@ pub(super) fn bind(
     if is_by_id && !parameters.contains_key("id") {
         return refuse(format!("{object} has no parameter id, which {} needs", offer.operation), "ask the DBA for it");
     }
+    if is_bulk(command) && !has_own_ids(command, &parameters) {
+        return refuse(
+            format!("{object} gives its insert `ordered`, and its documents may come without an _id"),
+            "ask the DBA to leave `ordered` out, or to require an _id: with it, each document is there once by its _id",
+        );
+    }
     let variables = match fill::check(command, &parameters) {
         Ok(variables) => variables,
         Err(reason) => return refuse(format!("{object}: {reason}"), "ask the DBA to change the command (docs/dba.md)"),
@@ -109,7 +115,14 @@ impl Binding {
                     Some(id) => Some(spec.read("id", id)?),
                     None => None,
                 },
-                "limit" if !self.operation.is_write() => Some(Bson::Int32(operations::limit(fields)? as i32)),
+                "limit" if !self.operation.is_write() => match (fields.get(name), &spec.default) {
+                    (None, Some(default)) => Some(default.clone()),
+                    _ => {
+                        let limit = Bson::Int32(operations::limit(fields)? as i32);
+                        spec.check(name, &limit)?;
+                        Some(limit)
+                    }
+                },
                 "document" | "changes" if spec.kind == Kind::Document && self.operation.is_write() => {
                     Some(spec.convert_whole(fields, event.text)?)
                 }
@@ -140,8 +153,8 @@ impl Binding {
     /// itself, without a transaction, and the documents' own `_id`s make that take effect once: with `false` what is there
     /// already is left alone, with `true` the first that is there already ends it.
     pub(super) fn bulk(&self) -> Option<Bulk> {
-        let ordered = self.command.contains_key("insert").then(|| self.command.get_bool("ordered").ok())??;
-        Some(if ordered { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
+        let is_ordered = || self.command.get_bool("ordered").unwrap_or(true);
+        is_bulk(&self.command).then(|| if is_ordered() { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
     }
 
     /// Fields and their types, for `/v1/templates` and `beds check`.
@@ -161,11 +174,16 @@ impl Binding {
         parameters
     }
 
-    fn check_names(&self, fields: &Fields) -> Result<()> {
+    /// The operation takes the whole payload and names no field: any field goes.
+    pub(super) fn takes_any_field(&self) -> bool {
         let whole = self.parameters.iter().find(|(name, spec)| {
             matches!(name.as_str(), "document" | "changes") && spec.kind == Kind::Document && self.operation.is_write()
         });
-        if whole.is_some_and(|(_, spec)| spec.properties.is_empty()) {
+        whole.is_some_and(|(_, spec)| spec.properties.is_empty())
+    }
+
+    fn check_names(&self, fields: &Fields) -> Result<()> {
+        if self.takes_any_field() {
             return Ok(());
         }
         let known = self.parameters();
@@ -176,5 +194,28 @@ impl Binding {
                 Err(operations::unknown_field(unknown, &known))
             }
         }
+    }
+}
+
+fn is_bulk(command: &Document) -> bool {
+    command.contains_key("insert") && command.contains_key("ordered")
+}
+
+/// True where every document that is inserted comes with an `_id`.
+fn has_own_ids(command: &Document, parameters: &BTreeMap<String, Spec>) -> bool {
+    let parameter = |text: &str| text.strip_prefix("$$").and_then(|name| parameters.get(name));
+    let requires_id = |spec: &Spec| spec.properties.get("_id").is_some_and(|id| id.is_required);
+    let has_id = |document: &Bson| match document {
+        Bson::Document(document) => match document.get("_id") {
+            Some(Bson::String(text)) => parameter(text).is_none_or(|spec| spec.is_required),
+            id => id.is_some(),
+        },
+        Bson::String(text) => parameter(text).is_some_and(requires_id),
+        _ => false,
+    };
+    match command.get("documents") {
+        Some(Bson::Array(documents)) => documents.iter().all(has_id),
+        Some(Bson::String(text)) => parameter(text).and_then(|spec| spec.items.as_deref()).is_some_and(requires_id),
+        _ => false,
     }
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::bind::{Arguments, Binding, Bulk};
 use super::connect::Database;
-use super::convert::{id_text, write_document};
+use super::json::{id_text, write_document};
 use super::{error, fill};
 
 /// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
@@ -55,8 +55,7 @@ pub(super) async fn read(
     event: &Event,
 ) -> Result<Answer> {
     let mut command = fill::fill(&binding.command, &binding.variables, &arguments);
-    let left = i64::try_from(event.remaining().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
-    command.insert("maxTimeMS", left);
+    command.insert("maxTimeMS", time_left(event));
     let limit = arguments.get("limit").and_then(Bson::as_i32).filter(|_| binding.pages());
     let object = binding.object.as_str();
     let mut attempts = 0;
@@ -71,6 +70,11 @@ pub(super) async fn read(
             Err(failure) => return Err(failure.into_beds(database)),
         }
     }
+}
+
+/// What is left until the event's deadline, in milliseconds, for the server's own limit.
+fn time_left(event: &Event) -> i64 {
+    i64::try_from(event.remaining().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000)
 }
 
 async fn documents(
@@ -132,8 +136,10 @@ pub(super) async fn write(
     session: &mut ClientSession,
     binding: &Binding,
     arguments: &Arguments,
+    event: &Event,
 ) -> Result<Answer, Failure> {
     let mut command = fill::fill(&binding.command, &binding.variables, arguments);
+    command.insert("maxTimeMS", time_left(event));
     let inserted = with_ids(&mut command);
     let reply = handle.run_command(command).session(session).await?;
     if let Some(Bson::Document(first)) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {

@@ -1,15 +1,20 @@
 //! The connections to one MongoDB database. What is said over them is `call`'s and `once`'s.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Result, config};
 use bson::doc;
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Database as Handle};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 /// How long a task waits for a server before it says that the database is away.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Connections beyond those of the broker tasks: for pings, catalogues and work whose task has gone on.
+const SPARE: usize = 4;
 
 /// One database. The driver warns against dropping its futures, so every call runs as a task of its own.
 pub(crate) struct Database {
@@ -18,6 +23,9 @@ pub(crate) struct Database {
     pub(super) client: Client,
     pub(super) handle: Handle,
     tasks: TaskTracker,
+    /// As many as there are connections: work that nobody waits for any more cannot pile up at a server that is silent.
+    permits: Arc<Semaphore>,
+    is_pinged: Arc<AtomicBool>,
 }
 
 impl Database {
@@ -30,7 +38,8 @@ impl Database {
         let mut options = ClientOptions::parse(config.url.expose()).await.map_err(unusable)?;
         options.app_name = Some("beds".to_owned());
         // The driver's defaults of 10 and 2 would be a second throttle beside the pool of broker tasks.
-        options.max_pool_size = Some(u32::try_from(connections).unwrap_or(u32::MAX).saturating_add(4));
+        let connections = connections + SPARE;
+        options.max_pool_size = Some(u32::try_from(connections).unwrap_or(u32::MAX));
         options.max_connecting = Some(8);
         options.server_selection_timeout = Some(PATIENCE);
         options.connect_timeout = Some(PATIENCE);
@@ -41,20 +50,43 @@ impl Database {
         let client = Client::with_options(options).map_err(unusable)?;
         let handle = client.database(&database);
         let address = config.url.address().to_owned();
-        Ok(Self { name: name.to_owned(), address, client, handle, tasks: TaskTracker::new() })
+        let (permits, is_pinged) = (Arc::new(Semaphore::new(connections)), Arc::default());
+        Ok(Self { name: name.to_owned(), address, client, handle, tasks: TaskTracker::new(), permits, is_pinged })
     }
 
     /// Runs driver work to its end even if nobody waits for it any more.
     pub(super) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let lost = || BedsError::new(ErrorKind::Internal, "a database task ended without an answer");
+        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(self.unavailable()) };
+        let work = async move {
+            let outcome = work.await;
+            drop(permit);
+            outcome
+        };
         self.tasks.spawn(work).await.map_err(|e| lost().with_source(e))
     }
 
     /// Asks whether the database answers.
     pub(crate) async fn ping(&self) -> Result<()> {
-        let handle = self.handle.clone();
-        let pong = self.run(async move { handle.run_command(doc! {"ping": 1}).await }).await?;
-        pong.map(drop).map_err(|e| self.unavailable().with_source(e))
+        if self.is_pinged.swap(true, Ordering::Relaxed) {
+            // The one before has no answer yet.
+            return Err(self.unavailable());
+        }
+        let (handle, is_pinged) = (self.handle.clone(), Arc::clone(&self.is_pinged));
+        let ping = self.run(async move {
+            let pong = handle.run_command(doc! {"ping": 1}).await;
+            is_pinged.store(false, Ordering::Relaxed);
+            pong
+        });
+        match tokio::time::timeout(PATIENCE, ping).await {
+            Ok(Ok(pong)) => pong.map(drop).map_err(|e| self.unavailable().with_source(e)),
+            Ok(Err(error)) => {
+                self.is_pinged.store(false, Ordering::Relaxed);
+                Err(error)
+            }
+            Err(_) => Err(self.unavailable()),
+        }
     }
 
     pub(crate) async fn close(&self) {

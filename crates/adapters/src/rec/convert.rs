@@ -1,8 +1,7 @@
-//! JSON to BSON values and back, such that every value survives exactly: Decimal128 is text, `ObjectId` is hexadecimal,
-//! Date is RFC 3339 in UTC, binary is base64, a UUID has its dashes. `rel/convert.rs` does the same for SQL.
+//! JSON to BSON values, such that every value survives exactly or is refused: Decimal128 comes as text, `ObjectId` as
+//! hexadecimal, Date as ISO 8601, binary as base64. The way back is `json.rs`'s; `rel/convert.rs` does the same for SQL.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,11 +9,11 @@ use beds_core::{Fields, Result};
 use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Decimal128, Document};
-use jiff::Timestamp;
-use jiff::civil;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
 
-use crate::operations::{bad_value, missing, out_of_range, unknown_field, wrong_type};
+use crate::iso;
+use crate::operations::{bad_value, double, exact, missing, out_of_range, unknown_field, wrong_type};
 
 /// A parameter as the DBA declared it in `beds_objects`.
 #[derive(Debug, Clone)]
@@ -110,6 +109,11 @@ impl Spec {
             properties
                 .insert(name.clone(), Spec::parse(property).map_err(|e| format!("has a property {name} which {e}"))?);
         }
+        if (spec.contains_key("minimum") || spec.contains_key("maximum"))
+            && !matches!(kind, Kind::Int | Kind::Long | Kind::Double)
+        {
+            return Err(format!("is of the type {name}, which takes no minimum and no maximum"));
+        }
         Ok(Self {
             kind,
             is_required: spec.get_bool("required").unwrap_or(false),
@@ -132,6 +136,7 @@ impl Spec {
                 text.parse().ok().and_then(serde_json::Number::from_f64).map(Json::Number).ok_or_else(invalid)?
             }
             Kind::Bool => Json::Bool(text.parse().map_err(|_| invalid())?),
+            Kind::Document | Kind::Array => Fields::value_of(text).map_err(|_| invalid())?,
             _ => Json::String(text.to_owned()),
         };
         self.convert(field, &json)
@@ -147,6 +152,7 @@ impl Spec {
         let wrong = || wrong_type(field, &self.kind.words(), value);
         let invalid = || bad_value(field, &self.kind.words());
         let converted = match (self.kind, value) {
+            (_, Json::Null) if self.is_required => return Err(missing(field)),
             (_, Json::Null) => return Ok(Bson::Null),
             (Kind::String, Json::String(text)) => Bson::String(text.clone()),
             (Kind::Int, Json::Number(number)) => {
@@ -154,7 +160,7 @@ impl Spec {
                 Bson::Int32(i32::try_from(wide).map_err(|_| out_of_range(field, "is a number of 32 bits"))?)
             }
             (Kind::Long, Json::Number(number)) => Bson::Int64(number.as_i64().ok_or_else(wrong)?),
-            (Kind::Double, Json::Number(number)) => Bson::Double(number.as_f64().ok_or_else(wrong)?),
+            (Kind::Double, Json::Number(number)) => Bson::Double(double(field, number)?),
             (Kind::Decimal, Json::String(text)) => Bson::Decimal128(decimal(text).ok_or_else(invalid)?),
             (Kind::Decimal, Json::Number(number)) if number.is_i64() || number.is_u64() => {
                 Bson::Decimal128(decimal(&number.to_string()).ok_or_else(invalid)?)
@@ -212,7 +218,8 @@ impl Spec {
         Ok(Bson::Document(document))
     }
 
-    fn check(&self, field: &str, value: &Bson) -> Result<()> {
+    /// Whether the value keeps to the limits that the DBA declared.
+    pub(super) fn check(&self, field: &str, value: &Bson) -> Result<()> {
         let length = match value {
             Bson::String(text) => Some(text.chars().count()),
             Bson::Binary(binary) => Some(binary.bytes.len()),
@@ -235,7 +242,9 @@ impl Spec {
         {
             return Err(out_of_range(field, &format!("is at most {most}")));
         }
-        if !self.choices.is_empty() && !self.choices.contains(value) {
+        let is_choice =
+            |choice: &Bson| choice == value || number(choice).is_some_and(|choice| number(value) == Some(choice));
+        if !self.choices.is_empty() && !self.choices.iter().any(is_choice) {
             let choices: Vec<String> = self.choices.iter().map(ToString::to_string).collect();
             return Err(out_of_range(field, &format!("is one of {}", choices.join(", "))));
         }
@@ -243,80 +252,11 @@ impl Spec {
     }
 }
 
-/// Writes a document as one JSON object.
-pub(super) fn write_document(document: &Document, out: &mut String) {
-    out.push('{');
-    for (position, (key, value)) in document.iter().enumerate() {
-        if position > 0 {
-            out.push(',');
-        }
-        write_text(key, out);
-        out.push(':');
-        write_value(value, out);
-    }
-    out.push('}');
-}
-
-/// The text of an id, as it stands in a path.
-pub(super) fn id_text(value: &Bson) -> Option<String> {
-    let mut text = String::new();
-    write_value(value, &mut text);
-    match text.as_bytes().first() {
-        Some(b'"') => serde_json::from_str(&text).ok(),
-        Some(b'{' | b'[') | None => None,
-        Some(_) => Some(text).filter(|text| text != "null"),
-    }
-}
-
-fn write_value(value: &Bson, out: &mut String) {
-    let written = match value {
-        Bson::Null | Bson::Undefined => return out.push_str("null"),
-        Bson::String(text) | Bson::Symbol(text) => return write_text(text, out),
-        Bson::Boolean(flag) => write!(out, "{flag}"),
-        Bson::Int32(number) => write!(out, "{number}"),
-        Bson::Int64(number) => write!(out, "{number}"),
-        // JSON has no other form for NaN and the infinities than text.
-        Bson::Double(number) if !number.is_finite() => write!(out, "\"{number}\""),
-        Bson::Double(number) => return out.push_str(&serde_json::to_string(number).unwrap_or_default()),
-        Bson::Decimal128(number) => write!(out, "\"{}\"", plain(&number.to_string())),
-        Bson::ObjectId(id) => write!(out, "\"{}\"", id.to_hex()),
-        Bson::DateTime(date) => write!(out, "\"{}\"", date_text(*date)),
-        Bson::Document(document) => return write_document(document, out),
-        Bson::Array(items) => {
-            out.push('[');
-            for (position, item) in items.iter().enumerate() {
-                if position > 0 {
-                    out.push(',');
-                }
-                write_value(item, out);
-            }
-            out.push(']');
-            return;
-        }
-        Bson::Binary(binary) => match binary.to_uuid() {
-            Ok(uuid) => write!(out, "\"{uuid}\""),
-            Err(_) => write!(out, "\"{}\"", BASE64.encode(&binary.bytes)),
-        },
-        Bson::Timestamp(time) => write!(out, "\"{}.{}\"", time.time, time.increment),
-        other => return write_text(&other.to_string(), out),
-    };
-    debug_assert!(written.is_ok(), "writing to a String cannot fail");
-}
-
-fn write_text(text: &str, out: &mut String) {
-    out.push_str(&serde_json::to_string(text).unwrap_or_default());
-}
-
-fn date_text(date: DateTime) -> String {
-    let millis = date.timestamp_millis();
-    match Timestamp::from_millisecond(millis) {
-        Ok(timestamp) => format!("{timestamp:.3}"),
-        Err(_) => millis.to_string(),
-    }
-}
-
 /// A value of a document whose fields are not declared: the JSON types as BSON's.
 fn any(field: &str, value: &Json) -> Result<Bson> {
+    if value.is_number() {
+        exact(field, value)?;
+    }
     Ok(match value {
         Json::Null => Bson::Null,
         Json::Bool(flag) => Bson::Boolean(*flag),
@@ -364,24 +304,6 @@ fn number(value: &Bson) -> Option<f64> {
     }
 }
 
-/// A decimal without an exponent, as people and the relational side write it, unless that would be very long.
-fn plain(text: &str) -> String {
-    let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return text.to_owned() };
-    let Some(exponent) = exponent.parse::<i32>().ok().filter(|e| (-60..=60).contains(e)) else {
-        return text.to_owned();
-    };
-    let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let digits = format!("{whole}{fraction}");
-    let point = whole.len() as i32 + exponent;
-    let length = digits.len() as i32;
-    match point {
-        p if p <= 0 => format!("{sign}0.{}{digits}", "0".repeat(p.unsigned_abs() as usize)),
-        p if p >= length => format!("{sign}{digits}{}", "0".repeat((p - length) as usize)),
-        p => format!("{sign}{}.{}", &digits[..p as usize], &digits[p as usize..]),
-    }
-}
-
 fn decimal(text: &str) -> Option<Decimal128> {
     let is_number =
         text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) && text.bytes().any(|b| b.is_ascii_digit());
@@ -389,30 +311,10 @@ fn decimal(text: &str) -> Option<Decimal128> {
 }
 
 fn date(text: &str) -> Option<DateTime> {
-    let timestamp: Timestamp = match text.parse() {
-        Ok(timestamp) => timestamp,
-        Err(_) => text.parse::<civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(),
+    let timestamp = match iso::date(text) {
+        Some(day) => day.to_zoned(TimeZone::UTC).ok()?.timestamp(),
+        None => iso::instant(text)?,
     };
     // MongoDB keeps milliseconds; what would be cut off is refused instead.
     (timestamp.as_microsecond() % 1000 == 0).then(|| DateTime::from_millis(timestamp.as_millisecond()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_decimal_is_written_without_an_exponent() {
-        for (text, expected) in [
-            ("1E-10", "0.0000000001"),
-            ("-1.5E-3", "-0.0015"),
-            ("1.5E+3", "1500"),
-            ("12.5E1", "125"),
-            ("1E+2", "100"),
-            ("NaN", "NaN"),
-            ("1E+6000", "1E+6000"),
-        ] {
-            assert_eq!(plain(text), expected, "{text}");
-        }
-    }
 }

@@ -24,11 +24,13 @@ pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> 
     for (key, value) in command {
         collect(value, place_of(command, key), &mut found);
     }
+    let mut defined = BTreeSet::new();
+    define(&Bson::Document(command.clone()), &mut defined);
     let mut variables = BTreeSet::new();
     for (name, place) in found {
         match (parameters.get(name), place) {
-            // Not ours: a system variable, or one that the expression defines itself.
-            (None, Place::Expression) => {}
+            // A system variable, or one that the expression defines itself.
+            (None, Place::Expression) if is_system(name) || defined.contains(name) => {}
             (None, _) => return Err(format!("\"$${name}\" is not a parameter")),
             (Some(spec), Place::Match) if !is_safe_in_match(spec) => {
                 let rule = "where only a single value or an array of declared single values may; use $expr";
@@ -43,6 +45,29 @@ pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> 
         return Err("an insert has no expressions".to_owned());
     }
     Ok(variables.into_iter().collect())
+}
+
+/// Names that MongoDB defines: `ROOT`, `NOW` and the others, and those of `$reduce` and of `$filter` without `as`.
+fn is_system(name: &str) -> bool {
+    matches!(name, "this" | "value") || name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+}
+
+/// Names that expressions and stages define: in `let` and `vars`, and by `as`.
+fn define(value: &Bson, defined: &mut BTreeSet<String>) {
+    match value {
+        Bson::Array(items) => items.iter().for_each(|item| define(item, defined)),
+        Bson::Document(document) => {
+            for (key, value) in document {
+                match (key.as_str(), value) {
+                    ("let" | "vars", Bson::Document(variables)) => defined.extend(variables.keys().cloned()),
+                    ("as", Bson::String(name)) => drop(defined.insert(name.clone())),
+                    _ => {}
+                }
+                define(value, defined);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// True where no value of this type can be an operator.
@@ -191,6 +216,13 @@ mod tests {
         assert!(check(&command, &declared).is_ok(), "an array of declared single values holds no operator");
         let command = doc! {"find": "users", "filter": {"a": "$$typo"}};
         assert!(check(&command, &parameters(&[("d", "string")])).unwrap_err().contains("typo"));
+        let names = |expression: Bson| {
+            check(&doc! {"aggregate": "u", "pipeline": [{"$set": {"x": expression}}]}, &BTreeMap::new())
+        };
+        assert!(names(Bson::from("$$typo")).unwrap_err().contains("typo"));
+        assert!(names(Bson::from("$$ROOT.name")).is_ok());
+        let map = doc! {"$map": {"input": "$l", "as": "one", "in": {"$let": {"vars": {"y": "$$one"}, "in": "$$y"}}}};
+        assert!(names(Bson::Document(map)).is_ok());
     }
 
     #[test]

@@ -77,6 +77,13 @@ pub(super) async fn write(
         let this = Arc::clone(&attempt);
         let step = event.steps.begin(&binding.object);
         let outcome = database.run(async move { this.once().await }).await?;
+        // The transaction that an attempt before lost may still hold the key: that is not somebody else's request.
+        let outcome = match outcome {
+            Err(Miss::Refused(error)) if number > 1 && error.kind == ErrorKind::KeyInFlight => {
+                Err(Miss::Again(Failure::Beds(error)))
+            }
+            outcome => outcome,
+        };
         step.end(outcome.as_ref().err().and_then(Miss::code));
         let failure = match outcome {
             Ok(answer) => return Ok(answer),
@@ -137,7 +144,7 @@ impl Attempt {
 
     /// The write itself, and its answer beside the claim.
     async fn work(&self, session: &mut mongodb::ClientSession) -> Result<Answer, Miss> {
-        let answer = match call::write(&self.handle, session, &self.binding, &self.arguments).await {
+        let answer = match call::write(&self.handle, session, &self.binding, &self.arguments, &self.event).await {
             Ok(answer) => operations::touched(answer, self.event.operation).map_err(Miss::Refused)?,
             Err(failure) => return Err(self.classify(failure)),
         };

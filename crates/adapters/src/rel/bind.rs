@@ -24,13 +24,22 @@ pub(super) struct Binding {
     operation: Operation,
     /// The object takes the whole payload and names no field: any field goes.
     takes_any_field: bool,
-    /// Names of OUT and INOUT parameters without `p_`, in order.
-    pub(super) out: Vec<String>,
+    /// OUT and INOUT parameters, in order.
+    pub(super) out: Vec<Out>,
     /// The column that identifies a record.
     pub(super) id_column: String,
-    /// The position of the `p_limit` argument, where the object pages.
+    /// The position of the `p_limit` argument, where the object pages: where it takes `p_after` too.
     limit_at: Option<usize>,
     pub(super) catalog: Arc<Catalog>,
+}
+
+/// A value that comes back beside the rows.
+#[derive(Debug)]
+pub(super) struct Out {
+    /// Without `p_`.
+    pub(super) name: String,
+    /// The server does not tell JSON from text; the declaration does.
+    pub(super) is_json: bool,
 }
 
 #[derive(Debug)]
@@ -119,11 +128,15 @@ pub(super) fn bind(
     Some(Binding {
         object: offer.object.to_owned(),
         takes_any_field: has(&Source::Document) && !names_a_field,
-        limit_at: slots.iter().position(|slot| slot.source == Source::Limit),
+        limit_at: slots.iter().position(|slot| slot.source == Source::Limit).filter(|_| has(&Source::After)),
         statement,
         slots,
         operation: offer.operation,
-        out: parameters.iter().filter(|p| p.mode != Mode::In).map(|p| field_of(&p.name).to_owned()).collect(),
+        out: parameters
+            .iter()
+            .filter(|p| p.mode != Mode::In)
+            .map(|p| Out { name: field_of(&p.name).to_owned(), is_json: SqlType::of(p).is_json() })
+            .collect(),
         id_column: template.id.clone(),
         catalog: Arc::clone(catalog),
     })
@@ -142,6 +155,10 @@ impl Binding {
             Some(Sql::UInt(limit)) => Some(*limit),
             _ => None,
         }
+    }
+
+    pub(super) fn takes_any_field(&self) -> bool {
+        self.takes_any_field
     }
 
     /// Fields and their types, for `/v1/templates` and `beds check`.
@@ -190,6 +207,9 @@ impl Binding {
                 None => Ok(Sql::NULL),
             },
             Source::Document => {
+                for (name, value) in fields.iter() {
+                    operations::exact(name, value)?;
+                }
                 let text = serde_json::to_string(fields).unwrap_or_default();
                 Ok(Sql::Bytes(text.into_bytes()))
             }

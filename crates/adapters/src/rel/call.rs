@@ -8,8 +8,8 @@ use serde_json::value::RawValue;
 
 use super::bind::Binding;
 use super::connect::Database;
-use super::convert::Columns;
 use super::error;
+use super::json::Columns;
 
 /// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;

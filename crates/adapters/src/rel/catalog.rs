@@ -80,12 +80,16 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
 
 fn build(routines: &[Row], parameters: &[Row], views: &[Row], json: &[Row]) -> Catalog {
     let mut catalog = Catalog::default();
-    let mut definitions = BTreeMap::new();
+    let mut ambiguous = HashSet::new();
+    let mut definitions = lint::Definitions::new();
     for row in routines {
         let Some(name) = text(row, "name") else { continue };
-        definitions.insert(name.clone(), text(row, "definition").unwrap_or_default());
+        definitions.insert(name.clone(), text(row, "definition"));
         let is_function = text(row, "kind").as_deref() == Some("FUNCTION");
-        catalog.routines.insert(name, Routine { is_function, parameters: Vec::new(), refusal: None });
+        let routine = Routine { is_function, parameters: Vec::new(), refusal: None };
+        if catalog.routines.insert(name.clone(), routine).is_some() {
+            ambiguous.insert(name);
+        }
     }
     for row in parameters {
         let Some(routine) = text(row, "routine").and_then(|name| catalog.routines.get_mut(&name)) else { continue };
@@ -104,7 +108,10 @@ fn build(routines: &[Row], parameters: &[Row], views: &[Row], json: &[Row]) -> C
         });
     }
     for (name, routine) in &mut catalog.routines {
-        routine.refusal = lint::refusal(name, &definitions);
+        routine.refusal = match ambiguous.contains(name) {
+            true => Some(format!("{name} is the name of a procedure and of a function")),
+            false => lint::refusal(name, &definitions),
+        };
     }
     catalog.views = views.iter().filter_map(|row| text(row, "name")).collect();
     for (table, column) in json.iter().filter_map(|row| Some((text(row, "table_name")?, text(row, "column_name")?))) {

@@ -74,9 +74,10 @@ impl Database {
     pub(crate) async fn ping(&self) -> Result<()> {
         use mysql_async::prelude::Queryable;
         let mut loan = self.connection().await?;
-        match loan.conn().ping().await {
-            Ok(()) => loan.give_back(),
-            Err(error) => {
+        match tokio::time::timeout(PATIENCE, loan.conn().ping()).await {
+            Ok(Ok(())) => loan.give_back(),
+            Err(_) => return Err(self.unavailable()),
+            Ok(Err(error)) => {
                 self.lost();
                 return Err(self.unavailable().with_source(error));
             }

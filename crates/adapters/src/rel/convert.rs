@@ -1,25 +1,16 @@
-//! JSON to MariaDB values and back, such that every value survives exactly: DECIMAL is text, BLOB is base64, DATE and
-//! DATETIME are ISO 8601 without a zone, BOOL is true or false. `rec/convert.rs` does the same for BSON.
-
-use std::borrow::Cow;
-use std::collections::HashSet;
-use std::sync::Arc;
+//! JSON to MariaDB values, such that every value survives exactly or is refused: DECIMAL comes as text, BLOB as base64,
+//! DATE and DATETIME as ISO 8601, BOOL as true or false. The way back is `json.rs`'s; `rec/convert.rs` does the same for BSON.
 
 use base64::Engine as _;
-use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use beds_core::Fields;
 use jiff::civil;
-use mysql_async::consts::{ColumnFlags, ColumnType};
-use mysql_async::{Column, Row, Value as Sql};
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use mysql_async::Value as Sql;
 use serde_json::Value as Json;
-use serde_json::value::{RawValue, to_raw_value};
 
-use super::catalog::{Catalog, Parameter};
-use crate::operations::{bad_value, out_of_range, wrong_type};
-
-/// The character set number of binary data. The BINARY flag says nothing: JSON columns have it too.
-const BINARY_CHARSET: u16 = 63;
+use super::catalog::Parameter;
+use crate::iso;
+use crate::operations::{bad_value, double, exact, out_of_range, wrong_type};
 
 /// A parameter's type, as far as values must be checked and converted for it.
 #[derive(Debug, Clone)]
@@ -27,6 +18,8 @@ pub(super) struct SqlType {
     pub(super) declared: String,
     family: Family,
     max_length: Option<u64>,
+    /// Digits behind the point that the server keeps, of decimals and seconds; it cuts off the others without a word.
+    scale: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +40,7 @@ enum Family {
 impl SqlType {
     /// The type of a page size.
     pub(super) const UNSIGNED: SqlType =
-        SqlType { declared: String::new(), family: Family::Integer(0, u64::MAX as i128), max_length: None };
+        SqlType { declared: String::new(), family: Family::Integer(0, u64::MAX as i128), max_length: None, scale: 0 };
 
     pub(super) fn of(parameter: &Parameter) -> Self {
         let unsigned = parameter.declared.contains("unsigned");
@@ -74,11 +67,16 @@ impl SqlType {
             "longtext" if parameter.collation.as_deref() == Some("utf8mb4_bin") => Family::Json,
             _ => Family::Text,
         };
-        Self { declared: parameter.declared.clone(), family, max_length: parameter.max_length }
+        let scale = scale(&parameter.declared);
+        Self { declared: parameter.declared.clone(), family, max_length: parameter.max_length, scale }
     }
 
     pub(super) fn is_text(&self) -> bool {
         matches!(self.family, Family::Text | Family::Json)
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.family == Family::Json
     }
 
     /// A value that can only be text where it comes from: in a path or a query string.
@@ -93,6 +91,7 @@ impl SqlType {
                 "false" | "0" => Some(Json::Bool(false)),
                 _ => None,
             },
+            Family::Json => Fields::value_of(text).ok(),
             _ => Some(Json::String(text.to_owned())),
         };
         self.convert(field, &json.ok_or_else(|| bad_value(field, &self.wanted()))?)
@@ -104,7 +103,10 @@ impl SqlType {
         let invalid = || bad_value(field, &self.wanted());
         match (self.family, value) {
             (Family::Json, Json::Null) => Ok(Sql::NULL),
-            (Family::Json, value) => Ok(Sql::Bytes(value.to_string().into_bytes())),
+            (Family::Json, value) => {
+                exact(field, value)?;
+                Ok(Sql::Bytes(value.to_string().into_bytes()))
+            }
             (_, Json::Null) => Ok(Sql::NULL),
             (Family::Boolean, Json::Bool(flag)) => Ok(Sql::Int(i64::from(*flag))),
             (Family::Boolean, Json::Number(number)) => {
@@ -118,11 +120,16 @@ impl SqlType {
                 }
                 Ok(i64::try_from(wide).map_or_else(|_| Sql::UInt(wide as u64), Sql::Int))
             }
-            (Family::Decimal, Json::String(text)) => decimal(text).ok_or_else(invalid),
+            (Family::Decimal, Json::String(text)) => {
+                let decimal = decimal(text).ok_or_else(invalid)?;
+                let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction.trim_end_matches('0'));
+                self.check_scale(field, fraction.len())?;
+                Ok(decimal)
+            }
             (Family::Decimal, Json::Number(number)) if number.is_i64() || number.is_u64() => {
                 Ok(Sql::Bytes(number.to_string().into_bytes()))
             }
-            (Family::Float, Json::Number(number)) => number.as_f64().map(Sql::Double).ok_or_else(wrong),
+            (Family::Float, Json::Number(number)) => double(field, number).map(Sql::Double),
             (Family::Text, Json::String(text)) => {
                 let most = self.max_length.unwrap_or(u64::MAX);
                 if text.chars().count() as u64 > most {
@@ -138,11 +145,28 @@ impl SqlType {
                 }
                 Ok(Sql::Bytes(bytes))
             }
-            (Family::Date, Json::String(text)) => text.parse().map(date).map_err(|_| invalid()),
-            (Family::DateTime, Json::String(text)) => datetime(text).ok_or_else(invalid),
-            (Family::Time, Json::String(text)) => time(text).ok_or_else(invalid),
+            (Family::Date, Json::String(text)) => {
+                iso::date(text).map(|day| at(day.to_datetime(civil::Time::midnight()))).ok_or_else(invalid)
+            }
+            (Family::DateTime, Json::String(text)) => {
+                let datetime = iso::datetime(text).ok_or_else(invalid)?;
+                self.check_scale(field, digits(datetime.subsec_nanosecond()))?;
+                Ok(at(datetime))
+            }
+            (Family::Time, Json::String(text)) => {
+                let (time, nanoseconds) = time(text).ok_or_else(invalid)?;
+                self.check_scale(field, digits(nanoseconds))?;
+                Ok(time)
+            }
             _ => Err(wrong()),
         }
+    }
+
+    fn check_scale(&self, field: &str, digits: usize) -> beds_core::Result<()> {
+        if digits <= self.scale {
+            return Ok(());
+        }
+        Err(out_of_range(field, &format!("has at most {} digits behind the point", self.scale)))
     }
 
     fn wanted(&self) -> String {
@@ -162,149 +186,6 @@ impl SqlType {
     }
 }
 
-/// The columns of a result set: how its rows become JSON objects.
-pub(super) struct Columns {
-    columns: Arc<[Column]>,
-    kinds: Vec<Kind>,
-    id: Option<usize>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Plain,
-    Boolean,
-    /// Numbers that travel as text.
-    Text,
-    Json,
-    Binary,
-    Date,
-    DateTime(u8),
-    Bits,
-}
-
-impl Columns {
-    pub(super) fn new(columns: Arc<[Column]>, id: &str, catalog: &Catalog) -> Self {
-        let id = columns.iter().position(|column| column.name_ref() == id.as_bytes());
-        let kinds = columns.iter().map(|column| kind(column, catalog)).collect();
-        Self { columns, kinds, id }
-    }
-
-    /// A row as one JSON object.
-    pub(super) fn record(&self, row: &Row) -> serde_json::Result<Box<RawValue>> {
-        to_raw_value(&Record { columns: self, row, names: None })
-    }
-
-    /// The values of OUT parameters, which the server does not name as the catalogue does.
-    pub(super) fn record_of(&self, names: &[String], row: &Row) -> serde_json::Result<Box<RawValue>> {
-        to_raw_value(&Record { columns: self, row, names: Some(names) })
-    }
-
-    /// The id of a row as text, where the row has the template's id column.
-    pub(super) fn id(&self, row: &Row) -> Option<String> {
-        let position = self.id?;
-        match row.as_ref(position)? {
-            Sql::NULL => None,
-            Sql::Int(number) => Some(number.to_string()),
-            Sql::UInt(number) => Some(number.to_string()),
-            value => match serde_json::to_value(Cell(value, self.kinds[position])).ok()? {
-                Json::String(text) => Some(text),
-                other => Some(other.to_string()),
-            },
-        }
-    }
-}
-
-struct Record<'a> {
-    columns: &'a Columns,
-    row: &'a Row,
-    names: Option<&'a [String]>,
-}
-
-impl Serialize for Record<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut object = serializer.serialize_map(Some(self.columns.kinds.len()))?;
-        for (position, (column, kind)) in self.columns.columns.iter().zip(&self.columns.kinds).enumerate() {
-            let name = self.names.and_then(|names| names.get(position)).map(|name| Cow::Borrowed(name.as_str()));
-            let value = self.row.as_ref(position).unwrap_or(&Sql::NULL);
-            object.serialize_entry(&name.unwrap_or_else(|| column.name_str()), &Cell(value, *kind))?;
-        }
-        object.end()
-    }
-}
-
-struct Cell<'a>(&'a Sql, Kind);
-
-impl Serialize for Cell<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (self.0, self.1) {
-            (Sql::NULL, _) => serializer.serialize_unit(),
-            (Sql::Int(0), Kind::Boolean) => serializer.serialize_bool(false),
-            (Sql::Int(1), Kind::Boolean) => serializer.serialize_bool(true),
-            (Sql::Int(number), _) => serializer.serialize_i64(*number),
-            (Sql::UInt(number), _) => serializer.serialize_u64(*number),
-            (Sql::Float(number), _) => serializer.serialize_f32(*number),
-            (Sql::Double(number), _) => serializer.serialize_f64(*number),
-            (Sql::Bytes(bytes), Kind::Binary) => serializer.collect_str(&Base64Display::new(bytes, &BASE64)),
-            (Sql::Bytes(bytes), Kind::Bits) => {
-                serializer.serialize_u64(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
-            }
-            // A JSON column holds what its check constraint let in; anything else is sent as text rather than broken.
-            (Sql::Bytes(bytes), Kind::Json) => match serde_json::from_slice::<&RawValue>(bytes) {
-                Ok(json) => json.serialize(serializer),
-                Err(_) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
-            },
-            (Sql::Bytes(bytes), _) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
-            (Sql::Date(y, m, d, ..), Kind::Date) => serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}")),
-            (Sql::Date(y, m, d, h, min, s, us), kind) => {
-                let whole = format_args!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}");
-                match if let Kind::DateTime(digits) = kind { u32::from(digits.min(6)) } else { 6 } {
-                    0 => serializer.collect_str(&whole),
-                    digits => {
-                        let fraction = us / 10_u32.pow(6 - digits);
-                        serializer.collect_str(&format_args!("{whole}.{fraction:0width$}", width = digits as usize))
-                    }
-                }
-            }
-            (Sql::Time(negative, days, h, min, s, us), _) => {
-                let sign = if *negative { "-" } else { "" };
-                let hours = u64::from(*days) * 24 + u64::from(*h);
-                match us {
-                    0 => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}")),
-                    us => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}.{us:06}")),
-                }
-            }
-        }
-    }
-}
-
-fn kind(column: &Column, catalog: &Catalog) -> Kind {
-    let is_binary = column.character_set() == BINARY_CHARSET;
-    match column.column_type() {
-        ColumnType::MYSQL_TYPE_TINY if column.column_length() == 1 => Kind::Boolean,
-        ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => Kind::Text,
-        ColumnType::MYSQL_TYPE_JSON => Kind::Json,
-        ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE => Kind::Date,
-        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => Kind::DateTime(column.decimals()),
-        ColumnType::MYSQL_TYPE_BIT => Kind::Bits,
-        ColumnType::MYSQL_TYPE_TINY_BLOB
-        | ColumnType::MYSQL_TYPE_BLOB
-        | ColumnType::MYSQL_TYPE_MEDIUM_BLOB
-        | ColumnType::MYSQL_TYPE_LONG_BLOB
-        | ColumnType::MYSQL_TYPE_VAR_STRING
-        | ColumnType::MYSQL_TYPE_VARCHAR
-        | ColumnType::MYSQL_TYPE_STRING
-        | ColumnType::MYSQL_TYPE_GEOMETRY => {
-            let is_json = |columns: &HashSet<String>| columns.contains(&*column.org_name_str());
-            match is_binary {
-                true if column.flags().contains(ColumnFlags::BINARY_FLAG) => Kind::Binary,
-                _ if catalog.json_columns.get(&*column.org_table_str()).is_some_and(is_json) => Kind::Json,
-                _ => Kind::Plain,
-            }
-        }
-        _ => Kind::Plain,
-    }
-}
-
 fn decimal(text: &str) -> Option<Sql> {
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
@@ -312,25 +193,38 @@ fn decimal(text: &str) -> Option<Sql> {
     (all_digits(whole) && all_digits(fraction) && text.len() <= 80).then(|| Sql::Bytes(text.as_bytes().to_vec()))
 }
 
-fn date(date: civil::Date) -> Sql {
-    Sql::Date(date.year().unsigned_abs(), date.month().unsigned_abs(), date.day().unsigned_abs(), 0, 0, 0, 0)
+/// The last number in the parentheses of `decimal(30,10)` or `datetime(6)`; without any, 0.
+fn scale(declared: &str) -> usize {
+    let inner = declared.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inner, _)| inner);
+    let is_decimal = declared.starts_with("decimal") || declared.starts_with("numeric");
+    match inner.split_once(',') {
+        Some((_, scale)) => scale.trim().parse().unwrap_or(0),
+        None if is_decimal => 0,
+        None => inner.parse().unwrap_or(0),
+    }
 }
 
-fn datetime(text: &str) -> Option<Sql> {
-    let (day, time) = text.strip_suffix(['Z', 'z']).unwrap_or(text).split_once(['T', ' '])?;
-    let (day, time): (civil::Date, civil::Time) = (day.parse().ok()?, time.parse().ok()?);
-    let Sql::Date(y, m, d, ..) = date(day) else { return None };
-    let [hour, minute, second] = [time.hour(), time.minute(), time.second()].map(i8::unsigned_abs);
-    let nanoseconds = time.subsec_nanosecond();
-    (nanoseconds % 1000 == 0).then(|| Sql::Date(y, m, d, hour, minute, second, (nanoseconds / 1000).unsigned_abs()))
+/// How many digits a fraction of a second needs.
+fn digits(nanoseconds: i32) -> usize {
+    format!("{nanoseconds:09}").trim_end_matches('0').len()
 }
 
-fn time(text: &str) -> Option<Sql> {
+fn at(datetime: civil::DateTime) -> Sql {
+    let [month, day, hour, minute, second] =
+        [datetime.month(), datetime.day(), datetime.hour(), datetime.minute(), datetime.second()].map(i8::unsigned_abs);
+    let micros = (datetime.subsec_nanosecond() / 1000).unsigned_abs();
+    Sql::Date(datetime.year().unsigned_abs(), month, day, hour, minute, second, micros)
+}
+
+/// A span of time with its nanoseconds: MariaDB's TIME goes from -838 to 838 hours.
+fn time(text: &str) -> Option<(Sql, i32)> {
     let (negative, rest) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (hours, rest) = rest.split_once(':')?;
-    let hours: u32 = hours.parse().ok().filter(|hours| *hours <= 838)?;
-    let rest: civil::Time = format!("00:{rest}").parse().ok()?;
+    let is_number = !hours.is_empty() && hours.bytes().all(|b| b.is_ascii_digit());
+    let hours: u32 = hours.parse().ok().filter(|hours| is_number && *hours <= 838)?;
+    let rest = iso::time(&format!("00:{rest}"))?;
     let [minute, second] = [rest.minute(), rest.second()].map(i8::unsigned_abs);
-    let micros = (rest.subsec_nanosecond() / 1000).unsigned_abs();
-    Some(Sql::Time(negative, hours / 24, (hours % 24) as u8, minute, second, micros))
+    let nanoseconds = rest.subsec_nanosecond();
+    let micros = (nanoseconds / 1000).unsigned_abs();
+    Some((Sql::Time(negative, hours / 24, (hours % 24) as u8, minute, second, micros), nanoseconds))
 }

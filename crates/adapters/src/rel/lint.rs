@@ -3,22 +3,31 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-/// Why a routine must not be called, or `None`. `definitions` are the bodies of all routines of the database.
-pub(super) fn refusal(name: &str, definitions: &BTreeMap<String, String>) -> Option<String> {
+/// Bodies of routines by name; none where the catalogue may not show one.
+pub(super) type Definitions = BTreeMap<String, Option<String>>;
+
+/// Why a routine must not be called, or `None`. `definitions` are those of all routines of the database.
+pub(super) fn refusal(name: &str, definitions: &Definitions) -> Option<String> {
     let mut seen = HashSet::new();
     follow(name, definitions, &mut seen)
 }
 
-fn follow<'d>(name: &'d str, definitions: &'d BTreeMap<String, String>, seen: &mut HashSet<&'d str>) -> Option<String> {
+fn follow<'d>(name: &'d str, definitions: &'d Definitions, seen: &mut HashSet<&'d str>) -> Option<String> {
     if !seen.insert(name) {
         return None;
     }
-    let words = words(definitions.get(name)?);
+    let Some(body) = definitions.get(name)? else {
+        return Some(format!("the body of {name} cannot be read; whoever defines beds_catalog must be able to see it"));
+    };
+    let words = words(body);
     if let Some(found) = forbidden(&words) {
         return Some(format!("{name} uses {found}"));
     }
-    let called = words.windows(2).filter(|pair| pair[0] == "CALL").map(|pair| pair[1].as_str());
-    for callee in called {
+    for (at, _) in words.iter().enumerate().filter(|(_, word)| *word == "CALL") {
+        let callee = words.get(at + 1).map_or("", String::as_str);
+        if words.get(at + 2).is_some_and(|word| word == ".") {
+            return Some(format!("{name} names the database of a procedure that it calls; leave the database out"));
+        }
         let callee = definitions.keys().find(|known| known.eq_ignore_ascii_case(callee));
         if let Some(found) = callee.and_then(|callee| follow(callee, definitions, seen)) {
             return Some(found);
@@ -27,11 +36,31 @@ fn follow<'d>(name: &'d str, definitions: &'d BTreeMap<String, String>, seen: &m
     None
 }
 
-fn forbidden(words: &[String]) -> Option<&'static str> {
+/// Statements that commit, by their first word (MariaDB: "SQL statements that cause an implicit commit").
+const COMMITTING: &[&str] = &[
+    "CREATE",
+    "DROP",
+    "ALTER",
+    "RENAME",
+    "GRANT",
+    "REVOKE",
+    "TRUNCATE",
+    "ANALYZE",
+    "OPTIMIZE",
+    "REPAIR",
+    "CHECK",
+    "FLUSH",
+    "RESET",
+    "CACHE",
+    "LOAD",
+    "INSTALL",
+    "UNINSTALL",
+    "UNLOCK",
+];
+
+fn forbidden(words: &[String]) -> Option<String> {
     let at = |i: usize| words.get(i).map_or("", String::as_str);
     for i in 0..words.len() {
-        let begins =
-            i == 0 || matches!(at(i - 1), ";" | "BEGIN" | "THEN" | "ELSE" | "DO" | "LOOP" | "REPEAT" | "HANDLER");
         let found = match (at(i), at(i + 1)) {
             ("COMMIT", _) => "COMMIT",
             ("ROLLBACK", "TO") => continue,
@@ -39,20 +68,31 @@ fn forbidden(words: &[String]) -> Option<&'static str> {
             ("START", "TRANSACTION") => "START TRANSACTION",
             ("BEGIN", "WORK") => "BEGIN WORK",
             ("SET", "AUTOCOMMIT") | ("SESSION", "AUTOCOMMIT") => "SET autocommit",
-            ("PREPARE", _) if begins => "PREPARE (dynamic SQL)",
+            ("PREPARE", _) if begins(words, i) => "PREPARE (dynamic SQL)",
             ("EXECUTE", "IMMEDIATE") => "EXECUTE IMMEDIATE (dynamic SQL)",
             ("LOCK", "TABLES" | "TABLE") => "LOCK TABLES",
-            ("TRUNCATE", word) if begins && word != "(" => "TRUNCATE, which commits",
-            ("CREATE" | "DROP", "TEMPORARY") => continue,
-            ("CREATE" | "DROP" | "ALTER" | "RENAME" | "GRANT" | "REVOKE", _) if begins => "DDL, which commits",
+            ("TRUNCATE", "(") | ("CREATE" | "DROP", "TEMPORARY") => continue,
+            (word, _) if COMMITTING.contains(&word) && begins(words, i) => {
+                return Some(format!("{word}, which commits"));
+            }
             _ => continue,
         };
-        return Some(found);
+        return Some(found.to_owned());
     }
     None
 }
 
-/// The words of a body in capitals, with `;` and `(` as words of their own; comments and texts are left out.
+/// True where a statement begins: at the front, behind what ends or opens one, or behind the conditions of a handler.
+fn begins(words: &[String], i: usize) -> bool {
+    let Some(before) = i.checked_sub(1).map(|before| words[before].as_str()) else { return true };
+    if matches!(before, ";" | "BEGIN" | "THEN" | "ELSE" | "DO" | "LOOP" | "REPEAT") {
+        return true;
+    }
+    let statement = words[..i].iter().rposition(|word| word == ";" || word == "BEGIN").map_or(0, |end| end + 1);
+    words[statement..i].iter().any(|word| word == "HANDLER")
+}
+
+/// The words of a body in capitals, with `;`, `(` and `.` as words of their own; comments and texts are left out.
 fn words(body: &str) -> Vec<String> {
     let chars: Vec<char> = body.chars().collect();
     let mut words = Vec::new();
@@ -62,10 +102,13 @@ fn words(body: &str) -> Vec<String> {
     while i < chars.len() {
         let next = chars.get(i + 1).copied().unwrap_or(' ');
         match chars[i] {
-            '-' if next == '-' => i = skip_to(i, &|j| chars[j] == '\n'),
+            // `5--1` is arithmetic; only white space makes it a comment.
+            '-' if next == '-' && chars.get(i + 2).is_none_or(|c| c.is_whitespace() || c.is_control()) => {
+                i = skip_to(i, &|j| chars[j] == '\n')
+            }
             '#' => i = skip_to(i, &|j| chars[j] == '\n'),
-            // An executable comment (/*! … */) is code and is read as such.
-            '/' if next == '*' && chars.get(i + 2) != Some(&'!') => {
+            // Executable comments (/*! … */ and /*M! … */) are code and are read as such.
+            '/' if next == '*' && !matches!(chars.get(i + 2..), Some(['!', ..] | ['M', '!', ..])) => {
                 i = skip_to(i + 2, &|j| chars[j] == '/' && chars[j - 1] == '*') + 1;
             }
             quote @ ('\'' | '"') => {
@@ -86,7 +129,7 @@ fn words(body: &str) -> Vec<String> {
                 i = end;
             }
             c => {
-                if matches!(c, ';' | '(') {
+                if matches!(c, ';' | '(' | '.') {
                     words.push(c.to_string());
                 }
                 i += 1;
@@ -102,8 +145,9 @@ mod tests {
 
     fn check(body: &str) -> Option<String> {
         let definitions = BTreeMap::from([
-            ("p".to_owned(), body.to_owned()),
-            ("inner_commit".to_owned(), "BEGIN UPDATE t SET a = 1; COMMIT; END".to_owned()),
+            ("p".to_owned(), Some(body.to_owned())),
+            ("inner_commit".to_owned(), Some("BEGIN UPDATE t SET a = 1; COMMIT; END".to_owned())),
+            ("unseen".to_owned(), None),
         ]);
         refusal("p", &definitions)
     }
@@ -124,6 +168,14 @@ mod tests {
             "BEGIN /*! COMMIT */; END",
             "BEGIN CALL inner_commit(); END",
             "BEGIN CALL `inner_commit`(); END",
+            "BEGIN CALL main.inner_commit(); END",
+            "BEGIN CALL `main` . `inner_commit`(); END",
+            "BEGIN CALL unseen(); END",
+            "BEGIN ANALYZE TABLE t; END",
+            "BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION DROP TABLE t; SELECT 1; END",
+            "BEGIN DECLARE EXIT HANDLER FOR 1062, NOT FOUND TRUNCATE t; SELECT 1; END",
+            "BEGIN SET x = 5--1; COMMIT; END",
+            "BEGIN /*M! COMMIT */; END",
         ] {
             assert!(check(body).is_some(), "{body}");
         }
@@ -136,6 +188,8 @@ mod tests {
             "BEGIN SELECT TRUNCATE(a, 2), created, committed FROM t; END",
             "BEGIN CREATE TEMPORARY TABLE x (a INT); DROP TEMPORARY TABLE x; END",
             "BEGIN SAVEPOINT s; ROLLBACK TO s; END",
+            "BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION SELECT 'x'; SELECT 1 -- COMMIT\n; --\n END",
+            "BEGIN SELECT t.create, t.check, t.load FROM t; END",
             "BEGIN # COMMIT\n SELECT `COMMIT_at` FROM t; END",
         ] {
             assert_eq!(check(body), None, "{body}");

@@ -50,6 +50,11 @@ pub(super) async fn write(
         attempt += 1;
         let step = event.steps.begin(&binding.object);
         let outcome = once(database, binding, &arguments, event, &key, &fingerprint).await;
+        // The connection that an attempt before lost may still hold the key: that is not somebody else's request.
+        let outcome = match outcome {
+            Err(Miss::Refused(error)) if attempt > 1 && error.kind == ErrorKind::KeyInFlight => Err(Miss::Again(error)),
+            outcome => outcome,
+        };
         step.end(outcome.as_ref().err().map(|miss| miss.error().code()));
         let miss = match outcome {
             Ok(answer) => return Ok(answer),

@@ -170,7 +170,7 @@ async fn verify_chain(
             break;
         }
         if records < FEW {
-            limit = (limit * 2).min(1_000);
+            limit = (limit * 2).min(beds_core::message::MAX_LIMIT);
         }
     }
     // What a search would find and no page above shows.

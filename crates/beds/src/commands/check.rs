@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use beds_adapters::Stores;
-use beds_core::{Config, Problem, Store, TemplateDescription};
+use beds_core::{Config, Problem, Store, Template, TemplateDescription};
 use clap::Args;
 use serde::Serialize;
 
@@ -42,6 +42,9 @@ struct Checked {
 pub(super) async fn check(args: CheckArgs) -> ExitCode {
     let mut findings = Findings::default();
     match settings::load(&args.config.config) {
+        Err(problems) if !args.config.config.is_file() => {
+            findings.not_checked = problems.iter().map(ToString::to_string).collect();
+        }
         Ok(config) => findings.take(config).await,
         Err(problems) => findings.problems = problems,
     }
@@ -64,13 +67,8 @@ impl Findings {
     async fn take(&mut self, mut config: Config) {
         let (catalogue, problems) = settings::templates(&config.templates.path);
         self.problems = problems;
-        for template in catalogue.iter() {
-            if !config.databases.of(template.store).contains_key(&template.database) {
-                let path = format!("databases.{}.{}", template.store, template.database);
-                let fix = format!("add [{path}] to beds.toml, or correct the name");
-                self.problems.push(template.problem("database", format!("there is no [{path}]"), fix));
-            }
-        }
+        let has_database = |t: &Template| config.databases.of(t.store).contains_key(&t.database);
+        self.problems.extend(settings::without_database(catalogue.iter(), has_database));
         // Every database is checked, whichever node serves it.
         config.services.rec.is_local = true;
         config.services.rel.is_local = true;

@@ -54,10 +54,12 @@ async fn wait(node: &Node, terminate: &mut Signal, interrupt: &mut Signal, hangu
         tokio::select! {
             _ = terminate.recv() => return,
             _ = interrupt.recv() => return,
-            _ = hangup.recv() => {
-                let reloaded = node.reload().await;
-                reloaded.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-            }
+            // The reload is cut off where the node is to stop.
+            _ = hangup.recv() => tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                reloaded = node.reload() => reloaded.problems.iter().for_each(|problem| tracing::warn!("{problem}")),
+            },
         }
     }
 }

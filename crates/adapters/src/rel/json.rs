@@ -1,0 +1,164 @@
+//! MariaDB rows to JSON, such that every value survives exactly: DECIMAL is text, BLOB is base64, DATE and DATETIME are
+//! ISO 8601 without a zone, BOOL is true or false. `rec/json.rs` does the same for BSON.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use mysql_async::consts::{ColumnFlags, ColumnType};
+use mysql_async::{Column, Row, Value as Sql};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value as Json;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::bind::Out;
+use super::catalog::Catalog;
+
+/// The character set number of binary data. The BINARY flag says nothing: JSON columns have it too.
+const BINARY_CHARSET: u16 = 63;
+
+/// The columns of a result set: how its rows become JSON objects.
+pub(super) struct Columns {
+    columns: Arc<[Column]>,
+    kinds: Vec<Kind>,
+    id: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Boolean,
+    /// Numbers that travel as text.
+    Text,
+    Json,
+    Binary,
+    Date,
+    DateTime(u8),
+    Bits,
+}
+
+impl Columns {
+    pub(super) fn new(columns: Arc<[Column]>, id: &str, catalog: &Catalog) -> Self {
+        let id = columns.iter().position(|column| column.name_ref() == id.as_bytes());
+        let kinds = columns.iter().map(|column| kind(column, catalog)).collect();
+        Self { columns, kinds, id }
+    }
+
+    /// A row as one JSON object.
+    pub(super) fn record(&self, row: &Row) -> serde_json::Result<Box<RawValue>> {
+        to_raw_value(&Record { columns: self, row, out: None })
+    }
+
+    /// The values of OUT parameters, which the server does not name as the catalogue does.
+    pub(super) fn record_of(&self, out: &[Out], row: &Row) -> serde_json::Result<Box<RawValue>> {
+        to_raw_value(&Record { columns: self, row, out: Some(out) })
+    }
+
+    /// The id of a row as text, where the row has the template's id column.
+    pub(super) fn id(&self, row: &Row) -> Option<String> {
+        let position = self.id?;
+        match row.as_ref(position)? {
+            Sql::NULL => None,
+            Sql::Int(number) => Some(number.to_string()),
+            Sql::UInt(number) => Some(number.to_string()),
+            value => match serde_json::to_value(Cell(value, self.kinds[position])).ok()? {
+                Json::String(text) => Some(text),
+                other => Some(other.to_string()),
+            },
+        }
+    }
+}
+
+struct Record<'a> {
+    columns: &'a Columns,
+    row: &'a Row,
+    out: Option<&'a [Out]>,
+}
+
+impl Serialize for Record<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut object = serializer.serialize_map(Some(self.columns.kinds.len()))?;
+        for (position, (column, kind)) in self.columns.columns.iter().zip(&self.columns.kinds).enumerate() {
+            let out = self.out.and_then(|out| out.get(position));
+            let name = out.map_or_else(|| column.name_str(), |out| Cow::Borrowed(out.name.as_str()));
+            let kind = if out.is_some_and(|out| out.is_json) { Kind::Json } else { *kind };
+            object.serialize_entry(&name, &Cell(self.row.as_ref(position).unwrap_or(&Sql::NULL), kind))?;
+        }
+        object.end()
+    }
+}
+
+struct Cell<'a>(&'a Sql, Kind);
+
+impl Serialize for Cell<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match (self.0, self.1) {
+            (Sql::NULL, _) => serializer.serialize_unit(),
+            (Sql::Int(0), Kind::Boolean) => serializer.serialize_bool(false),
+            (Sql::Int(1), Kind::Boolean) => serializer.serialize_bool(true),
+            (Sql::Int(number), _) => serializer.serialize_i64(*number),
+            (Sql::UInt(number), _) => serializer.serialize_u64(*number),
+            (Sql::Float(number), _) => serializer.serialize_f32(*number),
+            (Sql::Double(number), _) => serializer.serialize_f64(*number),
+            (Sql::Bytes(bytes), Kind::Binary) => serializer.collect_str(&Base64Display::new(bytes, &BASE64)),
+            (Sql::Bytes(bytes), Kind::Bits) => {
+                serializer.serialize_u64(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+            }
+            // A JSON column holds what its check constraint let in; anything else is sent as text rather than broken.
+            (Sql::Bytes(bytes), Kind::Json) => match serde_json::from_slice::<&RawValue>(bytes) {
+                Ok(json) => json.serialize(serializer),
+                Err(_) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+            },
+            (Sql::Bytes(bytes), _) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+            (Sql::Date(y, m, d, ..), Kind::Date) => serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}")),
+            (Sql::Date(y, m, d, h, min, s, us), kind) => {
+                let whole = format_args!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}");
+                match if let Kind::DateTime(digits) = kind { u32::from(digits.min(6)) } else { 6 } {
+                    0 => serializer.collect_str(&whole),
+                    digits => {
+                        let fraction = us / 10_u32.pow(6 - digits);
+                        serializer.collect_str(&format_args!("{whole}.{fraction:0width$}", width = digits as usize))
+                    }
+                }
+            }
+            (Sql::Time(negative, days, h, min, s, us), _) => {
+                let sign = if *negative { "-" } else { "" };
+                let hours = u64::from(*days) * 24 + u64::from(*h);
+                match us {
+                    0 => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}")),
+                    us => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}.{us:06}")),
+                }
+            }
+        }
+    }
+}
+
+fn kind(column: &Column, catalog: &Catalog) -> Kind {
+    let is_binary = column.character_set() == BINARY_CHARSET;
+    match column.column_type() {
+        ColumnType::MYSQL_TYPE_TINY if column.column_length() == 1 => Kind::Boolean,
+        ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => Kind::Text,
+        ColumnType::MYSQL_TYPE_JSON => Kind::Json,
+        ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE => Kind::Date,
+        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => Kind::DateTime(column.decimals()),
+        ColumnType::MYSQL_TYPE_BIT => Kind::Bits,
+        ColumnType::MYSQL_TYPE_TINY_BLOB
+        | ColumnType::MYSQL_TYPE_BLOB
+        | ColumnType::MYSQL_TYPE_MEDIUM_BLOB
+        | ColumnType::MYSQL_TYPE_LONG_BLOB
+        | ColumnType::MYSQL_TYPE_VAR_STRING
+        | ColumnType::MYSQL_TYPE_VARCHAR
+        | ColumnType::MYSQL_TYPE_STRING
+        | ColumnType::MYSQL_TYPE_GEOMETRY => {
+            let is_json = |columns: &HashSet<String>| columns.contains(&*column.org_name_str());
+            match is_binary {
+                true if column.flags().contains(ColumnFlags::BINARY_FLAG) => Kind::Binary,
+                _ if catalog.json_columns.get(&*column.org_table_str()).is_some_and(is_json) => Kind::Json,
+                _ => Kind::Plain,
+            }
+        }
+        _ => Kind::Plain,
+    }
+}
