@@ -16,3 +16,8 @@ pub(crate) fn outcome_unknown(source: BedsError) -> BedsError {
     let text = "the database did not confirm the commit; repeat the request with the same Idempotency-Key";
     BedsError::new(ErrorKind::OutcomeUnknown, text).with_source(source)
 }
+
+/// The deadline passed, and the key was free: neither this delivery nor one before it had an effect.
+pub(crate) fn too_late() -> BedsError {
+    BedsError::new(ErrorKind::DeadlineExceeded, "the deadline passed before the write was done; it has no effect")
+}

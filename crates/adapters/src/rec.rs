@@ -23,6 +23,7 @@ use beds_core::{
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
+use crate::inbox;
 use crate::opened::{Opened, Reach};
 use crate::operations::{Operations, check_rest};
 use bind::Binding;
@@ -90,6 +91,8 @@ impl Reach for RecTemplate {
         let binding = self.operations.get(&self.template, operation, None)?;
         let arguments = binding.arguments(event, id, fields)?;
         match binding.bulk() {
+            // It has no claim to ask, so nobody can tell whether an earlier delivery was done.
+            Some(_) if event.remaining().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),
             Some(bulk) => call::insert_each(&self.database, binding, bulk, arguments, event).await,
             None => once::write(&self.database, binding, arguments, event).await,
         }

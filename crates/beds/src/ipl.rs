@@ -89,7 +89,6 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     }
 
     let (specs, streams) = (pools(&config), streams(&config));
-    let chains = beds_broker::audit_chains(&config.node.name, &streams);
     let pools = Arc::new(Pools::spawn(&transport, &recorder, &domains.factory, &specs, &streams));
     ipl.step("pools", Ok(()), || {
         let events = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key));
@@ -98,7 +97,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
 
     if let Some(key) = signing_key(&config)? {
         let interval = config.services.admin.signing_interval;
-        spawn(&tasks, &stop, notary::serve(key, chains, client.clone(), interval));
+        spawn(&tasks, &stop, notary::serve(key, Arc::clone(&pools), client.clone(), interval));
     }
     spawn(&tasks, &stop, metering::serve(recorder.clone(), transport.clone()));
     let watching = Arc::clone(&domains);

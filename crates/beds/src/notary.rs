@@ -1,16 +1,18 @@
 //! Signs the heads of the audit chains that this node writes. Who can change what is in the database cannot sign, so a
 //! chain that was made anew does not fit. What a chain is, is `core::audit`'s.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use beds_core::audit::{Head, SealedRecord};
-use beds_core::lineage::tree;
-use beds_core::{Actor, BedsError, ErrorKind, Fields, NamasteCore, Payload, Query, Result, Select, Store};
+use beds_broker::Pools;
+use beds_core::audit::Head;
+use beds_core::{Actor, BedsError, ErrorKind, NamasteCore, Payload, Result, Store};
 use beds_transport::Client;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,10 +33,13 @@ pub struct SignedHead {
 }
 
 impl SignedHead {
-    /// True where the head was signed with this key.
-    pub fn holds(&self, public_key: &str) -> bool {
-        let (Some(key), Some(signature)) = (unhex(public_key), unhex(&self.signature)) else { return false };
-        UnparsedPublicKey::new(&ED25519, key).verify(self.head.message(self.at).as_bytes(), &signature).is_ok()
+    /// True where the head was signed with one of these keys.
+    pub fn holds(&self, public_keys: &[String]) -> bool {
+        let (message, signature) = (self.head.message(self.at), unhex(&self.signature).unwrap_or_default());
+        public_keys
+            .iter()
+            .filter_map(|key| unhex(key))
+            .any(|key| UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).is_ok())
     }
 }
 
@@ -71,46 +76,38 @@ impl Key {
     }
 }
 
-/// Signs the heads of these chains again and again, for as long as the node runs.
-pub async fn serve(key: Key, chains: Vec<String>, client: Client, interval: Duration) {
+/// Signs the heads of the chains that these pools write, each time that one has grown, for as long as the node runs.
+pub async fn serve(key: Key, pools: Arc<Pools>, client: Client, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
+    let mut signed: HashMap<String, u64> = HashMap::new();
     loop {
         ticks.tick().await;
-        for chain in &chains {
-            if let Err(error) = sign(&key, chain, &client).await {
-                let source = error.source.as_ref().map(ToString::to_string);
-                tracing::warn!(
-                    chain,
-                    code = error.code(),
-                    source,
-                    "The head of an audit chain could not be signed yet."
-                );
+        for head in pools.audit_heads() {
+            if signed.get(&head.chain) == Some(&head.seq) {
+                continue;
+            }
+            let (chain, seq) = (head.chain.clone(), head.seq);
+            match sign(&key, head, &client).await {
+                Ok(()) => drop(signed.insert(chain, seq)),
+                Err(error) => {
+                    let source = error.source.as_ref().map(ToString::to_string);
+                    let code = error.code();
+                    tracing::warn!(chain, code, source, "The head of an audit chain could not be signed yet.");
+                }
             }
         }
     }
 }
 
-async fn sign(key: &Key, chain: &str, client: &Client) -> Result<()> {
-    let context = || {
-        let mut context = client.context(PATIENCE);
-        context.actor = Actor { subject: "beds".to_owned(), roles: vec!["auditor".to_owned()] };
-        context
-    };
-    let params = Fields::from_iter([("chain".to_owned(), Value::from(chain))]);
-    let query = Query { select: Select::Named("head".to_owned()), params };
-    let found = client.open(Store::Rec, "Audit", context()).fetch_records(&query).await?;
-    let last: Vec<SealedRecord> = tree::read(found.into_iter().filter_map(|response| response.record))?;
-    let Some(last) = last.into_iter().next() else { return Ok(()) };
-    let signed = key.sign(Head { chain: last.chain, seq: last.seq, hash: last.hash });
-    let fields = match json!(signed) {
+async fn sign(key: &Key, head: Head, client: &Client) -> Result<()> {
+    let mut context = client.context(PATIENCE);
+    context.actor = Actor { subject: "beds".to_owned(), roles: vec!["auditor".to_owned()] };
+    let fields = match json!(key.sign(head)) {
         Value::Object(fields) => fields.into_iter().collect(),
         _ => return Err(BedsError::new(ErrorKind::Internal, "a head is an object")),
     };
-    client
-        .open(Store::Rec, "AuditHeads", context())
-        .create_record(&Payload { id: None, fields, is_text: false })
-        .await?;
-    Ok(())
+    let payload = Payload { id: None, fields, is_text: false };
+    client.open(Store::Rec, "AuditHeads", context).create_record(&payload).await.map(drop)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -147,7 +147,7 @@ mod tests {
         event.traceparent = traceparent.map(str::to_owned);
         let mut call = LineageNode::new(EventId(":1".to_owned()), "ms", NodeKind::Call, Outcome::Failed);
         (call.parent_id, call.object) = (EventId::of_same_record(), Some("users_create".to_owned()));
-        LineageRecord::ended(root, vec![event, call])
+        LineageRecord::ended(root, vec![event, call], None)
     }
 
     #[test]

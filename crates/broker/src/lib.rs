@@ -7,4 +7,4 @@ mod metrics;
 mod pool;
 
 pub use factory::{Factory, Slot};
-pub use pool::{PoolSpec, Pools, audit_chains};
+pub use pool::{PoolSpec, Pools};

@@ -1,6 +1,7 @@
 //! [`Pools`]: how many broker tasks work on which queue, and how they end. What a task does with a message is
 //! `worker`'s; what happens when one panics is `supervisor`'s.
 
+mod heads;
 mod report;
 mod scribe;
 mod supervisor;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use beds_core::audit::Head;
 use beds_core::{RecordStream, RoutingKey};
 use beds_transport::{Recorder, Transport};
 use tokio_util::sync::CancellationToken;
@@ -29,14 +31,6 @@ pub struct PoolSpec {
     pub tasks: u16,
     /// The longest that one message is worked on.
     pub handler_timeout: Duration,
-}
-
-/// The names of the chains of audit records that a node's tasks write: one a task, so that each knows its own end.
-pub fn audit_chains(node: &str, streams: &[(RecordStream, u16)]) -> Vec<String> {
-    let audit = streams.iter().filter(|(stream, _)| *stream == RecordStream::Audit);
-    audit
-        .flat_map(|(stream, tasks)| (1..=*tasks).map(|number| chain(node, &task_name(stream.as_str(), number))))
-        .collect()
 }
 
 fn chain(node: &str, task: &str) -> String {
@@ -77,6 +71,7 @@ pub struct Pools {
     tasks: TaskTracker,
     stop: CancellationToken,
     census: Arc<Census>,
+    heads: heads::Heads,
 }
 
 /// How many tasks there should be and how many there are.
@@ -97,6 +92,7 @@ impl Pools {
         streams: &[(RecordStream, u16)],
     ) -> Self {
         let (tasks, stop, census) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
+        let heads = heads::Heads::default();
         let events = pools.iter().map(|pool| {
             let prefetch = if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH };
             (pool.key.as_str(), pool.tasks, prefetch, Work::Events(*pool))
@@ -113,18 +109,24 @@ impl Pools {
                     factory: Arc::clone(factory),
                     stop: stop.clone(),
                     census: Arc::clone(&census),
+                    heads: heads.clone(),
                 };
                 census.wanted.fetch_add(1, Ordering::Relaxed);
                 tasks.spawn(supervisor::supervise(task, tasks.clone()));
             }
         }
         tasks.close();
-        Self { tasks, stop, census }
+        Self { tasks, stop, census, heads }
     }
 
     /// Tasks that work now, and tasks that there should be.
     pub fn strength(&self) -> (usize, usize) {
         (self.census.running.load(Ordering::Relaxed), self.census.wanted.load(Ordering::Relaxed))
+    }
+
+    /// The ends of the audit chains that these tasks have written to.
+    pub fn audit_heads(&self) -> Vec<Head> {
+        self.heads.own()
     }
 
     /// How many tasks were replaced after a panic.

@@ -1,7 +1,7 @@
 //! The audit trail: what a record says, and the chain that shows whether any record was changed, deleted, inserted,
 //! reordered or cut off. Pure: records in, verdict out. Signing heads is the binary's.
 
-use std::fmt;
+mod verify;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,13 @@ use crate::event::hex;
 use crate::lineage::Outcome;
 use crate::{Event, EventId};
 
+pub use verify::{Fault, Verifier};
+
 /// Who did what to which record, and with what outcome. Names of fields, never values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuditRecord {
-    /// The event that this is about: each event has one record.
+    /// The event that this is about.
     pub about: EventId,
     /// The root of the event's chain, where it is not the event itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,17 +47,25 @@ pub struct AuditRecord {
     pub code: Option<String>,
     /// The node that did it.
     pub node: String,
+    /// Of the message, where there was one: [`crate::lineage::digest`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Nothing was done now: an earlier event with the same key had done it, and its answer was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_of: Option<EventId>,
 }
 
 impl AuditRecord {
-    /// One for each event and outcome: what failed at first and succeeded when it was handed out again has two records.
     pub fn id(&self) -> EventId {
-        self.about.child(self.outcome.as_str())
+        self.about.record(self.outcome, self.digest.as_deref())
     }
 
-    /// The ids that records about an event can have.
-    pub fn ids(about: &str) -> [EventId; 2] {
-        [Outcome::Ok, Outcome::Failed].map(|outcome| EventId(about.to_owned()).child(outcome.as_str()))
+    /// The ids that records about an event can have, which a worker had as a message with this digest.
+    pub fn ids(about: &str, digest: Option<&str>) -> Vec<EventId> {
+        let about = EventId(about.to_owned());
+        let outcomes = [Outcome::Ok, Outcome::Failed, Outcome::Unknown];
+        let digests = if digest.is_some() { vec![None, digest] } else { vec![None] };
+        digests.into_iter().flat_map(|digest| outcomes.map(|outcome| about.record(outcome, digest))).collect()
     }
 
     /// What is known of an event before it is worked on.
@@ -90,6 +100,8 @@ impl AuditRecord {
             outcome,
             code: None,
             node: node.to_owned(),
+            digest: None,
+            repeat_of: None,
         }
     }
 }
@@ -101,8 +113,8 @@ pub struct SealedRecord {
     /// [`AuditRecord::id`], so that a store keeps one of each.
     #[serde(rename = "_id")]
     pub id: EventId,
-    /// Copies out of the record, for searches.
-    pub at: Timestamp,
+    /// Copies out of the record, for searches. The time is in the form of [`time_text`].
+    pub at: String,
     pub actor: String,
     pub template: String,
     pub outcome: Outcome,
@@ -126,7 +138,7 @@ impl SealedRecord {
     fn is_faithful(&self) -> bool {
         self.open().is_some_and(|record| {
             self.id == record.id()
-                && self.at == record.at
+                && self.at == time_text(record.at)
                 && self.actor == record.actor
                 && self.template == record.template
                 && self.outcome == record.outcome
@@ -146,8 +158,8 @@ pub struct SealedBatch {
     pub first: u64,
     pub last: u64,
     /// The times of the earliest and the latest record, for searches.
-    pub since: Timestamp,
-    pub until: Timestamp,
+    pub since: String,
+    pub until: String,
     pub records: Vec<SealedRecord>,
 }
 
@@ -156,18 +168,23 @@ impl SealedBatch {
     pub fn new(id: EventId, head: &mut Head, records: &[(AuditRecord, String)]) -> Option<Self> {
         let first = head.seq + 1;
         let records: Vec<SealedRecord> = records.iter().map(|(record, text)| head.seal(record, text)).collect();
-        let times = || records.iter().map(|record| record.at);
-        let (since, until) = (times().min()?, times().max()?);
+        let times = || records.iter().map(|record| &record.at);
+        let (since, until) = (times().min()?.clone(), times().max()?.clone());
         Some(Self { id, chain: head.chain.clone(), first, last: head.seq, since, until, records })
     }
 
     /// True where what stands around the records says what they say.
     fn is_faithful(&self) -> bool {
-        let times = || self.records.iter().map(|record| record.at);
+        let times = || self.records.iter().map(|record| &record.at);
         let places = (self.records.first().map(|record| record.seq), self.records.last().map(|record| record.seq));
         places == (Some(self.first), Some(self.last))
-            && (times().min(), times().max()) == (Some(self.since), Some(self.until))
+            && (times().min(), times().max()) == (Some(&self.since), Some(&self.until))
     }
+}
+
+/// A time as text that is in order where the times are: in UTC and with six digits behind the second.
+pub fn time_text(time: Timestamp) -> String {
+    format!("{time:.6}")
 }
 
 /// The end of a chain.
@@ -191,7 +208,7 @@ impl Head {
         self.hash = hash(&self.chain, self.seq, &prev_hash, text);
         SealedRecord {
             id: record.id(),
-            at: record.at,
+            at: time_text(record.at),
             actor: record.actor.clone(),
             template: record.template.clone(),
             outcome: record.outcome,
@@ -214,108 +231,6 @@ fn hash(chain: &str, seq: u64, prev_hash: &str, record: &str) -> String {
     hash.update(format!("{chain}\n{seq}\n{prev_hash}\n").as_bytes());
     hash.update(record.as_bytes());
     hex(&hash.finalize())
-}
-
-/// The first thing that is wrong with a chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    pub chain: String,
-    /// The place of the first bad or missing record.
-    pub seq: u64,
-    pub what: &'static str,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "chain {}, record {}: {}", self.chain, self.seq, self.what)
-    }
-}
-
-/// Checks one chain, record by record in the order of `seq`, against heads that were signed while it grew.
-#[derive(Debug, Clone)]
-pub struct Verifier<'h> {
-    head: Head,
-    /// Heads of this chain whose signature holds, by `seq`.
-    signed: Vec<&'h Head>,
-    next: usize,
-}
-
-impl<'h> Verifier<'h> {
-    pub fn new(chain: &str, signed: &'h [Head]) -> Self {
-        let mut signed: Vec<&Head> = signed.iter().filter(|head| head.chain == chain).collect();
-        signed.sort_by_key(|head| head.seq);
-        Self { head: Head::start(chain), signed, next: 0 }
-    }
-
-    /// Takes the next record.
-    pub fn take(&mut self, sealed: &SealedRecord) -> Result<(), Fault> {
-        let seq = self.head.seq + 1;
-        let fault = |what| Err(Fault { chain: self.head.chain.clone(), seq, what });
-        if sealed.chain != self.head.chain {
-            return fault("it belongs to another chain");
-        }
-        if sealed.seq < seq {
-            return fault("a record stands twice or was inserted here");
-        }
-        if sealed.seq > seq {
-            return fault("the record is missing");
-        }
-        let expected = hash(&self.head.chain, seq, &self.head.hash, &sealed.record);
-        let is_same = sealed.prev_hash == self.head.hash && sealed.hash == expected && sealed.is_faithful();
-        if !is_same {
-            return fault("the record is not the one that was written");
-        }
-        self.head = Head { chain: self.head.chain.clone(), seq, hash: expected };
-        while let Some(signed) = self.signed.get(self.next).filter(|signed| signed.seq == seq) {
-            if signed.hash != self.head.hash {
-                let from = self.next.checked_sub(1).map_or(1, |last| self.signed[last].seq + 1);
-                let what = "from here on records were rewritten: the chain does not fit its signed head";
-                return Err(Fault { chain: self.head.chain.clone(), seq: from, what });
-            }
-            self.next += 1;
-        }
-        Ok(())
-    }
-
-    /// Takes the next batch with all its records.
-    pub fn take_batch(&mut self, batch: &SealedBatch) -> Result<(), Fault> {
-        let first = self.head.seq + 1;
-        batch.records.iter().try_for_each(|record| self.take(record))?;
-        let fault = |seq, what| Err(Fault { chain: self.head.chain.clone(), seq, what });
-        if self.head.seq < batch.last {
-            return fault(self.head.seq + 1, "the record is missing");
-        }
-        if batch.chain != self.head.chain || !batch.is_faithful() {
-            return fault(first, "the document in which the record stands is not the one that was written");
-        }
-        Ok(())
-    }
-
-    /// The fault of a next record that has not the form of one.
-    pub fn unreadable(&self) -> Fault {
-        Fault {
-            chain: self.head.chain.clone(),
-            seq: self.head.seq + 1,
-            what: "the record is not the one that was written",
-        }
-    }
-
-    /// The fault of something that stands beside the chain.
-    pub fn inserted(&self) -> Fault {
-        let what = "something was inserted that has no place in the chain";
-        Fault { chain: self.head.chain.clone(), seq: 0, what }
-    }
-
-    /// No more records: is the chain as long as its signed heads say?
-    pub fn finish(self) -> Result<Head, Fault> {
-        match self.signed.get(self.next) {
-            None => Ok(self.head),
-            Some(_) => {
-                let what = "the chain was cut off here: a signed head is further on";
-                Err(Fault { chain: self.head.chain, seq: self.head.seq + 1, what })
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::lineage::Steps;
+use crate::lineage::{Steps, is_traceparent};
 use crate::{BedsError, ErrorKind, Fields, Result};
 
 /// The version of the envelope that this crate writes and reads.
@@ -21,6 +21,8 @@ pub const MAX_KEY_BYTES: usize = 255;
 /// The longest id of an event, in bytes.
 pub const MAX_ID_BYTES: usize = 128;
 
+/// The most levels below a root: what causes itself ends here.
+pub const MAX_LINEAGE_DEPTH: u32 = 1_000;
 /// The longest name of a template or a named fetch, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 
@@ -112,13 +114,21 @@ impl Event {
 
     /// Reads an envelope as it came from the wire and checks what every reader relies on.
     pub fn from_slice(body: &[u8]) -> Result<Self> {
-        let event: Self = serde_json::from_slice(body)
+        let mut event: Self = serde_json::from_slice(body)
             .map_err(|e| BedsError::new(ErrorKind::BadEvent, format!("not an event envelope: {e}")))?;
         if event.v != ENVELOPE_VERSION {
             let text = format!("envelope version {} is not supported; send version {ENVELOPE_VERSION}", event.v);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         event.check_lengths()?;
+        if event.depth > MAX_LINEAGE_DEPTH {
+            let text = format!("depth is at most {MAX_LINEAGE_DEPTH}; does an event cause itself?");
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
+        if let Some(origin) = &mut event.origin {
+            // As W3C asks: what is not one is left out.
+            origin.traceparent = origin.traceparent.take().filter(|trace| is_traceparent(trace));
+        }
         if (event.depth == 0) != event.parent_id.0.is_empty() {
             return Err(BedsError::new(
                 ErrorKind::BadEvent,

@@ -1,23 +1,25 @@
-//! What is kept of an event and of what came of it: [`LineageRecord`]. [`Steps`] is where an adapter notes its calls while
-//! it works. How records travel is `transport::recorder`'s; how they are stored is the DBA's.
+//! What is kept of an event and of what came of it: [`LineageRecord`]. How records travel is `transport::recorder`'s; how they are stored is the DBA's.
 
+mod steps;
 pub mod tree;
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+pub use steps::{Noted, Step, StepGuard, Steps};
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::{BedsError, EventId, Operation};
+use crate::event::hex;
+use crate::{BedsError, ErrorKind, EventId, Operation};
 
-/// One event with the children that ended together with it. Stored once: its id is the id of its first node, or that
-/// with [`LineageRecord::BEGUN`] behind it.
+/// One event with the children that ended together with it. Stored once: its id is [`EventId::record`] of its first node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LineageRecord {
     #[serde(rename = "_id")]
     pub id: String,
-    /// None where the record's id is that of the root.
+    /// None where the record is about the root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     root_id: Option<EventId>,
     /// Stored as the text of a JSON array: one value for the store instead of dozens. Ids that begin with `:` are those of
@@ -44,51 +46,42 @@ mod as_text {
 }
 
 impl LineageRecord {
-    /// Behind the id of a record of something that has begun and whose end nobody has told yet.
-    pub const BEGUN: &str = ":begun";
-    /// Behind the id of a record of something that failed: when the message is handed out again, it may succeed.
-    const FAILED: &str = ":failed";
+    /// What names the record of something that has begun and whose end nobody has told yet.
+    const BEGUN: &str = "begun";
     /// What names the child that stands for a caller who stopped waiting.
     pub const TIMEOUT: &str = "timeout";
 
-    /// Where the record of an event may be found, given its id or that of one of its children.
-    pub fn ids(id: &str) -> Vec<String> {
-        let event = EventId(EventId::of_child(id).to_owned());
-        vec![
-            id.to_owned(),
-            event.0.clone(),
-            format!("{event}{}", Self::BEGUN),
-            format!("{event}{}", Self::FAILED),
-            event.child(Self::TIMEOUT).0,
-        ]
+    /// Between which ids the records of an event stand, given its id or that of one of its children: the second is above all
+    /// of them.
+    pub fn ids(id: &str) -> [String; 2] {
+        let event = EventId::of_child(id);
+        let behind = char::from_u32(u32::from(EventId::CHILD) + 1).unwrap_or(char::MAX);
+        [event.to_owned(), format!("{event}{behind}")]
     }
 
-    /// The record of something that ended.
-    pub fn ended(root_id: EventId, mut nodes: Vec<LineageNode>) -> Self {
-        let has_failed = nodes.first().is_some_and(|first| first.outcome == Outcome::Failed);
-        let mut id = match nodes.first_mut() {
+    /// The record of something that ended. `digest` is that of the message, where there was one.
+    pub fn ended(root_id: EventId, mut nodes: Vec<LineageNode>, digest: Option<&str>) -> Self {
+        let id = match nodes.first_mut() {
             // The text need not say it again.
             Some(first) if !first.event_id.is_child() => {
-                std::mem::replace(&mut first.event_id, EventId::of_same_record()).0
+                let event = std::mem::replace(&mut first.event_id, EventId::of_same_record());
+                event.record(first.outcome, digest)
             }
-            first => first.map(|node| node.event_id.0.clone()).unwrap_or_default(),
+            first => first.map(|node| node.event_id.clone()).unwrap_or_default(),
         };
-        if has_failed {
-            id.push_str(Self::FAILED);
-        }
-        Self { root_id: (root_id.0 != id).then_some(root_id), id, nodes }
+        Self { root_id: (root_id.0 != EventId::of_child(&id.0)).then_some(root_id), id: id.0, nodes }
     }
 
     /// The record of something that has begun. What tells its end takes its place in the tree.
     pub fn begun(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
-        let Self { mut id, nodes, .. } = Self::ended(root_id.clone(), nodes);
-        id.push_str(Self::BEGUN);
-        Self { id, root_id: Some(root_id), nodes }
+        let ended = Self::ended(root_id, nodes, None);
+        let id = EventId(EventId::of_child(&ended.id).to_owned()).child(Self::BEGUN);
+        Self { id: id.0, ..ended }
     }
 
     /// The root of the tree that the record belongs to.
     pub fn root_id(&self) -> EventId {
-        self.root_id.clone().unwrap_or_else(|| EventId(self.id.clone()))
+        self.root_id.clone().unwrap_or_else(|| EventId(EventId::of_child(&self.id).to_owned()))
     }
 
     /// The nodes with their full ids.
@@ -142,6 +135,9 @@ pub struct LineageNode {
     /// The stable code of the error, such as `BEDS-0007`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// With an event that a worker had: [`digest`] of the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// The caller's W3C `traceparent`, with the root only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -167,6 +163,7 @@ impl LineageNode {
             duration_us: None,
             outcome,
             code: None,
+            digest: None,
             traceparent: None,
         }
     }
@@ -182,6 +179,8 @@ pub enum NodeKind {
     Amqp,
     /// A call of a named database object.
     Call,
+    /// No call was made: the answer of an earlier one with the same key was given. The object is the event of that one.
+    Repeat,
     /// A call that was made again, because the one before could not be completed.
     Retry,
     /// The message was handed out again, because the worker before did not finish it.
@@ -221,8 +220,28 @@ impl Outcome {
     }
 
     pub fn of<T>(outcome: &Result<T, &BedsError>) -> Self {
-        if outcome.is_ok() { Outcome::Ok } else { Outcome::Failed }
+        match outcome {
+            Ok(_) => Outcome::Ok,
+            Err(error) if error.kind == ErrorKind::OutcomeUnknown => Outcome::Unknown,
+            Err(_) => Outcome::Failed,
+        }
     }
+}
+
+impl EventId {
+    /// The id of a record about this event. A publisher chooses its events' ids, so two messages may have the same one; the
+    /// digests tell their records apart. What failed at first and succeeded when it was handed out again has two records.
+    pub fn record(&self, outcome: Outcome, digest: Option<&str>) -> Self {
+        match digest {
+            None => self.child(outcome.as_str()),
+            Some(digest) => self.child(format_args!("{}.{digest}", outcome.as_str())),
+        }
+    }
+}
+
+/// What tells a message from another one with the same event id: 16 hexadecimal digits of its body's hash.
+pub fn digest(body: &[u8]) -> String {
+    hex(&Sha256::digest(body)[..8])
 }
 
 /// The header in which a caller's trace travels, over HTTP and AMQP.
@@ -243,88 +262,4 @@ pub fn to_millis(time: Timestamp) -> Timestamp {
 /// Microseconds of a duration, for records.
 pub fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The calls that were made for an event, in order. Never travels with it.
-#[derive(Debug, Default)]
-pub struct Steps(Mutex<Vec<Step>>);
-
-/// One call of a named database object.
-#[derive(Debug, Clone)]
-pub struct Step {
-    pub object: String,
-    pub start: Timestamp,
-    pub duration: Duration,
-    /// The code of its error; none where it answered.
-    pub code: Option<&'static str>,
-    /// False where nobody waited for its end.
-    pub is_ended: bool,
-}
-
-impl Clone for Steps {
-    /// A copy of an event has made no calls yet.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Steps {
-    /// A call begins. It is noted when the guard is ended, or dropped.
-    pub fn begin<'s>(&'s self, object: &'s str) -> StepGuard<'s> {
-        StepGuard { steps: self, object, start: Timestamp::now(), clock: Instant::now(), ended: None }
-    }
-
-    /// Everything noted so far, taken out.
-    pub fn take(&self) -> Vec<Step> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// A call that is under way.
-#[derive(Debug)]
-pub struct StepGuard<'s> {
-    steps: &'s Steps,
-    object: &'s str,
-    start: Timestamp,
-    clock: Instant,
-    ended: Option<Option<&'static str>>,
-}
-
-impl StepGuard<'_> {
-    /// The call ended, with the code of its error if it failed.
-    pub fn end(mut self, code: Option<&'static str>) {
-        self.ended = Some(code);
-    }
-}
-
-impl Drop for StepGuard<'_> {
-    fn drop(&mut self) {
-        let step = Step {
-            object: self.object.to_owned(),
-            start: self.start,
-            duration: self.clock.elapsed(),
-            code: self.ended.flatten(),
-            is_ended: self.ended.is_some(),
-        };
-        self.steps.0.lock().unwrap_or_else(PoisonError::into_inner).push(step);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_that_nobody_waited_for_is_noted_too() {
-        let steps = Steps::default();
-        steps.begin("a").end(None);
-        steps.begin("b").end(Some("BEDS-0016"));
-        drop(steps.begin("c"));
-        let noted: Vec<_> = steps.take().into_iter().map(|s| (s.object, s.code, s.is_ended)).collect();
-        assert_eq!(
-            noted,
-            [("a".to_owned(), None, true), ("b".to_owned(), Some("BEDS-0016"), true), ("c".to_owned(), None, false)]
-        );
-        assert!(steps.take().is_empty());
-    }
 }

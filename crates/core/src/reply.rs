@@ -50,6 +50,31 @@ pub struct Answer {
     pub out: Option<Box<RawValue>>,
 }
 
+/// What the inbox keeps of a write that took effect.
+#[derive(Debug, Deserialize)]
+pub struct Stored {
+    /// The event that wrote.
+    pub event_id: EventId,
+    pub answer: Answer,
+}
+
+impl Stored {
+    /// The text that is kept.
+    pub fn text(event_id: &EventId, answer: &Answer) -> String {
+        #[derive(Serialize)]
+        struct Kept<'a> {
+            event_id: &'a EventId,
+            answer: &'a Answer,
+        }
+        serde_json::to_string(&Kept { event_id, answer }).unwrap_or_default()
+    }
+
+    /// What was kept; none where the text is not that.
+    pub fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
 /// An error as it travels.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ErrorBody {

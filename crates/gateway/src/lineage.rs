@@ -1,5 +1,6 @@
 //! `GET /v1/lineage/{event_id}`: the whole tree that an event belongs to, read through templates like any record.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use axum::extract::{Path, Query as UrlQuery, Request, State};
@@ -9,7 +10,7 @@ use axum::response::{IntoResponse, Response as Http};
 use beds_core::audit::{AuditRecord, SealedRecord};
 use beds_core::lineage::tree::{self, Tree};
 use beds_core::lineage::{LineageNode, LineageRecord};
-use beds_core::{BedsError, ErrorKind, EventId, Fields, NamasteCore, Query, Result, Select, Store};
+use beds_core::{BedsError, ErrorKind, EventId, NamasteCore, Query, Result, Select, Store};
 use beds_transport::{Cause, Client, Context};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,9 @@ use crate::{Room, limits, request};
 /// How often an id that is not known yet is looked for again: records arrive a moment after the answer.
 const LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// So many ids are asked for at once.
+const IDS_AT_ONCE: usize = 2_000;
 
 /// How a tree is shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -76,27 +80,34 @@ pub fn show(tree: &Tree, format: Format) -> (&'static str, String) {
 /// Reads the tree of an event, given any of its nodes. `context` is that of the request which asks.
 pub async fn read(client: &Client, context: Context, id: &str) -> Result<Tree> {
     let reader = Reader { client, context };
-    let ids = || Value::from(LineageRecord::ids(id));
-    let mut found: Vec<LineageRecord> = reader.fetch("Lineage", "known", "ids", ids(), true).await?;
+    let about = |id: &str| -> Vec<(&'static str, Value)> {
+        ["from", "to"].into_iter().zip(LineageRecord::ids(id)).map(|(name, id)| (name, Value::from(id))).collect()
+    };
+    let mut found: Vec<LineageRecord> = reader.fetch("Lineage", "about", about(id), true).await?;
     for _ in 1..LOOKS {
         if !found.is_empty() {
             break;
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
-        found = reader.fetch("Lineage", "known", "ids", ids(), false).await?;
+        found = reader.fetch("Lineage", "about", about(id), false).await?;
     }
     let root = found.into_iter().next().ok_or_else(|| tree::unknown(id))?.root_id();
-    let records: Vec<LineageRecord> = reader.fetch("Lineage", "tree", "root", root.0.as_str().into(), false).await?;
+    let mut of_root = about(&root.0);
+    of_root.push(("root", root.0.as_str().into()));
+    let records: Vec<LineageRecord> = reader.fetch("Lineage", "tree", of_root, false).await?;
     let nodes: Vec<LineageNode> = records.into_iter().flat_map(LineageRecord::into_nodes).collect();
-    let depths: std::collections::HashMap<String, u32> =
-        nodes.iter().map(|node| (node.event_id.0.clone(), node.depth)).collect();
-    let ids = depths.keys().filter(|id| EventId::of_child(id) == id.as_str());
-    let events: Vec<&String> = ids.collect();
-    let ids = events.iter().flat_map(|id| AuditRecord::ids(id)).map(|id| Value::from(id.0)).collect();
-    let audit: Vec<SealedRecord> = reader.fetch("Audit", "of", "ids", ids, false).await?;
-    let ids = events.into_iter().map(|id| Value::from(id.as_str())).collect();
-    let logs: Vec<LogLine> = reader.fetch("Logs", "of", "events", ids, false).await?;
-    let logs = logs.into_iter().map(|line| line.into_node(&depths)).collect();
+    let mut events: HashMap<&str, (u32, Option<&str>)> = HashMap::new();
+    for node in nodes.iter().filter(|node| !node.event_id.is_child()) {
+        let (_, digest) = events.entry(&node.event_id.0).or_insert((node.depth, None));
+        // Whoever asked tells of the event too, and never had its message.
+        *digest = digest.or(node.digest.as_deref());
+    }
+    let ids = events.iter().flat_map(|(id, (_, digest))| AuditRecord::ids(id, *digest)).map(|id| Value::from(id.0));
+    let audit: Vec<SealedRecord> = reader.fetch_of("Audit", "ids", ids.collect()).await?;
+    let lines: Vec<LogLine> =
+        reader.fetch_of("Logs", "events", events.keys().map(|id| Value::from(*id)).collect()).await?;
+    let depths: HashMap<String, u32> = events.iter().map(|(id, (depth, _))| ((*id).to_owned(), *depth)).collect();
+    let logs = lines.into_iter().map(|line| line.into_node(&depths)).collect();
     Ok(Tree::new(root, nodes, audit, logs))
 }
 
@@ -112,7 +123,7 @@ struct LogLine {
 }
 
 impl LogLine {
-    fn into_node(self, depths: &std::collections::HashMap<String, u32>) -> LineageNode {
+    fn into_node(self, depths: &HashMap<String, u32>) -> LineageNode {
         let depth = depths.get(&self.event.0).map_or(1, |depth| depth + 1);
         let text = format!("{} {}", self.level, self.message);
         LineageNode { start: self.at, ..tree::log_node(self.id, self.event, depth, &self.node, text) }
@@ -130,8 +141,7 @@ impl Reader<'_> {
         &self,
         template: &str,
         name: &str,
-        parameter: &str,
-        value: Value,
+        arguments: Vec<(&'static str, Value)>,
         is_first: bool,
     ) -> Result<Vec<T>> {
         let mut context = self.context.clone();
@@ -140,9 +150,24 @@ impl Reader<'_> {
             context.event_id = self.client.recorder().event_id();
             context.cause = Some(Cause { event_id, root_id, depth: 0 });
         }
-        let params = Fields::from_iter([(parameter.to_owned(), value)]);
+        let params = arguments.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let query = Query { select: Select::Named(name.to_owned()), params };
         let responses = self.client.open(Store::Rec, template, context).fetch_records(&query).await?;
         tree::read(responses.into_iter().filter_map(|response| response.record))
+    }
+
+    /// What stands about these ids, asked in parts that a request can hold.
+    async fn fetch_of<T: DeserializeOwned>(
+        &self,
+        template: &str,
+        parameter: &'static str,
+        ids: Vec<Value>,
+    ) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        for part in ids.chunks(IDS_AT_ONCE) {
+            let arguments = vec![(parameter, Value::Array(part.to_vec()))];
+            all.extend(self.fetch(template, "of", arguments, false).await?);
+        }
+        Ok(all)
     }
 }

@@ -6,6 +6,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
+use beds_core::template::AuditPolicy;
 use beds_core::{
     BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response, Result, Select, Store,
 };
@@ -127,7 +128,14 @@ fn offering(room: &Room, operation: Operation, asked: &Asked) -> Result<Store> {
         What::Many(Query { select: Select::Named(name), .. }) => Some(name.as_str()),
         _ => None,
     };
-    Ok(room.lent.catalogue.load().offering(&asked.template, operation, object)?.store)
+    let catalogue = room.lent.catalogue.load();
+    let template = catalogue.offering(&asked.template, operation, object)?;
+    if template.audit == AuditPolicy::Required && !room.lent.client.recorder().can_audit() {
+        // Where records cannot be queued, workers soon take no message any more: better said at once.
+        let text = "not executed: what is done with this template must be recorded, and no record can be queued now";
+        return Err(BedsError::new(ErrorKind::Unavailable, text));
+    }
+    Ok(template.store)
 }
 
 async fn send(core: Opened, asked: Asked) -> Result<Answered> {

@@ -31,7 +31,7 @@ struct Open {
     finished: Arc<Finished>,
 }
 
-/// Messages of one channel that are done with and not yet acknowledged. They are done with in the order in which they
+/// Messages of one channel that are done with and not yet acknowledged. Reads are done with in the order in which they
 /// came, so one acknowledgement stands for all up to it: RabbitMQ and both connections are spared the others.
 struct Finished {
     channel: Channel,
@@ -103,6 +103,10 @@ impl Subscription {
 
 impl Finished {
     fn add(&self, tag: u64) {
+        if self.group == 1 {
+            // They need not be done with in order: each waits for its own records.
+            return settled(self.channel.basic_ack(tag, BasicAckOptions::default()).now_or_never());
+        }
         let count = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             *state = (state.0 + 1, tag);

@@ -1,9 +1,11 @@
 //! [`DeadLetters`]: the queue of what could not be worked on, as a person goes through it. One pass looks at every message;
 //! what is left goes back in its order. Who may do this, and what is shown of a message, is the caller's.
 
+use std::time::Duration;
+
 use beds_core::audit::AuditRecord;
 use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome};
-use beds_core::{Actor, Catalogue, Event, EventId};
+use beds_core::{Actor, Catalogue, Event, EventId, RecordStream};
 use jiff::{SignedDuration, Timestamp};
 use lapin::BasicProperties;
 use lapin::message::BasicGetMessage;
@@ -18,6 +20,8 @@ use crate::{Publisher, Recorder, TransportError, TransportResult};
 const MOST: usize = 10_000;
 /// And bytes of them: what is seen is held until the pass ends.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// How long the record of what is done may take.
+const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a replayed event may wait and work. Nobody waits for its answer.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -73,7 +77,7 @@ impl DeadLetters {
             bytes += letter.bytes;
             // Only what is an event can be sent again.
             let verdict = match judge(&letter) {
-                Verdict::Replay if letter.event.is_none() && letter.reason != "records" => Verdict::Leave,
+                Verdict::Replay if letter.event.is_none() && !letter.is_of_records() => Verdict::Leave,
                 verdict => verdict,
             };
             match verdict {
@@ -94,7 +98,7 @@ impl DeadLetters {
 
     /// Sends it again, and waits until RabbitMQ has it.
     async fn replay(&self, letter: &DeadLetter) -> TransportResult<()> {
-        let Some(dead) = letter.event.as_ref().filter(|_| letter.reason != "records") else {
+        let Some(dead) = letter.event.as_ref().filter(|_| !letter.is_of_records()) else {
             // A batch of records is stored once by the ids in it, so it goes as it is.
             let key = format!("{}.replayed", letter.queue);
             return self.publisher.records(&key, &letter.id, &letter.body).await;
@@ -128,7 +132,8 @@ impl DeadLetters {
         };
         // A replay is an event of its own and gets its node from the worker.
         let is_discard = replayed_as.is_none();
-        let lineage = (enabled.lineage && is_discard).then(|| LineageRecord::ended(dead.root_id.clone(), vec![node]));
+        let lineage =
+            (enabled.lineage && is_discard).then(|| LineageRecord::ended(dead.root_id.clone(), vec![node], None));
         let operation = if is_discard { "discard" } else { "replay" };
         let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, self.recorder.node());
         let audit = enabled.audit.then(|| AuditRecord {
@@ -138,9 +143,10 @@ impl DeadLetters {
             object: Some(dead.event_id.0.clone()),
             ..act
         });
-        match self.recorder.keep(lineage, audit).await.confirmed().await {
-            true => Ok(()),
-            false => Err(TransportError::NotConnected),
+        let recorded = async { self.recorder.keep(lineage, audit).await.confirmed().await };
+        match tokio::time::timeout(RECORDED_WITHIN, recorded).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(TransportError::NotConnected),
         }
     }
 }
@@ -166,6 +172,11 @@ impl DeadLetter {
         }
     }
 
+    /// True for a batch of what nodes report, whoever gave it up.
+    fn is_of_records(&self) -> bool {
+        RecordStream::ALL.into_iter().any(|stream| stream.as_str() == self.queue)
+    }
+
     /// Template and operation of the event; `-` where it is none.
     pub fn what(&self) -> String {
         self.event.as_ref().map_or_else(|| "-".to_owned(), |event| format!("{}.{}", event.template, event.operation))
@@ -179,6 +190,9 @@ impl DeadLetter {
         let is_shown = |name: &str| {
             template.is_some_and(|template| !template.fields.get(name).is_some_and(|field| field.sensitive))
         };
+        if template.is_none_or(|template| !is_shown(&template.id)) {
+            event.id = event.id.map(|_| "(not shown)".to_owned());
+        }
         for (name, value) in event.params.iter_mut() {
             if !is_shown(name) {
                 *value = Value::from("(not shown)");

@@ -4,7 +4,7 @@
 
 mod lane;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use beds_core::audit::AuditRecord;
@@ -33,8 +33,6 @@ struct Shared {
     logs: Lane<Value>,
     metrics: Lane<Value>,
     dropped: Arc<AtomicU64>,
-    /// False from a refused or unconfirmed batch until the next one that is confirmed.
-    is_taken: Arc<AtomicBool>,
     /// Who else wants to see the lineage.
     tap: OnceLock<mpsc::Sender<LineageRecord>>,
     finish: CancellationToken,
@@ -74,7 +72,6 @@ impl Recorder {
             node: node.to_owned(),
             environment: environment.to_owned(),
             dropped: Arc::default(),
-            is_taken: Arc::new(AtomicBool::new(true)),
             finish: CancellationToken::new(),
         };
         let lanes = TaskTracker::new();
@@ -87,7 +84,6 @@ impl Recorder {
             logs: Lane::start(RecordStream::Log, &origin, &lanes),
             metrics: Lane::start(RecordStream::Metrics, &origin, &lanes),
             dropped: Arc::clone(&origin.dropped),
-            is_taken: Arc::clone(&origin.is_taken),
             tap: OnceLock::new(),
             finish: origin.finish.clone(),
             lanes: lanes.clone(),
@@ -168,9 +164,9 @@ impl Recorder {
         self.shared.metrics.offer(record);
     }
 
-    /// True while records can be queued: RabbitMQ took the last ones, and there is room for more.
-    pub fn can_record(&self) -> bool {
-        self.shared.is_taken.load(Ordering::Relaxed) && self.shared.audit.has_room() && self.shared.lineage.has_room()
+    /// True while audit records can be queued: RabbitMQ took the last ones, and there is room for more.
+    pub fn can_audit(&self) -> bool {
+        self.shared.audit.is_taken() && self.shared.audit.has_room()
     }
 
     /// How many records were dropped since the start.

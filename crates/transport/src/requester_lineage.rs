@@ -40,14 +40,16 @@ impl<'r> Begun<'r> {
         request.duration_us = Some(micros(self.clock.elapsed()));
         request.code = Some(kind.code().to_owned());
         let record = if error.is_not_executed() {
-            LineageRecord::ended(event.root_id.clone(), vec![request])
+            LineageRecord::ended(event.root_id.clone(), vec![request], None)
         } else {
             // The worker tells how the request itself ended, if one ever had it.
             let id = event.event_id.child(LineageRecord::TIMEOUT);
             let timeout = child(self.recorder, id, &event.event_id, event.depth, NodeKind::Timeout, Some(kind.code()));
-            LineageRecord::ended(event.root_id.clone(), vec![timeout, request])
+            LineageRecord::ended(event.root_id.clone(), vec![timeout, request], None)
         };
-        self.recorder.offer(Some(record), None);
+        // What was not sent has no worker that could audit it.
+        let audit = error.is_not_executed() && self.recorder.enabled().audit;
+        self.recorder.offer(Some(record), audit.then(|| refusal(self.recorder, event, kind.code())));
     }
 }
 
@@ -57,15 +59,18 @@ pub(crate) fn report_refused(recorder: &Recorder, event: &Event, error: &BedsErr
     let lineage = enabled.lineage.then(|| {
         let mut request = node(recorder, event, Outcome::Failed);
         request.code = Some(error.code().to_owned());
-        LineageRecord::ended(event.root_id.clone(), vec![request])
+        LineageRecord::ended(event.root_id.clone(), vec![request], None)
     });
-    let audit = enabled.audit.then(|| {
-        let mut record = AuditRecord::of(event, recorder.node(), event.issued_at);
-        record.outcome = Outcome::Failed;
-        record.code = Some(error.code().to_owned());
-        record
-    });
+    let audit = enabled.audit.then(|| refusal(recorder, event, error.code()));
     recorder.offer(lineage, audit);
+}
+
+/// The audit record of a request that nobody worked on.
+fn refusal(recorder: &Recorder, event: &Event, code: &str) -> AuditRecord {
+    let mut record = AuditRecord::of(event, recorder.node(), event.issued_at);
+    record.outcome = Outcome::Failed;
+    record.code = Some(code.to_owned());
+    record
 }
 
 /// The request has no answer yet.
@@ -111,7 +116,7 @@ impl Late {
         if recorder.enabled().lineage {
             let event = EventId(id.to_owned());
             let reply = child(recorder, event.child("late reply"), &event, self.depth, NodeKind::LateReply, None);
-            recorder.offer(Some(LineageRecord::ended(self.root_id, vec![reply])), None);
+            recorder.offer(Some(LineageRecord::ended(self.root_id, vec![reply], None)), None);
         }
     }
 }

@@ -18,6 +18,9 @@ use super::{error, fill};
 /// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
 
+/// MongoDB's code for "run it again".
+const WRITE_CONFLICT: i32 = 112;
+
 /// Why a call gave no answer.
 pub(super) enum Failure {
     Driver(mongodb::error::Error),
@@ -113,7 +116,10 @@ pub(super) async fn insert_each(
     arguments: Arguments,
     event: &Event,
 ) -> Result<Answer> {
-    let command = fill::fill(&binding.command, &binding.variables, &arguments);
+    let mut command = fill::fill(&binding.command, &binding.variables, &arguments);
+    command.insert("maxTimeMS", time_left(event));
+    // A command that is run by hand does not get the client's.
+    command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
     let handle = database.handle.clone();
     let step = event.steps.begin(&binding.object);
     let outcome = database.run(async move { handle.run_command(command).await }).await?.map_err(Failure::Driver);
@@ -122,6 +128,8 @@ pub(super) async fn insert_each(
         let is_fault = |code: &i32| *code != 11000 || bulk == Bulk::UntilDuplicate;
         match errors.map(|e| e.get_i32("code").unwrap_or(0)).find(is_fault) {
             Some(code) => Err(Failure::Beds(error::of_code(code))),
+            // It may be lost again when another server takes over; the documents' ids make a repeat safe.
+            None if reply.contains_key("writeConcernError") => Err(Failure::Beds(error::of_code(WRITE_CONFLICT))),
             None => Ok(reply.get_i32("n").unwrap_or(0)),
         }
     });

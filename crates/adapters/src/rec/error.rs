@@ -52,9 +52,9 @@ pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
         return BedsError::new(ErrorKind::Unavailable, "other writes were in the way; not executed").with_source(error);
     }
     match code(&error) {
-        Some(code) => of_code(code).with_source(error),
+        Some(code) => of_code(code).with_source(for_the_log(&error)),
         None => BedsError::new(ErrorKind::Internal, "the database call failed; the node's log has the cause")
-            .with_source(error),
+            .with_source(for_the_log(&error)),
     }
 }
 
@@ -72,4 +72,16 @@ pub(super) fn of_code(code: i32) -> BedsError {
         _ => (ErrorKind::Internal, "the named operation failed; the node's log has the cause"),
     };
     BedsError::new(kind, text)
+}
+
+/// What the node's log may say of an error: the server's text only where it names objects and never values.
+pub(super) fn for_the_log(error: &Error) -> String {
+    match error.kind.as_ref() {
+        // Not authorised, wrong login, no such collection, not a replica set.
+        Driver::Command(command) if !matches!(command.code, 13 | 18 | 20 | 26) => {
+            format!("MongoDB error {} ({})", command.code, command.code_name)
+        }
+        Driver::Write(_) | Driver::InsertMany(_) | Driver::BulkWrite(_) => "MongoDB refused a write".to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::reply::Answer;
+use beds_core::reply::{Answer, Stored};
 use beds_core::{BedsError, ErrorKind, Event, Result};
 use bson::{DateTime, Document, doc};
 use fail::fail_point;
@@ -84,14 +84,22 @@ pub(super) async fn write(
             }
             outcome => outcome,
         };
-        step.end(outcome.as_ref().err().and_then(Miss::code));
+        match &outcome {
+            // Nothing was called.
+            Err(Miss::Done) => step.forget(),
+            outcome => step.end(outcome.as_ref().err().and_then(Miss::code)),
+        }
         let failure = match outcome {
             Ok(answer) => return Ok(answer),
             Err(Miss::Refused(error)) => return Err(error),
             Err(Miss::Done) => {
                 let this = Arc::clone(&attempt);
                 match database.run(async move { this.stored().await }).await? {
-                    Ok(answer) => return answer,
+                    Ok(stored) => {
+                        let stored = stored?;
+                        event.steps.note_repeat(stored.event_id);
+                        return Ok(stored.answer);
+                    }
                     Err(failure) => failure,
                 }
             }
@@ -144,22 +152,25 @@ impl Attempt {
 
     /// The write itself, and its answer beside the claim.
     async fn work(&self, session: &mut mongodb::ClientSession) -> Result<Answer, Miss> {
+        if self.event.remaining().is_zero() {
+            // Handed out again, and nothing was done before.
+            return Err(Miss::Refused(inbox::too_late()));
+        }
         let answer = match call::write(&self.handle, session, &self.binding, &self.arguments, &self.event).await {
             Ok(answer) => operations::touched(answer, self.event.operation).map_err(Miss::Refused)?,
             Err(failure) => return Err(self.classify(failure)),
         };
-        let reply = serde_json::to_string(&answer).unwrap_or_default();
+        let reply = Stored::text(&self.event.event_id, &answer);
         let store = doc! {"update": INBOX, "updates": [{"q": {"_id": &self.key}, "u": {"$set": {"reply": reply}}}]};
         self.handle.run_command(store).session(&mut *session).await.map_err(|e| self.classify(Failure::Driver(e)))?;
         if self.event.remaining().is_zero() {
-            let text = "the deadline passed before the write was committed; it was rolled back";
-            return Err(Miss::Refused(BedsError::new(ErrorKind::DeadlineExceeded, text)));
+            return Err(Miss::Refused(inbox::too_late()));
         }
         Ok(answer)
     }
 
     /// The answer that was committed with the key.
-    async fn stored(&self) -> Result<Result<Answer>, Failure> {
+    async fn stored(&self) -> Result<Result<Stored>, Failure> {
         let command = doc! {"find": INBOX, "filter": {"_id": &self.key}, "limit": 1, "singleBatch": true};
         let reply = self.handle.run_command(command).await?;
         let found: Option<&Document> = reply
@@ -178,8 +189,8 @@ impl Attempt {
         if found.get_str("fingerprint").ok() != Some(self.fingerprint.as_str()) {
             return Ok(Err(inbox::key_reused()));
         }
-        let answer = found.get_str("reply").ok().and_then(|reply| serde_json::from_str(reply).ok());
-        Ok(answer.ok_or_else(|| BedsError::new(ErrorKind::Internal, "the inbox could not be read")))
+        let stored = found.get_str("reply").ok().and_then(Stored::read);
+        Ok(stored.ok_or_else(|| BedsError::new(ErrorKind::Internal, "the inbox could not be read")))
     }
 
     fn classify(&self, failure: Failure) -> Miss {
@@ -188,7 +199,7 @@ impl Attempt {
                 Miss::Again(Failure::Driver(e))
             }
             Failure::Driver(e) => match error::code(&e) {
-                Some(code) => Miss::Refused(error::of_code(code).with_source(e)),
+                Some(code) => Miss::Refused(error::of_code(code).with_source(error::for_the_log(&e))),
                 None => Miss::Again(Failure::Driver(e)),
             },
             Failure::Beds(error) => Miss::Refused(error),

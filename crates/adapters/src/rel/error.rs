@@ -20,7 +20,7 @@ pub(super) fn is_connection_lost(error: &Error) -> bool {
 
 pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
     match meaning(&error) {
-        Some((kind, text)) => BedsError::new(kind, text).with_source(error),
+        Some((kind, text)) => BedsError::new(kind, text).with_source(for_the_log(&error)),
         None => database.unavailable().with_source(error),
     }
 }
@@ -55,3 +55,17 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
         _ => (ErrorKind::Internal, "the named object failed; the node's log has the cause".to_owned()),
     })
 }
+
+/// What the node's log may say of an error: the server's text only where it names objects and never values.
+fn for_the_log(error: &Error) -> String {
+    match error {
+        Error::Server(server) if !NAMES_OBJECTS.contains(&server.code) => {
+            format!("MariaDB error {} ({})", server.code, server.state)
+        }
+        error => error.to_string(),
+    }
+}
+
+/// Codes of MariaDB whose texts name users, databases, tables, columns or routines.
+const NAMES_OBJECTS: &[u16] =
+    &[1040, 1044, 1045, 1046, 1049, 1054, 1142, 1143, 1146, 1205, 1213, 1290, 1305, 1318, 1356, 1370, 1449, 1969];

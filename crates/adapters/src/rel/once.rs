@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use beds_core::reply::Answer;
+use beds_core::reply::{Answer, Stored};
 use beds_core::{BedsError, ErrorKind, Event, Result};
 use fail::fail_point;
 use mysql_async::prelude::Queryable;
@@ -11,7 +11,7 @@ use mysql_async::{Row, Value as Sql};
 
 use super::bind::Binding;
 use super::call::{self, Failure};
-use super::connect::Database;
+use super::connect::{Database, Loan};
 use super::error;
 use crate::{inbox, operations};
 
@@ -55,7 +55,11 @@ pub(super) async fn write(
             Err(Miss::Refused(error)) if attempt > 1 && error.kind == ErrorKind::KeyInFlight => Err(Miss::Again(error)),
             outcome => outcome,
         };
-        step.end(outcome.as_ref().err().map(|miss| miss.error().code()));
+        match &outcome {
+            // Nothing was called.
+            Ok(_) if event.steps.is_repeat() => step.forget(),
+            outcome => step.end(outcome.as_ref().err().map(|miss| miss.error().code())),
+        }
         let miss = match outcome {
             Ok(answer) => return Ok(answer),
             Err(miss) => miss,
@@ -91,7 +95,13 @@ async fn once(
     let claim = loan.conn().exec_first("CALL `beds_inbox_begin`(?,?)", (key, fingerprint)).await;
     if let Some(stored) = claimed(claim.map_err(sql)?, fingerprint)? {
         loan.give_back();
-        return Ok(stored);
+        event.steps.note_repeat(stored.event_id);
+        return Ok(stored.answer);
+    }
+    if event.remaining().is_zero() {
+        // Handed out again, and nothing was done before.
+        abort(loan).await;
+        return Err(Miss::Refused(inbox::too_late()));
     }
 
     let answer = match call::call(loan.conn(), binding, arguments).await {
@@ -101,13 +111,11 @@ async fn once(
     let answer = match answer {
         Ok(answer) => answer,
         Err(miss) => {
-            if loan.conn().exec_drop("CALL `beds_inbox_abort`()", ()).await.is_ok() {
-                loan.give_back();
-            }
+            abort(loan).await;
             return Err(miss);
         }
     };
-    let reply = serde_json::to_string(&answer).unwrap_or_default();
+    let reply = Stored::text(&event.event_id, &answer);
     fail_point!("uncommitted", |_| std::process::abort());
     match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?)", (key, reply)).await {
         Ok(()) => {
@@ -122,8 +130,14 @@ async fn once(
     }
 }
 
+async fn abort(mut loan: Loan<'_>) {
+    if loan.conn().exec_drop("CALL `beds_inbox_abort`()", ()).await.is_ok() {
+        loan.give_back();
+    }
+}
+
 /// Reads what `beds_inbox_begin` said: claimed (nothing), done (the stored answer), or still running.
-fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Answer>, Miss> {
+fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> {
     let broken = || Miss::Refused(BedsError::new(ErrorKind::Internal, "the inbox could not be read"));
     let row = row.ok_or_else(broken)?;
     let text = |column: &str| row.get_opt::<Option<String>, _>(column).and_then(std::result::Result::ok).flatten();
@@ -131,7 +145,7 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Answer>, Miss> 
         Some("claimed") => Ok(None),
         Some("running") => Err(Miss::Refused(inbox::in_flight())),
         Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(inbox::key_reused())),
-        Some("done") => text("reply").and_then(|reply| serde_json::from_str(&reply).ok()).map(Some).ok_or_else(broken),
+        Some("done") => text("reply").and_then(|reply| Stored::read(&reply)).map(Some).ok_or_else(broken),
         _ => Err(broken()),
     }
 }

@@ -1,11 +1,14 @@
 //! `beds audit`: search the trail, check that it is whole, and export the signed heads. Exit code 0: whole; 1: a fault was
 //! found; 2: not checked.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use beds_core::audit::{AuditRecord, Head, SealedBatch, SealedRecord, Verifier};
+use beds_core::audit::{AuditRecord, Fault, Head, SealedBatch, SealedRecord, Verifier, time_text};
 use beds_core::{Config, ErrorKind, Result};
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,6 +16,10 @@ use super::connection::Connection;
 use super::{ConfigArgs, fail, say, warn};
 use crate::notary::{Key, SignedHead};
 
+/// The longest name of a chain that a node writes.
+const MAX_CHAIN_BYTES: usize = 200;
+/// A record that no head covers is not suspicious before this.
+const LEAST_PATIENCE: Duration = Duration::from_secs(120);
 /// Below so many records in an answer, the next one may have more.
 const FEW: usize = 1_000;
 
@@ -30,9 +37,10 @@ pub enum AuditCommand {
 pub struct VerifyArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// The public key that heads must be signed with, in hexadecimal. Default: that of `services.admin.signing_key_file`
+    /// A public key that heads may be signed with, in hexadecimal; one for each admin node. Default: that of
+    /// `services.admin.signing_key_file`
     #[arg(long)]
-    public_key: Option<String>,
+    public_key: Vec<String>,
     /// Check against these heads too: a file that `beds audit heads` wrote
     #[arg(long)]
     heads: Option<std::path::PathBuf>,
@@ -46,15 +54,15 @@ pub struct LsArgs {
     actor: Option<String>,
     #[arg(long)]
     template: Option<String>,
-    /// ok or failed
+    /// ok, failed or unknown
     #[arg(long)]
     outcome: Option<String>,
     /// From this time on, such as 2026-11-23T10:00:00Z
     #[arg(long)]
-    since: Option<String>,
+    since: Option<Timestamp>,
     /// Before this time
     #[arg(long)]
-    until: Option<String>,
+    until: Option<Timestamp>,
     /// How many, 1 to 500
     #[arg(long, default_value = "50")]
     limit: u32,
@@ -83,47 +91,54 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
     outcome.unwrap_or_else(|error| fail(2, &format!("{} {}", error.code(), error.message)))
 }
 
+/// A group of documents by what stands as their chain.
 #[derive(Deserialize)]
 struct Chain {
     #[serde(rename = "_id")]
-    name: String,
+    name: Value,
 }
 
-async fn chains(connection: &Connection) -> Result<Vec<Chain>> {
-    connection.fetch("Audit", "chains", Vec::new(), true).await
+/// The names of all chains: a chain that was deleted as a whole still has its heads.
+async fn chains(connection: &Connection) -> Result<Vec<Value>> {
+    let mut chains: Vec<Chain> = connection.fetch("Audit", "chains", Vec::new(), true).await?;
+    chains.extend(connection.fetch::<Chain>("AuditHeads", "chains", Vec::new(), false).await?);
+    Ok(chains.into_iter().map(|chain| chain.name).collect())
 }
 
 async fn verify(connection: &Connection, config: &Config, args: &VerifyArgs) -> Result<ExitCode> {
-    let public_key = match (&args.public_key, &config.services.admin.signing_key_file) {
-        (Some(key), _) => Some(key.clone()),
-        (None, Some(file)) if file.exists() => match Key::read_or_make(file) {
-            Ok(key) => Some(key.public()),
+    let mut public_keys = args.public_key.clone();
+    if let (true, Some(file)) = (public_keys.is_empty(), &config.services.admin.signing_key_file)
+        && file.exists()
+    {
+        match Key::read_or_make(file) {
+            Ok(key) => public_keys.push(key.public()),
             Err(error) => return Ok(fail(2, &format!("cannot read {}: {error}", file.display()))),
-        },
-        (None, _) => None,
-    };
-    let Some(public_key) = public_key else {
-        let text = "which key signs the heads? Give --public-key, or services.admin.signing_key_file in beds.toml";
+        }
+    }
+    if public_keys.is_empty() {
+        let text = "which keys sign the heads? Give --public-key, or services.admin.signing_key_file in beds.toml";
         return Ok(fail(2, text));
-    };
+    }
     let kept = match args.heads.as_deref().map(read_heads).transpose() {
         Ok(kept) => kept.unwrap_or_default(),
         Err(text) => return Ok(fail(2, &text)),
     };
-    let mut names: Vec<String> = chains(connection).await?.into_iter().map(|chain| chain.name).collect();
-    // A chain that was deleted as a whole still has its heads.
-    names.extend(kept.iter().map(|signed| signed.head.chain.clone()));
-    names.sort();
-    names.dedup();
+    let mut names = chains(connection).await?;
+    if let Some(strange) = names.iter().find(|name| name.as_str().is_none_or(|name| name.len() > MAX_CHAIN_BYTES)) {
+        return Ok(fail(1, &format!("a document was inserted that belongs to no chain: its chain is {strange:.200}")));
+    }
+    names.extend(kept.iter().map(|signed| Value::from(signed.head.chain.as_str())));
+    let names: BTreeSet<&str> = names.iter().filter_map(Value::as_str).collect();
+    let patience = (config.services.admin.signing_interval * 2).max(LEAST_PATIENCE);
     let mut total = 0;
     for name in names {
-        let mut signed = signed_heads(connection, &name).await?;
+        let mut signed = signed_heads(connection, name).await?;
         signed.extend(kept.iter().filter(|signed| signed.head.chain == name).cloned());
-        if let Some(bad) = signed.iter().find(|signed| !signed.holds(&public_key)) {
+        if let Some(bad) = signed.iter().find(|signed| !signed.holds(&public_keys)) {
             return Ok(fail(1, &format!("chain {name}: the signature of the head at {} does not hold", bad.head.seq)));
         }
         let heads: Vec<Head> = signed.into_iter().map(|signed| signed.head).collect();
-        match verify_chain(connection, &name, &heads).await? {
+        match verify_chain(connection, name, &heads, patience).await? {
             Ok(head) => {
                 let last = heads.iter().map(|head| head.seq).max().unwrap_or(0);
                 say(&format!("chain {name}: {} records hold; signed up to {last}", head.seq));
@@ -136,14 +151,24 @@ async fn verify(connection: &Connection, config: &Config, args: &VerifyArgs) -> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// Checks a chain up to where it ended when the check began. `patience` is how old a record may be that no head covers.
 async fn verify_chain(
     connection: &Connection,
     name: &str,
     heads: &[Head],
-) -> Result<std::result::Result<Head, beds_core::audit::Fault>> {
+    patience: Duration,
+) -> Result<std::result::Result<Head, Fault>> {
     let mut verifier = Verifier::new(name, heads);
+    let until = time_text(Timestamp::now().checked_sub(patience).unwrap_or(Timestamp::MIN));
+    let of_chain = || vec![("chain", json!(name))];
+    let last: Vec<SealedRecord> = match connection.fetch("Audit", "head", of_chain(), false).await {
+        Ok(last) => last,
+        Err(error) if error.kind == ErrorKind::Internal => return Ok(Err(verifier.unreadable())),
+        Err(error) => return Err(error),
+    };
+    let end = last.first().map_or(0, |record| record.seq);
     let (mut after, mut limit) = (0, 8);
-    loop {
+    while after < end {
         let params = vec![("chain", json!(name)), ("seq", json!(after)), ("limit", json!(limit))];
         let page: Vec<Value> = match connection.fetch("Audit", "after", params, false).await {
             Ok(page) => page,
@@ -154,6 +179,9 @@ async fn verify_chain(
             }
             Err(error) => return Err(error),
         };
+        if page.is_empty() {
+            break;
+        }
         let mut records = 0;
         for batch in &page {
             // A batch with a field too many, or of another form, is not the one that was written.
@@ -163,18 +191,19 @@ async fn verify_chain(
             if let Err(fault) = verifier.take_batch(&batch) {
                 return Ok(Err(fault));
             }
+            if let Some(open) = batch.records.iter().find(|record| !verifier.is_signed(record.seq) && record.at < until)
+            {
+                return Ok(Err(verifier.uncovered(open.seq)));
+            }
             after = batch.last;
             records += batch.records.len();
-        }
-        if page.is_empty() {
-            break;
         }
         if records < FEW {
             limit = (limit * 2).min(beds_core::message::MAX_LIMIT);
         }
     }
     // What a search would find and no page above shows.
-    let outside: Vec<Value> = connection.fetch("Audit", "outside", vec![("chain", json!(name))], false).await?;
+    let outside: Vec<Value> = connection.fetch("Audit", "outside", of_chain(), false).await?;
     if !outside.is_empty() {
         return Ok(Err(verifier.inserted()));
     }
@@ -199,8 +228,10 @@ fn read_heads(path: &std::path::Path) -> std::result::Result<Vec<SignedHead>, St
 }
 
 async fn heads(connection: &Connection) -> Result<ExitCode> {
-    for chain in chains(connection).await? {
-        for head in signed_heads(connection, &chain.name).await? {
+    let names = chains(connection).await?;
+    let names: BTreeSet<&str> = names.iter().filter_map(Value::as_str).collect();
+    for name in names {
+        for head in signed_heads(connection, name).await? {
             say(&serde_json::to_string(&head).unwrap_or_default());
         }
     }
@@ -210,13 +241,13 @@ async fn heads(connection: &Connection) -> Result<ExitCode> {
 async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
     let mut params = vec![("limit", json!(args.limit))];
     let filters = [
-        ("actor", &args.actor),
-        ("template", &args.template),
-        ("outcome", &args.outcome),
-        ("since", &args.since),
-        ("until", &args.until),
+        ("actor", args.actor.clone()),
+        ("template", args.template.clone()),
+        ("outcome", args.outcome.clone()),
+        ("since", args.since.map(time_text)),
+        ("until", args.until.map(time_text)),
     ];
-    params.extend(filters.iter().filter_map(|(name, value)| Some((*name, json!(value.as_ref()?)))));
+    params.extend(filters.into_iter().filter_map(|(name, value)| Some((name, json!(value?)))));
     let records: Vec<SealedRecord> = connection.fetch("Audit", "search", params, true).await?;
     if records.is_empty() {
         warn("no record fits");
@@ -229,7 +260,11 @@ async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
 
 fn line(record: &AuditRecord) -> String {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
-    let outcome = record.code.clone().unwrap_or_else(|| format!("ok {}", record.rows));
+    let outcome = match (&record.code, &record.repeat_of) {
+        (Some(code), _) => code.clone(),
+        (None, Some(_)) => "repeat".to_owned(),
+        (None, None) => format!("ok {}", record.rows),
+    };
     format!(
         "{:.23}  {:<12}  {:<15}  {:<24}  {:<10}  {:<32}  [{}]  {}",
         record.at.to_string(),

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use beds_core::audit::AuditRecord;
 use beds_core::event::{MAX_ID_BYTES, MAX_NAME_BYTES, keyed_hash};
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome, Step, micros};
+use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Noted, Outcome, digest, micros};
 use beds_core::reply::Answer;
-use beds_core::{BedsError, Event, EventId, Result};
+use beds_core::{BedsError, ErrorKind, Event, EventId, Result};
 use beds_transport::{Delivery, Recorder};
 use jiff::Timestamp;
 
@@ -47,16 +47,16 @@ impl Reporter<'_> {
         dead: Option<&str>,
     ) -> (Option<LineageRecord>, Option<AuditRecord>) {
         let enabled = self.recorder.enabled();
-        let steps = event.steps.take();
+        let (noted, digest) = (event.steps.take(), digest(delivery.body()));
         let wait = Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
         let code = outcome.as_ref().err().map(|error| error.code());
         self.meters.event(code, wait, begun.clock.elapsed());
-        steps.iter().for_each(|step| self.meters.call(step.duration));
+        noted.calls.iter().for_each(|step| self.meters.call(step.duration));
         if event.replay_of.is_some() {
             self.meters.replay();
         }
-        let lineage = enabled.lineage.then(|| self.lineage(begun, event, &steps, delivery, &outcome, dead));
-        let audit = enabled.audit.then(|| self.audit(begun, event, &outcome));
+        let audit = enabled.audit.then(|| self.audit(begun, event, &noted, &digest, &outcome));
+        let lineage = enabled.lineage.then(|| self.lineage(begun, event, noted, digest, delivery, &outcome, dead));
         (lineage, audit)
     }
 
@@ -64,7 +64,8 @@ impl Reporter<'_> {
         self,
         begun: &Begun,
         event: &Event,
-        steps: &[Step],
+        noted: Noted,
+        digest: String,
         delivery: &Delivery,
         outcome: &Result<&Answer, &BedsError>,
         dead: Option<&str>,
@@ -93,6 +94,7 @@ impl Reporter<'_> {
             duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
             outcome: Outcome::of(outcome),
             code: code(outcome),
+            digest: Some(digest.clone()),
             traceparent: delivery
                 .traceparent()
                 .map(str::to_owned)
@@ -105,7 +107,12 @@ impl Reporter<'_> {
         if delivery.is_redelivered() {
             nodes.push(child(nodes.len(), NodeKind::Redelivery, begun.start, Outcome::Ok));
         }
-        for (number, step) in steps.iter().enumerate() {
+        if let Some(first) = noted.repeat_of {
+            let mut node = child(nodes.len(), NodeKind::Repeat, begun.start, Outcome::Ok);
+            node.object = Some(first.0);
+            nodes.push(node);
+        }
+        for (number, step) in noted.calls.iter().enumerate() {
             let kind = if number == 0 { NodeKind::Call } else { NodeKind::Retry };
             let outcome = match (step.is_ended, step.code) {
                 (false, _) => Outcome::Unknown,
@@ -124,7 +131,7 @@ impl Reporter<'_> {
             node.code = code(outcome);
             nodes.push(node);
         }
-        LineageRecord::ended(event.root_id.clone(), nodes)
+        LineageRecord::ended(event.root_id.clone(), nodes, Some(&digest))
     }
 
     fn child(self, event: &Event, number: &str, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
@@ -136,15 +143,29 @@ impl Reporter<'_> {
         }
     }
 
-    fn audit(self, begun: &Begun, event: &Event, outcome: &Result<&Answer, &BedsError>) -> AuditRecord {
+    fn audit(
+        self,
+        begun: &Begun,
+        event: &Event,
+        noted: &Noted,
+        digest: &str,
+        outcome: &Result<&Answer, &BedsError>,
+    ) -> AuditRecord {
         let id = event.id.as_deref().or_else(|| outcome.as_ref().ok().and_then(|answer| answer.id.as_deref()));
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
             record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
-            fields: event.params.keys().take(MOST_NAMES).map(|name| shortened(name)).collect(),
+            // What is no field's name is the caller's text.
+            fields: match outcome {
+                Err(error) if error.kind == ErrorKind::UnknownField => Vec::new(),
+                _ => event.params.keys().take(MOST_NAMES).map(|name| shortened(name)).collect(),
+            },
             rows: outcome.as_ref().map_or(0, |answer| u32::try_from(answer.records.len()).unwrap_or(u32::MAX)),
             outcome: Outcome::of(outcome),
             code: outcome.as_ref().err().map(|error| error.code().to_owned()),
+            digest: Some(digest.to_owned()),
+            // A delivery that finds its own effect has done it.
+            repeat_of: noted.repeat_of.clone().filter(|first| *first != event.event_id),
             ..AuditRecord::of(event, self.recorder.node(), begun.start)
         }
     }
@@ -171,7 +192,7 @@ impl Reporter<'_> {
             object: Some("malformed".to_owned()),
             ..node(id.child("dead letter"), NodeKind::DeadLetter)
         };
-        Some(LineageRecord::ended(id, vec![root, dead]))
+        Some(LineageRecord::ended(id, vec![root, dead], Some(&digest(delivery.body()))))
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod batch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::audit::{Head, SealedRecord};
@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::heads::Heads;
 use crate::Factory;
 use batch::Batch;
 
@@ -23,25 +24,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
 pub(super) struct Scribe<'t> {
-    chain: String,
-    publisher: &'t Publisher,
-    factory: &'t Factory,
-    stop: &'t CancellationToken,
-    /// The end of this task's chain, once it was read.
-    head: Mutex<Option<Head>>,
+    /// Names the chain of audit records that this task writes.
+    pub(super) chain: &'t str,
+    pub(super) publisher: &'t Publisher,
+    pub(super) factory: &'t Factory,
+    pub(super) stop: &'t CancellationToken,
+    pub(super) heads: &'t Heads,
 }
 
-impl<'t> Scribe<'t> {
-    /// `chain` names the chain of audit records that this task writes.
-    pub(super) fn new(
-        chain: &str,
-        publisher: &'t Publisher,
-        factory: &'t Factory,
-        stop: &'t CancellationToken,
-    ) -> Self {
-        Self { chain: chain.to_owned(), publisher, factory, stop, head: Mutex::default() }
-    }
-
+impl Scribe<'_> {
     /// Stores one batch. It stays in the queue if the node stops first.
     pub(super) async fn handle(&self, stream: RecordStream, delivery: &Delivery) {
         let read = Event::from_slice(delivery.body()).and_then(|event| Batch::read(stream, event));
@@ -89,12 +80,21 @@ impl<'t> Scribe<'t> {
         if let Some(payload) = batch.payload() {
             return self.create(batch.event(), payload).await;
         }
-        let mut head = self.head(batch.event()).await?;
+        let known = self.heads.get(self.chain);
+        let is_own = known.is_some() && !is_doubtful;
+        let mut head = match known {
+            Some(head) => head,
+            None => self.head(batch.event()).await?,
+        };
         let payload = batch.sealed(&mut head);
         // Until it is known to be stored, the end of the chain is what the database says.
-        self.keep_head(None);
-        self.create(batch.event(), &payload).await?;
-        self.keep_head(Some(head));
+        self.heads.set(self.chain, None);
+        let stored = self.create(batch.event(), &payload).await;
+        if stored.as_ref().is_err_and(|error| is_own && error.kind == ErrorKind::DuplicateRecord) {
+            self.suspect(batch).await?;
+        }
+        stored?;
+        self.heads.set(self.chain, Some(head));
         Ok(())
     }
 
@@ -102,22 +102,28 @@ impl<'t> Scribe<'t> {
         self.factory.open(&with_patience(event), Store::Rec)?.create_record(payload).await.map(drop)
     }
 
-    async fn head(&self, event: &Event) -> Result<Head> {
-        if let Some(head) = &*self.head.lock().unwrap_or_else(PoisonError::into_inner) {
-            return Ok(head.clone());
+    /// A record of the batch is there already, or the place behind the end of the chain is taken by somebody else.
+    async fn suspect(&self, batch: &Batch) -> Result<()> {
+        let ids = batch.ids().unwrap_or_default();
+        if self.fetch(batch.event(), "known", "ids", ids).await?.is_empty() {
+            self.heads.mark_foreign(self.chain);
+            tracing::error!(
+                chain = self.chain,
+                "Somebody else wrote into the audit chain. Its heads are not signed any more; beds audit verify names the place."
+            );
         }
-        let found = self.fetch(event, "head", "chain", Value::from(self.chain.as_str())).await?;
+        Ok(())
+    }
+
+    async fn head(&self, event: &Event) -> Result<Head> {
+        let found = self.fetch(event, "head", "chain", Value::from(self.chain)).await?;
         let Some(last) = found.first().and_then(|response| response.record.as_ref()) else {
-            return Ok(Head::start(&self.chain));
+            return Ok(Head::start(self.chain));
         };
         let last: SealedRecord = serde_json::from_str(last.get()).map_err(|e| {
             BedsError::new(ErrorKind::Internal, "the end of the audit chain cannot be read").with_source(e)
         })?;
         Ok(Head { chain: last.chain, seq: last.seq, hash: last.hash })
-    }
-
-    fn keep_head(&self, head: Option<Head>) {
-        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
     async fn fetch(&self, event: &Event, name: &str, parameter: &str, value: Value) -> Result<Vec<Response>> {

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::heads::Heads;
 use super::report::Reporter;
 use super::scribe::Scribe;
 use super::worker::Worker;
@@ -35,6 +36,7 @@ pub(super) struct Task {
     pub(super) factory: Arc<Factory>,
     pub(super) stop: CancellationToken,
     pub(super) census: Arc<Census>,
+    pub(super) heads: Heads,
 }
 
 /// Keeps one place in the pool filled until the pool stops.
@@ -60,7 +62,13 @@ async fn run(task: Task) {
     let _present = (task.census.enter(), meters.present());
     let recording = TaskTracker::new();
     let chain = super::chain(task.recorder.node(), &task.name);
-    let scribe = Scribe::new(&chain, task.transport.publisher(), &task.factory, &task.stop);
+    let scribe = Scribe {
+        chain: &chain,
+        publisher: task.transport.publisher(),
+        factory: &task.factory,
+        stop: &task.stop,
+        heads: &task.heads,
+    };
     let mut pause = FIRST_PAUSE;
     loop {
         let delivery = tokio::select! {
@@ -112,7 +120,8 @@ fn report(task: &Task, delivery: &Delivery, panic: &(dyn Any + Send)) {
         event.id = delivery.message_id(),
         template,
         deliveries = delivery.deliveries() + 1,
-        panic = message_of(panic),
+        // A text may quote what it was about.
+        panic = message_of(panic).split(['`', '"', '\'']).next(),
         "A broker task panicked; it is replaced.",
     );
 }

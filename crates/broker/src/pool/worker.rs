@@ -1,6 +1,9 @@
 //! One message, from its bytes to its acknowledgement. The order at the end is the promise: the database has committed,
 //! then the reply is on its way, then RabbitMQ has the records of it, then the message is acknowledged.
 
+mod doubt;
+
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +14,7 @@ use beds_core::{BedsError, ErrorKind, Event, EventId, Operation, Reply, Result};
 use beds_transport::topology::DELIVERY_LIMIT;
 use beds_transport::{Delivery, Publisher};
 use fail::fail_point;
+use futures_util::FutureExt;
 use tokio_util::task::TaskTracker;
 
 use super::PoolSpec;
@@ -41,15 +45,36 @@ impl Worker<'_> {
             Err(error) => return self.bury(delivery, None, "malformed", &error).await,
         };
         fail_point!("received", |_| die());
-        let outcome = self.work(&event, delivery).await;
+        if self.pool.key.is_write() && delivery.deliveries() >= DELIVERY_LIMIT {
+            self.announce(delivery, &begun, &event).await;
+        }
+        let mut outcome = self.work(&event, delivery).await;
         fail_point!("committed", |_| die());
+        let mut is_answered = false;
         if let Err(error) = &outcome {
             log(&event, error);
-            if delivery.reply_to().is_none() {
-                return self.unanswered(delivery, &begun, &event, error).await;
+            if !self.is_certain(error, delivery) {
+                // The caller of a write that may have happened need not wait until that is known.
+                is_answered = error.kind == ErrorKind::OutcomeUnknown;
+                if is_answered {
+                    self.answer(delivery, &event.event_id, event.operation, Err(error)).await;
+                }
+                match self.find_out(delivery, &event).await {
+                    Some(found) => outcome = found,
+                    None => return delivery.requeue(),
+                }
             }
         }
-        self.answer(delivery, &event.event_id, event.operation, outcome.as_ref()).await;
+        match &outcome {
+            _ if is_answered && delivery.reply_to().is_some() => {}
+            Err(error) if delivery.reply_to().is_none() => {
+                return self.unanswered(delivery, &begun, &event, error).await;
+            }
+            Ok(_) if !self.pool.key.is_write() && self.factory.is_audit_required(&event.template) => {
+                return self.after_its_record(delivery, &begun, &event, outcome).await;
+            }
+            outcome => self.answer(delivery, &event.event_id, event.operation, outcome.as_ref()).await,
+        }
         fail_point!("replied", |_| die());
         let records = self.reporter.records(&begun, &event, delivery, outcome.as_ref(), None);
         self.settle(delivery, records).await;
@@ -96,6 +121,14 @@ impl Worker<'_> {
             return delivery.requeue();
         }
         let begun = Begun::now();
+        if let Some(event) = &event
+            && let Ok(Some(Ok(answer))) = AssertUnwindSafe(self.find_out(delivery, event)).catch_unwind().await
+        {
+            // It had its effect before the panic.
+            self.answer(delivery, &event.event_id, event.operation, Ok(&answer)).await;
+            let records = self.reporter.records(&begun, event, delivery, Ok(&answer), None);
+            return self.settle(delivery, records).await;
+        }
         self.bury(delivery, event.as_ref().map(|event| (&begun, event)), "panic", &error).await;
     }
 
@@ -109,7 +142,11 @@ impl Worker<'_> {
     }
 
     async fn work(&self, event: &Arc<Event>, delivery: &Delivery) -> Result<Answer> {
-        let patience = event.remaining().min(self.pool.handler_timeout);
+        let mut patience = event.remaining().min(self.pool.handler_timeout);
+        if self.pool.key.is_write() && delivery.is_redelivered() {
+            // An earlier delivery may have had its effect: the inbox knows, and begins nothing after the deadline.
+            patience = self.pool.handler_timeout;
+        }
         if patience.is_zero() {
             return Err(BedsError::new(
                 ErrorKind::DeadlineExceeded,
@@ -117,10 +154,9 @@ impl Worker<'_> {
             ));
         }
         let recorder = self.reporter.recorder;
-        if recorder.enabled().audit && !recorder.can_record() && self.factory.is_audit_required(&event.template) {
-            let text =
-                "not executed: what is done with this template must be recorded, and no record can be queued now";
-            return Err(BedsError::new(ErrorKind::Unavailable, text));
+        let can_audit = recorder.enabled().audit && recorder.can_audit();
+        if !can_audit && self.factory.is_audit_required(&event.template) {
+            return Err(not_recorded());
         }
         let work = async {
             fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
@@ -180,7 +216,7 @@ impl Worker<'_> {
             return self.settle(delivery, records).await;
         }
         if error.kind.is_retryable()
-            && error.kind != ErrorKind::DeadlineExceeded
+            && (error.kind != ErrorKind::DeadlineExceeded || !event.remaining().is_zero())
             && delivery.deliveries() < DELIVERY_LIMIT
         {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -216,6 +252,11 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+fn not_recorded() -> BedsError {
+    let text = "what is done with this template must be recorded, and no record can be queued now; nothing was changed";
+    BedsError::new(ErrorKind::Unavailable, text)
 }
 
 /// Failures that an operator must know of are logged once, here; what the caller did wrong is the caller's to know.

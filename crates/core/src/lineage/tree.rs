@@ -232,8 +232,11 @@ mod tests {
         let id = EventId("r".into());
         let running = LineageRecord::begun(id.clone(), vec![root(Outcome::Running)]);
         // As a worker reports it: the child names neither the event nor its own whole id.
-        let ended =
-            LineageRecord::ended(id.clone(), vec![root(Outcome::Ok), node(":1", ":", 1, NodeKind::Call, Outcome::Ok)]);
+        let ended = LineageRecord::ended(
+            id.clone(),
+            vec![root(Outcome::Ok), node(":1", ":", 1, NodeKind::Call, Outcome::Ok)],
+            Some("d1"),
+        );
         assert_ne!(running.id, ended.id);
         let (running, ended) = (running.into_nodes(), ended.into_nodes());
         assert_eq!((ended[1].event_id.0.as_str(), ended[1].parent_id.0.as_str()), ("r:1", "r"));

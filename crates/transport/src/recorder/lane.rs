@@ -35,7 +35,6 @@ pub(super) struct Origin {
     pub(super) node: String,
     pub(super) environment: String,
     pub(super) dropped: Arc<AtomicU64>,
-    pub(super) is_taken: Arc<AtomicBool>,
     pub(super) finish: CancellationToken,
 }
 
@@ -45,6 +44,7 @@ pub(super) struct Lane<T> {
     urgent: Arc<Notify>,
     stream: RecordStream,
     dropped: Arc<AtomicU64>,
+    is_taken: Arc<AtomicBool>,
 }
 
 struct Entry<T> {
@@ -57,9 +57,11 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
     pub(super) fn start(stream: RecordStream, origin: &Origin, tasks: &TaskTracker) -> Self {
         let (sender, entries) = mpsc::channel(ROOM);
         let key = format!("{stream}.{}", origin.node);
-        let urgent = Arc::new(Notify::new());
-        tasks.spawn(Work { stream, key, origin: origin.clone(), entries, urgent: Arc::clone(&urgent) }.run());
-        Self { sender, urgent, stream, dropped: Arc::clone(&origin.dropped) }
+        let (urgent, is_taken) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
+        let lane = Self { sender, urgent, stream, dropped: Arc::clone(&origin.dropped), is_taken };
+        let (urgent, is_taken) = (Arc::clone(&lane.urgent), Arc::clone(&lane.is_taken));
+        tasks.spawn(Work { stream, key, origin: origin.clone(), entries, urgent, is_taken }.run());
+        lane
     }
 
     pub(super) fn offer(&self, record: T) {
@@ -80,6 +82,11 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
         receiver
     }
 
+    /// False from a refused or unconfirmed batch until the next one that is confirmed.
+    pub(super) fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Relaxed)
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.sender.capacity() > 0
     }
@@ -91,6 +98,7 @@ struct Work<T> {
     origin: Origin,
     entries: mpsc::Receiver<Entry<T>>,
     urgent: Arc<Notify>,
+    is_taken: Arc<AtomicBool>,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Work<T> {
@@ -138,7 +146,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
         fail_point!("sending", awaited(&batch), |_| std::process::abort());
         let mut give_up = None;
         while let Err(error) = origin.publisher.records(&self.key, &id.0, &body).await {
-            if origin.is_taken.swap(false, Ordering::Relaxed) {
+            if self.is_taken.swap(false, Ordering::Relaxed) {
                 tracing::warn!(stream = self.stream.as_str(), %error, "Records cannot be sent; trying again.");
             }
             if origin.finish.is_cancelled() {
@@ -151,7 +159,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             tokio::time::sleep(PAUSE).await;
         }
         fail_point!("sent", awaited(&batch), |_| std::process::abort());
-        origin.is_taken.store(true, Ordering::Relaxed);
+        self.is_taken.store(true, Ordering::Relaxed);
         for entry in batch {
             // Whoever waited may be gone.
             entry.taken.and_then(|taken| taken.send(()).ok());

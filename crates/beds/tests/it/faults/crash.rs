@@ -2,6 +2,7 @@
 //! audit record and its lineage record, once; no record is of a write that is not there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use beds_core::event::keyed_hash;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::number;
 use crate::audit::search;
-use crate::rig::{Answer, Process, World, eventually};
+use crate::rig::{Answer, Api, Process, World, eventually};
 
 /// In the order of a write's way: the worker, the adapter, the worker again, the lane of the audit records, the worker,
 /// and the admin node's task.
@@ -28,6 +29,8 @@ const PLACES: &[&str] = &[
     "stored",
 ];
 
+/// Of a write whose node comes back later than that.
+const DEADLINE: &str = "700ms";
 /// Worlds at the same time: a run mostly waits for processes.
 const TOGETHER: usize = 4;
 
@@ -55,36 +58,101 @@ async fn dies_everywhere(template: &str) -> Result<()> {
         settle(&world, template, place).await.with_context(|| format!("after {place}"))?;
     }
     let living = world.process("").await?;
-    let listed = living.api.get(&format!("/v1/records/{template}?limit=100")).await?;
-    let id = if template == "Things" { "id" } else { "_id" };
-    let there: BTreeSet<String> = listed.body["records"]
-        .as_array()
-        .context("records")?
-        .iter()
-        .map(|record| record[id].as_str().map_or_else(|| record[id].to_string(), str::to_owned))
-        .collect();
+    let there = ids_of(&living.api, template).await?;
     ensure!(there.len() == PLACES.len(), "one effect for each key: {there:?}");
-    let hashes: BTreeSet<String> =
-        there.iter().map(|id| keyed_hash(&"of the tests".to_owned().into(), &[template, id])).collect();
+    let hashes = hashes_of(template, &there);
 
-    // The trail knows the records that are there, and no other; and each event once.
+    // The trail knows the records that are there, and no other; each was written by one event, and each event told once.
     let mut told: BTreeMap<String, u32> = BTreeMap::new();
-    let mut recorded = BTreeSet::new();
+    let mut writers: BTreeMap<String, u32> = BTreeMap::new();
     for entry in search(&living.api, &format!("&outcome=ok&template={template}")).await? {
         let record = &entry["record"];
         if record["operation"] == "create" {
             *told.entry(record["about"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
-            recorded.extend(record["record"].as_str().map(str::to_owned));
+            if record["repeat_of"].is_null() {
+                *writers.entry(record["record"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+            }
         }
     }
-    ensure!(recorded == hashes, "audit {recorded:?}, database {hashes:?}");
+    let expected: BTreeMap<String, u32> = hashes.into_iter().map(|hash| (hash, 1)).collect();
+    ensure!(writers == expected, "audit {writers:?}, database {expected:?}");
     ensure!(told.values().all(|times| *times == 1), "{told:?}");
     for about in told.keys() {
-        let of = living.api.get(&format!("/v1/records/Lineage/by/tree?root={about}")).await?;
+        let of = living.api.get(&format!("/v1/records/Lineage/by/about?from={about}&to={about};")).await?;
         let of = of.body["records"].as_array().cloned().unwrap_or_default();
-        ensure!(of.iter().filter(|record| record["_id"] == about.as_str()).count() == 1, "lineage of {about}: {of:?}");
+        let is_end = |record: &&Value| record["_id"].as_str().is_some_and(|id| id.starts_with(&format!("{about}:ok.")));
+        ensure!(of.iter().filter(is_end).count() == 1, "lineage of {about}: {of:?}");
     }
     Ok(())
+}
+
+/// A node that comes back after the write's deadline, to callers who have gone: nobody's retry tells what became of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_handed_out_after_its_deadline_has_its_true_record() -> Result<()> {
+    let runs = (0..number(1, 5)).flat_map(|run| ["Things", "Papers"].map(|template| (run, template)));
+    stream::iter(runs)
+        .map(|(run, template)| async move {
+            comes_back_late(template).await.with_context(|| format!("run {run}, {template}"))
+        })
+        .buffer_unordered(TOGETHER)
+        .try_collect::<Vec<()>>()
+        .await?;
+    Ok(())
+}
+
+async fn comes_back_late(template: &str) -> Result<()> {
+    let world = World::new().await?;
+    // The places behind these are the admin node's, which has no deadline.
+    let places = &PLACES[..PLACES.len() - 2];
+    for (number, place) in places.iter().enumerate() {
+        let mut dying = world.process(&format!("{place}=return")).await?;
+        let request = dying.api.http.post(format!("{}/v1/records/{template}", dying.api.url));
+        let request = request.header("Beds-Timeout", DEADLINE).json(&json!({"name": place}));
+        let sent = tokio::time::Instant::now();
+        drop(dying.api.send(request).await);
+        ensure!(dying.ended().await?.is_none(), "{place}: not ended by abort");
+        tokio::time::sleep_until(sent + Duration::from_secs(1)).await;
+        let mut living = world.process("").await?;
+        eventually("its record is stored", async || Ok(creates(&living.api, template).await?.len() == number + 1))
+            .await?;
+        all_settled(&world).await?;
+        living.signal("TERM")?;
+        ensure!(living.ended().await? == Some(0), "a clean end");
+    }
+    let living = world.process("").await?;
+    let there = ids_of(&living.api, template).await?;
+    let hashes: BTreeSet<String> = hashes_of(template, &there);
+    let ends = creates(&living.api, template).await?;
+    ensure!(ends.len() == places.len(), "each event told of its end: {ends:?}");
+    let mut written = BTreeSet::new();
+    for (about, records) in &ends {
+        ensure!(records.len() == 1 && records[0]["outcome"] != "unknown", "{about}: {records:?}");
+        written.extend(records[0]["record"].as_str().filter(|_| records[0]["outcome"] == "ok").map(str::to_owned));
+    }
+    ensure!(written == hashes, "audit {written:?}, database {hashes:?}");
+    Ok(())
+}
+
+/// The audit records of each create.
+async fn creates(api: &Api, template: &str) -> Result<BTreeMap<String, Vec<Value>>> {
+    let mut ends: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for entry in search(api, &format!("&template={template}")).await? {
+        if entry["record"]["operation"] == "create" {
+            ends.entry(entry["record"]["about"].to_string()).or_default().push(entry["record"].clone());
+        }
+    }
+    Ok(ends)
+}
+
+async fn ids_of(api: &Api, template: &str) -> Result<BTreeSet<String>> {
+    let listed = api.get(&format!("/v1/records/{template}?limit=100")).await?;
+    let id = if template == "Things" { "id" } else { "_id" };
+    let records = listed.body["records"].as_array().context("records")?;
+    Ok(records.iter().map(|record| record[id].as_str().map_or_else(|| record[id].to_string(), str::to_owned)).collect())
+}
+
+fn hashes_of(template: &str, ids: &BTreeSet<String>) -> BTreeSet<String> {
+    ids.iter().map(|id| keyed_hash(&"of the tests".to_owned().into(), &[template, id])).collect()
 }
 
 async fn create(process: &Process, template: &str, place: &str) -> Result<Answer> {
@@ -107,6 +175,14 @@ async fn settle(world: &World, template: &str, place: &str) -> Result<()> {
         Ok(found.iter().any(|record| record["record"]["about"] == retry))
     })
     .await?;
+    all_settled(world).await?;
+    living.signal("TERM")?;
+    ensure!(living.ended().await? == Some(0), "a clean end");
+    Ok(())
+}
+
+/// No message of a write or of its records is anywhere any more.
+async fn all_settled(world: &World) -> Result<()> {
     eventually("all is settled", async || {
         let path = format!("/api/queues/{}?columns=name,messages", world.name);
         let queues = world.rabbit(Method::GET, &path, None).await?;
@@ -116,8 +192,5 @@ async fn settle(world: &World, template: &str, place: &str) -> Result<()> {
         };
         Ok(queues.as_array().is_some_and(|queues| queues.iter().all(is_empty)))
     })
-    .await?;
-    living.signal("TERM")?;
-    ensure!(living.ended().await? == Some(0), "a clean end");
-    Ok(())
+    .await
 }

@@ -1,0 +1,43 @@
+//! [`Heads`]: the ends of the audit chains that this process writes, for whoever signs them. They are what was written here
+//! and not what the database says, so that nobody gets a signature by adding to the database.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use beds_core::audit::Head;
+
+/// Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Heads(Arc<Mutex<BTreeMap<String, State>>>);
+
+#[derive(Debug, Default)]
+struct State {
+    head: Option<Head>,
+    /// Somebody else wrote into the chain: it is not vouched for any more.
+    is_foreign: bool,
+}
+
+impl Heads {
+    /// The end of a chain, if it was written here.
+    pub(crate) fn get(&self, chain: &str) -> Option<Head> {
+        self.lock().get(chain).and_then(|state| state.head.clone())
+    }
+
+    /// The chain ends here now; none where only the database knows.
+    pub(crate) fn set(&self, chain: &str, head: Option<Head>) {
+        self.lock().entry(chain.to_owned()).or_default().head = head;
+    }
+
+    pub(crate) fn mark_foreign(&self, chain: &str) {
+        self.lock().entry(chain.to_owned()).or_default().is_foreign = true;
+    }
+
+    /// The ends that can be vouched for.
+    pub(crate) fn own(&self) -> Vec<Head> {
+        self.lock().values().filter(|state| !state.is_foreign).filter_map(|state| state.head.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
