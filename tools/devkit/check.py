@@ -27,6 +27,7 @@ def checks(cargo):
     yield "format", [cargo, "fmt", "--all", "--check"], {}
     yield "clippy", [cargo, "clippy", "--workspace", "--all-targets", "--features", paths.TEST_FEATURES, "--", "-D", "warnings"], {}
     yield "docs", [cargo, "doc", "--workspace", "--no-deps", "--document-private-items"], {"RUSTDOCFLAGS": "-D warnings"}
+    yield "walls", [cargo, "test", "-p", "beds", "--test", "tidy"], {}
     yield "dev tools", [sys.executable, "-m", "unittest", "discover", "-s", "tools/devkit", "-p", "test_*.py"], {}
     if subprocess.run([cargo, "deny", "--version"], capture_output=True).returncode == 0:
         yield "bans", [cargo, "deny", "check", "bans"], {}

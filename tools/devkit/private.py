@@ -21,19 +21,28 @@ STOP_SECONDS = 1
 
 
 def test(arguments):
-    cargo = install.cargo()
-    runner = [cargo, "nextest", "run"] if has_nextest(cargo) else [cargo, "test"]
-    return run_beside_services([*runner, "--workspace", "--features", paths.TEST_FEATURES, *arguments], "tests")
+    return run_beside_services([*runner([]), "--workspace", "--features", paths.TEST_FEATURES, *one_by_one(arguments)], "tests")
 
 
 def faults(arguments):
     names = [argument for argument in arguments if argument != "--full"]
     if len(names) > 1:
         raise Failure(f"unknown argument: {' '.join(names[1:])}", "Usage: ./dev faults [NAME] [--full]", code=2)
-    cargo = install.cargo()
-    runner = [cargo, "nextest", "run", "--profile", "faults"] if has_nextest(cargo) else [cargo, "test"]
-    runs = [*runner, "--workspace", "--features", paths.TEST_FEATURES, "--test", "it", "faults::" + "".join(names)]
+    which = one_by_one(["faults::" + "".join(names)])
+    runs = [*runner(["--profile", "faults"]), "--workspace", "--features", paths.TEST_FEATURES, "--test", "it", *which]
     return run_beside_services(runs, "fault runs", {"BEDS_FAULTS_FULL": "1"} if "--full" in arguments else {})
+
+
+def runner(options):
+    cargo = install.cargo()
+    return [cargo, "nextest", "run", *options] if has_nextest(cargo) else [cargo, "test", "--no-fail-fast"]
+
+
+def one_by_one(arguments):
+    """Without nextest, which knows what may run beside what (.config/nextest.toml), the tests of a binary share a process."""
+    if has_nextest(install.cargo()):
+        return arguments
+    return [*arguments, *([] if "--" in arguments else ["--"]), "--test-threads=1"]
 
 
 def services(arguments):

@@ -40,7 +40,7 @@ pub(crate) fn instant(text: &str) -> Option<Timestamp> {
     let end = rest.find(['Z', 'z', '+', '-'])?;
     // Behind the time stands an offset, and nothing in brackets.
     let is_offset = rest[end..].bytes().all(|b| b.is_ascii_digit() || b":Zz+-".contains(&b));
-    date(day).and(time(&rest[..end]))?;
+    date(day).and_then(|_| time(&rest[..end]))?;
     if is_offset { text.parse().ok() } else { None }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use beds_adapters::{Bound, Stores};
 use beds_broker::{Factory, Slot};
+use beds_core::config::LOGS_DATABASE;
 use beds_core::template::AuditPolicy;
 use beds_core::{BedsError, Catalogue, Config, Problem, Result, Store, Template, TemplateAdapter};
 use beds_gateway::Service;
@@ -164,7 +165,8 @@ impl Domains {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let service = |((store, name), state): (&(Store, String), &State)| Service {
             name: format!("databases.{store}.{name}"),
-            ready: state.is_bound && state.missing.is_none(),
+            // Records wait in their queues while it is away, and requests go on.
+            ready: name == LOGS_DATABASE || (state.is_bound && state.missing.is_none()),
             detail: state.missing.clone().or_else(|| (!state.is_bound).then(|| "not bound yet".to_owned())),
         };
         let mut services: Vec<Service> = state.iter().map(service).collect();

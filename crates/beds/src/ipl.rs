@@ -95,6 +95,9 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
         events.chain(streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}"))).collect::<Vec<_>>().join(", ")
     })?;
 
+    if config.services.admin.is_local && config.services.admin.signing_key_file.is_none() {
+        tracing::warn!("services.admin.signing_key_file is not set: heads of the audit trail are not signed.");
+    }
     if let Some(key) = signing_key(&config)? {
         let interval = config.services.admin.signing_interval;
         spawn(&tasks, &stop, notary::serve(key, Arc::clone(&pools), client.clone(), interval));

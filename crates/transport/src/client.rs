@@ -11,6 +11,7 @@ use beds_core::{
     Response, Result, RoutingKey, Select, Store,
 };
 use jiff::SignedDuration;
+use tokio::sync::Semaphore;
 
 use crate::dead_letters::DeadLetters;
 use crate::outbox::Outbox;
@@ -28,6 +29,7 @@ pub struct Client {
     desk: ReplyDesk,
     outbox: Outbox,
     recorder: Recorder,
+    dead_letter_passes: Arc<Semaphore>,
     node: Arc<str>,
     environment: Arc<str>,
 }
@@ -63,7 +65,15 @@ impl Client {
         transport.tasks.spawn(until(transport.stop.clone(), sending));
         let publisher = transport.publisher.clone();
         let recorder = recorder.clone();
-        Self { publisher, desk, outbox, recorder, node: Arc::from(node), environment: Arc::from(environment) }
+        Self {
+            publisher,
+            desk,
+            outbox,
+            recorder,
+            dead_letter_passes: Arc::new(Semaphore::new(1)),
+            node: Arc::from(node),
+            environment: Arc::from(environment),
+        }
     }
 
     /// Waits until answers can be received.
@@ -94,7 +104,7 @@ impl Client {
 
     /// The dead letters, gone through in somebody's name.
     pub fn dead_letters(&self, actor: Actor) -> DeadLetters {
-        DeadLetters::new(&self.publisher, &self.recorder, actor)
+        DeadLetters::new(&self.publisher, &self.recorder, &self.dead_letter_passes, actor)
     }
 
     /// Reports a request that was refused before it became an event on the wire. `template` is none where there is no such.

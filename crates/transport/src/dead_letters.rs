@@ -1,6 +1,7 @@
 //! [`DeadLetters`]: the queue of what could not be worked on, as a person goes through it. One pass looks at every message;
 //! what is left goes back in its order. Who may do this, and what is shown of a message, is the caller's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::audit::AuditRecord;
@@ -12,6 +13,7 @@ use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::AMQPValue;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use crate::topology::DEAD;
 use crate::{Publisher, Recorder, TransportError, TransportResult};
@@ -54,12 +56,14 @@ pub enum Verdict {
 pub struct DeadLetters {
     publisher: Publisher,
     recorder: Recorder,
+    passes: Arc<Semaphore>,
     actor: Actor,
 }
 
 impl DeadLetters {
-    pub(crate) fn new(publisher: &Publisher, recorder: &Recorder, actor: Actor) -> Self {
-        Self { publisher: publisher.clone(), recorder: recorder.clone(), actor }
+    /// `passes` lets one pass at a time go through: what one has in hand, another would not see.
+    pub(crate) fn new(publisher: &Publisher, recorder: &Recorder, passes: &Arc<Semaphore>, actor: Actor) -> Self {
+        Self { publisher: publisher.clone(), recorder: recorder.clone(), passes: Arc::clone(passes), actor }
     }
 
     /// Looks at each dead letter once, oldest first, and does with it what is said. Answers all that it saw.
@@ -67,6 +71,7 @@ impl DeadLetters {
         &self,
         mut judge: impl FnMut(&DeadLetter) -> Verdict,
     ) -> TransportResult<Vec<(DeadLetter, Verdict)>> {
+        let _pass = self.passes.acquire().await.map_err(|_| TransportError::NotConnected)?;
         let live = self.publisher.link().now()?;
         let channel = live.connection.create_channel().await?;
         let (mut seen, mut bytes) = (Vec::new(), 0);
@@ -93,6 +98,9 @@ impl DeadLetters {
         }
         // What was not settled goes back with the channel.
         channel.close(200, "looked through".into()).await?;
+        if seen.iter().all(|(_, verdict)| *verdict == Verdict::Leave) {
+            self.recorder.act(&self.actor.subject, "look at dead letters", Outcome::Ok).await;
+        }
         Ok(seen)
     }
 

@@ -21,7 +21,8 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
         &world,
         "templates/bad.toml",
         &format!(
-            "{head}create = \"things_commits\"\nfetch = \"no_such\"\nupdate = \"things_twice\"\ndelete = \"things_sets\"\n"
+            "{head}create = \"things_commits\"\nfetch = \"no_such\"\nupdate = \"things_twice\"\ndelete = \"things_sets\"\n\
+             [jobs]\nx = \"no_job\"\n[fields.emial]\nsensitive = true\n"
         ),
     )?;
     write(&world, "templates/worse.toml", "name = \"Worse\"\nstore = \"rec\"\ndatabase = \"other\"\nid = \"_id\"\n")?;
@@ -51,13 +52,15 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
         "bad.toml:7 the database main has no procedure, function or view no_such",
         "bad.toml:8 things_twice is a function",
         "bad.toml:9 things_sets has no parameter p_id",
+        "bad.toml:11 the database main has no no_job",
+        "bad.toml:12 no operation takes a field emial",
         "worse.toml:3 there is no [databases.rec.other]",
         "rec.toml:6 papers_create is of the kind \"create\"",
         "rec.toml:8 beds_objects of the database main has no none",
     ] {
         assert!(problems.iter().any(|p| p.starts_with(expected)), "{expected} is not in {problems:#?}");
     }
-    assert_eq!(problems.len(), 7, "{problems:#?}");
+    assert_eq!(problems.len(), 9, "{problems:#?}");
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What survives which failure. `./dev test` takes a short sample of each run; `./dev faults NAME --full` the whole.
 
 mod crash;
+mod load;
 mod orphans;
 mod outage;
 

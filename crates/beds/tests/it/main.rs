@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod attacks;
 mod audit;
 mod bad_input;
 mod command_line;

@@ -213,3 +213,20 @@ async fn a_write_past_its_deadline_leaves_nothing_behind() -> Result<()> {
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "4");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deadlock_that_a_procedure_keeps_to_itself_loses_no_write() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let bump = |first: i32, second: i32| {
+        let api = live.api.clone();
+        async move { api.post("/v1/records/Pairs", &json!({"first": first, "second": second})).await }
+    };
+    let (one, other) = tokio::join!(bump(1, 2), bump(2, 1));
+    for answer in [one?, other?] {
+        assert_eq!((answer.status, &answer.body["state"]), (201, &json!("done")), "{}", answer.text);
+    }
+    let pairs = live.api.get("/v1/records/Pairs").await?;
+    assert_eq!(pairs.body["records"], json!([{"id": 1, "n": 2}, {"id": 2, "n": 2}]), "{}", pairs.text);
+    Ok(())
+}

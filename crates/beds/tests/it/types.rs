@@ -102,3 +102,65 @@ async fn all_result_sets_and_out_values_come_back() -> Result<()> {
     assert_eq!(changed["records"], json!([{"shape": "new", "more": 1}]));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_would_cut_off_or_round_is_refused() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let refused = async |template: &str, field: &str, value: &str| -> Result<()> {
+        let body = format!("{{\"name\": \"refused\", \"{field}\": {value}}}");
+        let request = live.api.http.post(format!("{}/v1/records/{template}", live.api.url));
+        let answer = live.api.send(request.header("Content-Type", "application/json").body(body)).await?;
+        assert_eq!(answer.status, 400, "{template}.{field} {value}: {}", answer.text);
+        assert!(answer.text.contains(field), "{}", answer.text);
+        Ok(())
+    };
+    for (field, value) in [
+        ("day", "\"2024-02-29T23:59:00-05:00\""),
+        ("day", "\"2023-02-29\""),
+        ("at", "\"2026-11-23T10:00:00[Europe/Paris]\""),
+        ("at", "\"2026-11-23T10:00:00.1234567\""),
+        ("amount", "\"1.00000000001\""),
+        ("ratio", "9007199254740993"),
+        ("doc", "{\"n\": 12345678901234567890123}"),
+        ("count", "1.5"),
+    ] {
+        refused("Things", field, value).await?;
+    }
+    for (field, value) in [
+        ("at", "\"2026-11-23T10:00:00\""),
+        ("at", "\"2026-11-23T10:00:00.1234Z\""),
+        ("ratio", "9007199254740993"),
+        ("doc", "{\"n\": 12345678901234567890123}"),
+        ("big", "9223372036854775808"),
+        ("name", "null"),
+    ] {
+        refused("Papers", field, value).await?;
+    }
+    for (sent, kept) in [
+        ("2026-11-23T01:00:00+02:00", "2026-11-22T23:00:00.000000"),
+        ("2026-11-23 10:00:00Z", "2026-11-23T10:00:00.000000"),
+    ] {
+        let created = live.api.post("/v1/records/Things", &json!({"name": sent, "at": sent})).await?;
+        assert_eq!(created.body["at"], kept, "{}", created.text);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_pages_answers_a_next_page() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for name in ["a", "b"] {
+        live.api.post("/v1/records/Things", &json!({"name": name})).await?;
+    }
+    let list = live.api.get("/v1/records/Things?limit=1").await?;
+    let next = list.body["next"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(
+        live.api.get(&format!("/v1/records/Things?limit=1&after={next}")).await?.body["records"][0]["name"],
+        "b"
+    );
+    let view = live.api.get("/v1/records/Things/by/view?limit=1").await?;
+    assert_eq!((view.status, &view.body["next"]), (200, &Value::Null), "{}", view.text);
+    Ok(())
+}

@@ -30,6 +30,24 @@ pub(super) struct Reporter<'t> {
     pub(super) meters: &'t Meters,
 }
 
+/// What there is to report of one message.
+struct Told<'a> {
+    begun: &'a Begun,
+    event: &'a Event,
+    delivery: &'a Delivery,
+    outcome: Result<&'a Answer, &'a BedsError>,
+    /// Why it became a dead letter, if it did.
+    dead: Option<&'a str>,
+    digest: String,
+    noted: Noted,
+}
+
+impl Told<'_> {
+    fn code(&self) -> Option<&'static str> {
+        self.outcome.as_ref().err().map(|error| error.code())
+    }
+}
+
 impl Begun {
     pub(super) fn now() -> Self {
         Self { start: Timestamp::now(), clock: Instant::now() }
@@ -47,31 +65,21 @@ impl Reporter<'_> {
         dead: Option<&str>,
     ) -> (Option<LineageRecord>, Option<AuditRecord>) {
         let enabled = self.recorder.enabled();
-        let (noted, digest) = (event.steps.take(), digest(delivery.body()));
+        let told =
+            Told { begun, event, delivery, outcome, dead, digest: digest(delivery.body()), noted: event.steps.take() };
         let wait = Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
-        let code = outcome.as_ref().err().map(|error| error.code());
-        self.meters.event(code, wait, begun.clock.elapsed());
-        noted.calls.iter().for_each(|step| self.meters.call(step.duration));
+        self.meters.event(told.code(), wait, begun.clock.elapsed());
+        told.noted.calls.iter().for_each(|step| self.meters.call(step.duration));
         if event.replay_of.is_some() {
             self.meters.replay();
         }
-        let audit = enabled.audit.then(|| self.audit(begun, event, &noted, &digest, &outcome));
-        let lineage = enabled.lineage.then(|| self.lineage(begun, event, noted, digest, delivery, &outcome, dead));
-        (lineage, audit)
+        (enabled.lineage.then(|| self.lineage(&told)), enabled.audit.then(|| self.audit(&told)))
     }
 
-    fn lineage(
-        self,
-        begun: &Begun,
-        event: &Event,
-        noted: Noted,
-        digest: String,
-        delivery: &Delivery,
-        outcome: &Result<&Answer, &BedsError>,
-        dead: Option<&str>,
-    ) -> LineageRecord {
+    fn lineage(self, told: &Told<'_>) -> LineageRecord {
+        let Told { begun, event, delivery, digest, noted, .. } = told;
         let wait = begun.start.duration_since(event.issued_at);
-        let code = |outcome: &Result<&Answer, &BedsError>| outcome.as_ref().err().map(|error| error.code().to_owned());
+        let code = told.code().map(str::to_owned);
         let kind = match (&event.replay_of, &event.origin) {
             (Some(_), _) => NodeKind::Replay,
             (None, Some(_)) => NodeKind::Http,
@@ -92,8 +100,8 @@ impl Reporter<'_> {
             start: event.issued_at,
             queue_wait_us: Duration::try_from(wait).ok().map(micros),
             duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
-            outcome: Outcome::of(outcome),
-            code: code(outcome),
+            outcome: Outcome::of(&told.outcome),
+            code: code.clone(),
             digest: Some(digest.clone()),
             traceparent: delivery
                 .traceparent()
@@ -107,9 +115,9 @@ impl Reporter<'_> {
         if delivery.is_redelivered() {
             nodes.push(child(nodes.len(), NodeKind::Redelivery, begun.start, Outcome::Ok));
         }
-        if let Some(first) = noted.repeat_of {
+        if let Some(first) = &noted.repeat_of {
             let mut node = child(nodes.len(), NodeKind::Repeat, begun.start, Outcome::Ok);
-            node.object = Some(first.0);
+            node.object = Some(first.0.clone());
             nodes.push(node);
         }
         for (number, step) in noted.calls.iter().enumerate() {
@@ -125,13 +133,13 @@ impl Reporter<'_> {
             node.code = step.code.map(str::to_owned);
             nodes.push(node);
         }
-        if let Some(reason) = dead {
+        if let Some(reason) = told.dead {
             let mut node = child(nodes.len(), NodeKind::DeadLetter, Timestamp::now(), Outcome::Failed);
             node.object = Some(reason.to_owned());
-            node.code = code(outcome);
+            node.code = code;
             nodes.push(node);
         }
-        LineageRecord::ended(event.root_id.clone(), nodes, Some(&digest))
+        LineageRecord::ended(event.root_id.clone(), nodes, Some(digest))
     }
 
     fn child(self, event: &Event, number: &str, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
@@ -143,14 +151,8 @@ impl Reporter<'_> {
         }
     }
 
-    fn audit(
-        self,
-        begun: &Begun,
-        event: &Event,
-        noted: &Noted,
-        digest: &str,
-        outcome: &Result<&Answer, &BedsError>,
-    ) -> AuditRecord {
+    fn audit(self, told: &Told<'_>) -> AuditRecord {
+        let Told { begun, event, outcome, noted, .. } = told;
         let id = event.id.as_deref().or_else(|| outcome.as_ref().ok().and_then(|answer| answer.id.as_deref()));
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
@@ -162,8 +164,8 @@ impl Reporter<'_> {
             },
             rows: outcome.as_ref().map_or(0, |answer| u32::try_from(answer.records.len()).unwrap_or(u32::MAX)),
             outcome: Outcome::of(outcome),
-            code: outcome.as_ref().err().map(|error| error.code().to_owned()),
-            digest: Some(digest.to_owned()),
+            code: told.code().map(str::to_owned),
+            digest: Some(told.digest.clone()),
             // A delivery that finds its own effect has done it.
             repeat_of: noted.repeat_of.clone().filter(|first| *first != event.event_id),
             ..AuditRecord::of(event, self.recorder.node(), begun.start)

@@ -22,6 +22,9 @@ CREATE TABLE things (
 CREATE TABLE counters (name VARCHAR(40) NOT NULL PRIMARY KEY, value BIGINT NOT NULL) ENGINE = InnoDB;
 INSERT INTO counters VALUES ('c', 0);
 
+CREATE TABLE pairs (id INT NOT NULL PRIMARY KEY, n INT NOT NULL) ENGINE = InnoDB;
+INSERT INTO pairs VALUES (1, 0), (2, 0);
+
 CREATE TABLE attempts (name VARCHAR(40) NOT NULL PRIMARY KEY) ENGINE = MyISAM;
 
 DELIMITER //
@@ -162,6 +165,21 @@ CREATE PROCEDURE counters_bump(IN p_id VARCHAR(40), IN p_by BIGINT)
 BEGIN
   UPDATE counters SET value = value + COALESCE(p_by, 1) WHERE name = p_id;
   SELECT * FROM counters WHERE name = p_id;
+END //
+
+-- Two of these in opposite order are a deadlock, which the handler keeps to itself.
+CREATE PROCEDURE pairs_bump(IN p_first INT, IN p_second INT)
+BEGIN
+  DECLARE EXIT HANDLER FOR SQLEXCEPTION SELECT 'all is well' AS state;
+  UPDATE pairs SET n = n + 1 WHERE id = p_first;
+  DO SLEEP(0.5);
+  UPDATE pairs SET n = n + 1 WHERE id = p_second;
+  SELECT 'done' AS state;
+END //
+
+CREATE PROCEDURE pairs_list()
+BEGIN
+  SELECT * FROM pairs ORDER BY id;
 END //
 
 CREATE PROCEDURE counters_fetch(IN p_id VARCHAR(40))
