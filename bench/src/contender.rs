@@ -98,6 +98,15 @@ impl Contender {
         bail!("{:?} does not come to rest", self.kind)
     }
 
+    /// How many records it dropped, as its metrics say.
+    pub(crate) fn dropped(&self) -> Result<u64> {
+        // The counter is brought up to date every few seconds.
+        std::thread::sleep(Duration::from_secs(5));
+        let metrics = http_once::get(self.address, "/metrics")?.body;
+        let line = metrics.lines().find_map(|line| line.strip_prefix("beds_records_dropped_total "));
+        line.context("the metrics name no dropped records")?.trim().parse().context("a number of dropped records")
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -26,6 +26,10 @@ pub(crate) struct Series {
     pub(crate) kind: Kind,
     pub(crate) idle_bytes: u64,
     pub(crate) rounds: Vec<Round>,
+    /// Of one that records: seconds from the end of each round until it was at rest.
+    pub(crate) at_rest: Vec<f64>,
+    /// And how many records it dropped since its start.
+    pub(crate) dropped: u64,
 }
 
 /// Starts the rivals of a path, checks that everyone does the work, and measures in turn.
@@ -41,7 +45,13 @@ pub(crate) fn path(path: Path, settings: &Settings, services: &Services, beds: V
     for (number, contender) in contenders.iter().enumerate() {
         contender.check(path, settings, &bodies, &format!("{run}-{number}"))?;
     }
-    let series = |c: &Contender| Series { kind: c.kind, idle_bytes: c.idle_bytes, rounds: Vec::new() };
+    let series = |c: &Contender| Series {
+        kind: c.kind,
+        idle_bytes: c.idle_bytes,
+        rounds: Vec::new(),
+        at_rest: Vec::new(),
+        dropped: 0,
+    };
     let mut all: Vec<Series> = contenders.iter().map(series).collect();
     for number in 0..settings.options.rounds {
         // Each round begins with another contender, so that none is always the one after the same neighbour.
@@ -55,9 +65,14 @@ pub(crate) fn path(path: Path, settings: &Settings, services: &Services, beds: V
             crate::note(&format!("  round {}  {:<22} {per_second:>9.0}/s", number + 1, contender.kind.name(path)));
             all[position].rounds.push(round);
             if contender.kind == Kind::Recording {
+                let ended = Instant::now();
                 contender.settle()?;
+                all[position].at_rest.push(ended.elapsed().as_secs_f64());
             }
         }
+    }
+    for (series, contender) in all.iter_mut().zip(&contenders).filter(|(series, _)| series.kind == Kind::Recording) {
+        series.dropped = contender.dropped()?;
     }
     Ok(all)
 }

@@ -65,8 +65,8 @@ impl Reporter<'_> {
         dead: Option<&str>,
     ) -> (Option<LineageRecord>, Option<AuditRecord>) {
         let enabled = self.recorder.enabled();
-        let told =
-            Told { begun, event, delivery, outcome, dead, digest: digest(delivery.body()), noted: event.steps.take() };
+        let digest = if enabled.lineage || enabled.audit { digest(delivery.body()) } else { String::new() };
+        let told = Told { begun, event, delivery, outcome, dead, digest, noted: event.steps.take() };
         let wait = Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
         self.meters.event(told.code(), wait, begun.clock.elapsed());
         told.noted.calls.iter().for_each(|step| self.meters.call(step.duration));
