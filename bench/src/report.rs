@@ -128,7 +128,9 @@ fn ratios(path: Path, all: &[Series]) -> Vec<String> {
         let by_round = by_round.join(" ");
         lines.push(format!("lineage and audit leave {kept:.2} of the throughput{verdict}   by round: {by_round}"));
         let (at_rest, dropped) = (middle(recording.at_rest.clone()), recording.dropped);
-        lines.push(format!("all records stored {at_rest:.1} s after the end of a round, in the middle; {dropped} dropped"));
+        lines.push(format!(
+            "all records stored {at_rest:.1} s after the end of a round, in the middle; {dropped} dropped"
+        ));
     }
     if let Some(least) = least {
         let verdict = if least >= RATIO { "reached" } else { "MISSED" };

@@ -1,6 +1,7 @@
 //! What the tests stand on: a [`World`] with its own vhost and databases, and nodes in it.
 
 mod api;
+pub(crate) mod killable;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

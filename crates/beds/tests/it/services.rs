@@ -1,18 +1,16 @@
 //! Each service is killed and started again while requests run. The node is not touched. Every write that was answered
 //! with success is there, once. nextest runs these alone (.config/nextest.toml), because all tests share the services.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::rig::{Api, World, eventually};
+use crate::rig::{Api, World, eventually, killable};
 
 /// What the writers did.
 #[derive(Default)]
@@ -74,48 +72,6 @@ async fn write(api: Api, history: Arc<History>, writer: usize) {
     }
 }
 
-/// Kills a service hard and starts it again as it was started.
-/// Answers its port.
-fn restart(name: &str) -> Result<u64> {
-    let file =
-        std::env::var("BEDS_TEST_SERVICES").context("BEDS_TEST_SERVICES is not set; run the tests with ./dev test")?;
-    let mut services: Value = serde_json::from_str(&std::fs::read_to_string(&file)?)?;
-    let service = &services[name];
-    let pid = service["pid"].as_u64().context("a pid")?;
-    Command::new("pkill").args(["-KILL", "-P", &pid.to_string()]).status()?;
-    Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
-    // It has its ports until its last thread is gone, which can be long after it counts as a zombie. Erlang's epmd stays.
-    let ports = service["ports"].as_object().context("ports")?;
-    let ports = ports.iter().filter(|(name, _)| *name != "epmd").filter_map(|(_, port)| port.as_u64()?.try_into().ok());
-    let ports: Vec<u16> = ports.collect();
-    let has_port = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_err();
-    while ports.iter().any(has_port) {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let words: Vec<&str> =
-        service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str).collect();
-    let env = service["env"].as_object().context("an environment")?.iter();
-    let log = std::fs::OpenOptions::new().append(true).create(true).open(service["log"].as_str().context("a log")?)?;
-    let child = Command::new(words[0])
-        .args(&words[1..])
-        .env_clear()
-        .envs(env.map(|(key, value)| (key, value.as_str().unwrap_or_default())))
-        .current_dir(service["cwd"].as_str().context("a folder")?)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .process_group(0)
-        .spawn()?;
-    services[name]["pid"] = json!(child.id());
-    std::fs::write(&file, services.to_string())?;
-    let port = match name {
-        "rabbitmq" => "amqp",
-        "mariadb" => "sql",
-        _ => "mongo",
-    };
-    services[name]["ports"][port].as_u64().context("a port")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answered_write_is_there_once_after_each_service_was_killed() -> Result<()> {
     let world = World::new().await?;
@@ -133,10 +89,11 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
         })
         .await?;
         let begun = Instant::now();
-        let port = restart(service)?;
+        killable::kill(service)?;
+        let port = killable::start(service)?;
         let mut back = JoinSet::new();
         back.spawn(async move {
-            while tokio::net::TcpStream::connect(("127.0.0.1", port as u16)).await.is_err() {
+            while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
             Instant::now()

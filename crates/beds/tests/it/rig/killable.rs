@@ -1,0 +1,61 @@
+//! The services under the tests, killed hard and started again as they were started. All tests share them, so only a test
+//! that runs alone may do this (.config/nextest.toml).
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+/// Kills a service, and waits until its ports are free. Erlang's epmd stays.
+pub(crate) fn kill(name: &str) -> Result<()> {
+    let service = &described()?[name];
+    let pid = service["pid"].as_u64().context("a pid")?;
+    Command::new("pkill").args(["-KILL", "-P", &pid.to_string()]).status()?;
+    Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
+    let ports = service["ports"].as_object().context("ports")?;
+    let ports = ports.iter().filter(|(name, _)| *name != "epmd").filter_map(|(_, port)| port.as_u64()?.try_into().ok());
+    let ports: Vec<u16> = ports.collect();
+    // A process has its ports until its last thread is gone, which can be long after it counts as a zombie.
+    let has_port = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_err();
+    while ports.iter().any(has_port) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Starts a service that was killed. Answers the port on which BEDS speaks to it.
+pub(crate) fn start(name: &str) -> Result<u16> {
+    let mut services = described()?;
+    let service = &services[name];
+    let words: Vec<&str> =
+        service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str).collect();
+    let env = service["env"].as_object().context("an environment")?.iter();
+    let log = std::fs::OpenOptions::new().append(true).create(true).open(service["log"].as_str().context("a log")?)?;
+    let child = Command::new(words[0])
+        .args(&words[1..])
+        .env_clear()
+        .envs(env.map(|(key, value)| (key, value.as_str().unwrap_or_default())))
+        .current_dir(service["cwd"].as_str().context("a folder")?)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0)
+        .spawn()?;
+    services[name]["pid"] = json!(child.id());
+    std::fs::write(super::variable(FILE)?, services.to_string())?;
+    let port = match name {
+        "rabbitmq" => "amqp",
+        "mariadb" => "sql",
+        _ => "mongo",
+    };
+    Ok(services[name]["ports"][port].as_u64().context("a port")?.try_into()?)
+}
+
+/// Where `./dev` says how it started the services.
+const FILE: &str = "BEDS_TEST_SERVICES";
+
+fn described() -> Result<Value> {
+    Ok(serde_json::from_str(&std::fs::read_to_string(super::variable(FILE)?)?)?)
+}
