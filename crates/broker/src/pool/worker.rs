@@ -56,10 +56,13 @@ impl Worker<'_> {
             if !self.is_certain(error, delivery) {
                 // The caller of a write that may have happened need not wait until that is known.
                 is_answered = error.kind == ErrorKind::OutcomeUnknown;
-                if is_answered {
+                let found = if is_answered {
                     self.answer(delivery, &event.event_id, event.operation, Err(error)).await;
-                }
-                match self.find_out(delivery, &event).await {
+                    self.find_out(delivery, &event).await
+                } else {
+                    self.take_up(delivery, &event).await
+                };
+                match found {
                     Some(found) => outcome = found,
                     None => return delivery.requeue(),
                 }

@@ -30,12 +30,20 @@ impl Worker<'_> {
         }
     }
 
-    /// Asks the inbox what became of a write. None where the message has to be handed out again to learn it.
+    /// Asks the inbox what became of a write that was begun here. None where the message has to be handed out again to learn it.
     pub(super) async fn find_out(&self, delivery: &Delivery, event: &Event) -> Option<Result<Answer>> {
         // After its deadline nothing is begun any more; an effect that is there is found.
         let mut asked = event.clone();
         asked.deadline = jiff::Timestamp::now();
-        let asked = Arc::new(asked);
+        self.ask(delivery, Arc::new(asked)).await
+    }
+
+    /// Asks the inbox what became of a write in an earlier delivery, and does it if nothing did and its deadline allows.
+    pub(super) async fn take_up(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
+        self.ask(delivery, Arc::clone(event)).await
+    }
+
+    async fn ask(&self, delivery: &Delivery, asked: Arc<Event>) -> Option<Result<Answer>> {
         let asking = async {
             loop {
                 match dispatch(self.factory, &asked, self.pool.key.store()).await {
