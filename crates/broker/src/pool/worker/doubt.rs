@@ -35,7 +35,12 @@ impl Worker<'_> {
         // After its deadline nothing is begun any more; an effect that is there is found.
         let mut asked = event.clone();
         asked.deadline = jiff::Timestamp::now();
-        self.ask(delivery, Arc::new(asked)).await
+        let asked = Arc::new(asked);
+        let found = self.ask(delivery, Arc::clone(&asked)).await;
+        if let Some(first) = asked.steps.take().repeat_of {
+            event.steps.note_repeat(first);
+        }
+        found
     }
 
     /// Asks the inbox what became of a write in an earlier delivery, and does it if nothing did and its deadline allows.
