@@ -2,10 +2,10 @@
 //! started again: each row's key is its idempotency key, so a row that was sent before takes effect once.
 
 mod checkpoint;
+mod rejects;
 mod rows;
 
-use std::fs::OpenOptions;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +21,7 @@ use super::connection::Connection;
 use super::{ConfigArgs, EX_USAGE, fail, say};
 use crate::settings;
 use checkpoint::Checkpoint;
+use rejects::Rejects;
 use rows::{Row, Rows};
 
 /// How long one create may take before it is sent again with the same key.
@@ -73,21 +74,15 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
     }
 }
 
-/// What became of the rows.
-#[derive(Default)]
-struct Tally {
-    created: usize,
-    rejected: usize,
-}
-
 async fn send(args: &LoadArgs, store: Store, client: &Client, address: &str) -> Result<ExitCode, String> {
     let rows = Rows::open(&args.file, &args.template, args.limit)?;
     let mut checkpoint = Checkpoint::open(&kept(args, "progress")?, rows.digest(), address, args.restart)?;
     let begin = checkpoint.done();
     let bar = bar(rows.total(), begin);
     let started = Instant::now();
-    let mut tally = Tally::default();
-    let mut rejects = None;
+    let mut created = 0;
+    let mut rejects = Rejects::open(&kept(args, "rejects.ndjson")?, begin > 0)?;
+    let rejected_before = rejects.number();
 
     let pending = futures_util::stream::iter(rows.skip(begin))
         .map(async |row| {
@@ -101,15 +96,12 @@ async fn send(args: &LoadArgs, store: Store, client: &Client, address: &str) -> 
     tokio::pin!(pending);
     while let Some((row, outcome)) = pending.next().await {
         match outcome {
-            Ok(()) => tally.created += 1,
+            Ok(()) => created += 1,
             Err(error) if error.kind.is_retryable() => {
                 bar.abandon();
                 return Err(format!("row {}: {}; start the same command again to go on", row.number, error.message));
             }
-            Err(error) => {
-                tally.rejected += 1;
-                reject(&mut rejects, args, &row, &error)?;
-            }
+            Err(error) => rejects.add(&row, &error)?,
         }
         checkpoint.finish(row.number)?;
         bar.inc(1);
@@ -117,18 +109,13 @@ async fn send(args: &LoadArgs, store: Store, client: &Client, address: &str) -> 
     checkpoint.save()?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64().max(0.001);
-    let rate = (tally.created + tally.rejected) as f64 / seconds;
+    let rejected = rejects.number() - rejected_before;
+    let rate = (created + rejected) as f64 / seconds;
     let skipped = if begin > 0 { format!(", {begin} done before") } else { String::new() };
-    say(&format!(
-        "{}: {} created, {} rejected{skipped} ({rate:.0} rows/s)",
-        args.template, tally.created, tally.rejected
-    ));
-    if tally.rejected > 0 {
-        return Err(format!(
-            "{} rows were rejected; they stand with the reason in {}",
-            tally.rejected,
-            kept(args, "rejects.ndjson")?.display()
-        ));
+    say(&format!("{}: {created} created, {rejected} rejected{skipped} ({rate:.0} rows/s)", args.template));
+    if rejects.number() > 0 {
+        let (number, path) = (rejects.number(), rejects.path().display());
+        return Err(format!("{number} rows were rejected; they stand with the reason in {path}"));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -159,25 +146,6 @@ fn kept(args: &LoadArgs, ending: &str) -> Result<PathBuf, String> {
     std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
     let file = args.file.file_name().unwrap_or_default().to_string_lossy();
     Ok(folder.join(format!("{file}.{}.{ending}", args.template)))
-}
-
-fn reject(file: &mut Option<std::fs::File>, args: &LoadArgs, row: &Row, error: &BedsError) -> Result<(), String> {
-    let path = kept(args, "rejects.ndjson")?;
-    let failed = |e: std::io::Error| format!("cannot write {}: {e}", path.display());
-    if file.is_none() {
-        *file = Some(OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?);
-    }
-    let line = serde_json::json!({
-        "row": row.number,
-        "code": error.code(),
-        "reason": error.message,
-        "field": error.field,
-        "record": row.fields.as_ref().ok(),
-    });
-    match file {
-        Some(file) => writeln!(file, "{line}").map_err(failed),
-        None => Ok(()),
-    }
 }
 
 fn bar(rows: usize, begin: usize) -> ProgressBar {

@@ -182,5 +182,10 @@ async fn rows_that_are_refused_are_kept_with_the_reason() -> Result<()> {
         reasons.iter().map(|r| (r["row"].as_u64().unwrap(), r["code"].as_str().unwrap())).collect();
     assert_eq!(reasons, [(2, "BEDS-0008"), (3, "BEDS-0005"), (4, "BEDS-0003")]);
     assert_eq!(world.sql("SELECT GROUP_CONCAT(name ORDER BY id) FROM things")?, "a,c");
+    // Nothing is left to do, and what was rejected still is: said again, and written once.
+    let again = world.beds(&["load", "Things", "rows.ndjson"])?;
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&again.stderr).contains("3 rows were rejected"));
+    assert_eq!(std::fs::read_to_string(world.folder.join("loads/rows.ndjson.Things.rejects.ndjson"))?, rejects);
     Ok(())
 }
