@@ -35,9 +35,9 @@ async fn every_flight_is_there_once_though_the_load_was_killed() -> Result<()> {
         let answer = live.api.get("/v1/records/Flights/by/totals").await?;
         Ok(answer.body["records"][0].clone())
     };
-    eventually("a third is loaded", async || {
+    eventually("many are loaded", async || {
         let loaded = totals().await?["flights"].as_u64().unwrap_or(0);
-        Ok(loaded as usize > rows / 3)
+        Ok(loaded as usize > (rows / 3).min(30_000))
     })
     .await?;
     first.kill()?;
