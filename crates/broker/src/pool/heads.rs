@@ -12,7 +12,10 @@ pub(crate) struct Heads(Arc<Mutex<BTreeMap<String, State>>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Where the chain ends; none while that is in doubt.
     head: Option<Head>,
+    /// Where it ended when that was known last.
+    written: Option<Head>,
     /// Somebody else wrote into the chain: it is not vouched for any more.
     is_foreign: bool,
 }
@@ -25,7 +28,12 @@ impl Heads {
 
     /// The chain ends here now; none where only the database knows.
     pub(crate) fn set(&self, chain: &str, head: Option<Head>) {
-        self.lock().entry(chain.to_owned()).or_default().head = head;
+        let mut states = self.lock();
+        let state = states.entry(chain.to_owned()).or_default();
+        if head.is_some() {
+            state.written.clone_from(&head);
+        }
+        state.head = head;
     }
 
     pub(crate) fn mark_foreign(&self, chain: &str) {
@@ -34,10 +42,26 @@ impl Heads {
 
     /// The ends that can be vouched for.
     pub(crate) fn own(&self) -> Vec<Head> {
-        self.lock().values().filter(|state| !state.is_foreign).filter_map(|state| state.head.clone()).collect()
+        self.lock().values().filter(|state| !state.is_foreign).filter_map(|state| state.written.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_can_be_signed_while_the_next_batch_is_under_way() {
+        let heads = Heads::default();
+        let end = Head { chain: "a".into(), seq: 3, hash: "h".into() };
+        heads.set("a", Some(end.clone()));
+        heads.set("a", None);
+        assert_eq!((heads.get("a"), heads.own()), (None, vec![end]));
+        heads.mark_foreign("a");
+        assert_eq!(heads.own(), []);
     }
 }
