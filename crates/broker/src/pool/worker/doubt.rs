@@ -20,9 +20,6 @@ impl Worker<'_> {
     /// True where the error says what became of a write. Nobody knows what an earlier delivery came to while the database
     /// cannot be asked.
     pub(super) fn is_certain(&self, error: &BedsError, delivery: &Delivery) -> bool {
-        let is_told = |kind: ErrorKind| {
-            kind == ErrorKind::DeadlineExceeded || (kind.status() < 500 && kind != ErrorKind::KeyInFlight)
-        };
         match error.kind {
             _ if !self.pool.key.is_write() => true,
             ErrorKind::OutcomeUnknown => false,
@@ -36,7 +33,7 @@ impl Worker<'_> {
         let mut asked = event.clone();
         asked.deadline = jiff::Timestamp::now();
         let asked = Arc::new(asked);
-        let found = self.ask(delivery, Arc::clone(&asked)).await;
+        let found = self.take_up(delivery, &asked).await;
         if let Some(first) = asked.steps.take().repeat_of {
             event.steps.note_repeat(first);
         }
@@ -45,15 +42,10 @@ impl Worker<'_> {
 
     /// Asks the inbox what became of a write in an earlier delivery, and does it if nothing did and its deadline allows.
     pub(super) async fn take_up(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
-        self.ask(delivery, Arc::clone(event)).await
-    }
-
-    async fn ask(&self, delivery: &Delivery, asked: Arc<Event>) -> Option<Result<Answer>> {
         let asking = async {
             loop {
-                match dispatch(self.factory, &asked, self.pool.key.store()).await {
-                    Err(error) if error.kind.status() >= 500 && error.kind != ErrorKind::DeadlineExceeded => {}
-                    Err(error) if error.kind == ErrorKind::KeyInFlight => {}
+                match dispatch(self.factory, event, self.pool.key.store()).await {
+                    Err(error) if !is_told(error.kind) => {}
                     found => return found,
                 }
                 tokio::time::sleep(ASK_AGAIN).await;
@@ -94,4 +86,9 @@ impl Worker<'_> {
         self.answer(delivery, &event.event_id, event.operation, outcome.as_ref()).await;
         delivery.ack();
     }
+}
+
+/// True for the error of a write that reached the inbox: what it says holds for all deliveries.
+fn is_told(kind: ErrorKind) -> bool {
+    kind == ErrorKind::DeadlineExceeded || (kind.status() < 500 && kind != ErrorKind::KeyInFlight)
 }
