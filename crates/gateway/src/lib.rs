@@ -11,6 +11,7 @@ mod records;
 mod request;
 mod router;
 mod templates;
+mod unread;
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};

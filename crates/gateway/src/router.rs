@@ -21,13 +21,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::Method;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::Problem;
-use crate::{Room, dead_letters, health, lineage, records, templates};
+use crate::{Room, dead_letters, health, lineage, records, templates, unread};
 
 pub(crate) fn router(room: Arc<Room>) -> Router {
     let records = Router::new()
@@ -47,6 +48,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(Arc::clone(&room), unread::read_on))
         .with_state(room)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -130,6 +130,51 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
     );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     assert_eq!(live.node.pools().replaced(), 0, "no task may have panicked");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let address = live.api.url.trim_start_matches("http://");
+    let chunk = vec![b'x'; 256 << 10];
+    for (path, framing, status) in [
+        ("Things", "content-length: 4194304\r\ncontent-type: application/json", "413"),
+        ("Things", "transfer-encoding: chunked\r\ncontent-type: application/json", "413"),
+        ("Things", "content-length: 4194304", "415"),
+        ("Things/by/name/and/more", "content-length: 4194304", "404"),
+    ] {
+        let mut stream = TcpStream::connect(address).await?;
+        let head = format!("POST /v1/records/{path} HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        for _ in 0..16 {
+            if framing.starts_with("transfer") {
+                stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
+            }
+            stream.write_all(&chunk).await.context("the node stopped reading")?;
+            if framing.starts_with("transfer") {
+                stream.write_all(b"\r\n").await?;
+            }
+        }
+        if framing.starts_with("transfer") {
+            stream.write_all(b"0\r\n\r\n").await?;
+        }
+        let mut answer = String::new();
+        tokio::time::timeout(SOON, stream.read_to_string(&mut answer)).await??;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains("connection: close") && answer.ends_with('}'), "{answer}");
+    }
+    // A small body that nobody wanted costs no connection.
+    let mut stream = TcpStream::connect(address).await?;
+    for _ in 0..2 {
+        stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") {
+            ensure!(tokio::time::timeout(SOON, stream.read_buf(&mut answer)).await?? > 0, "the connection was closed");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", String::from_utf8_lossy(&answer));
+    }
     Ok(())
 }
 

@@ -67,7 +67,7 @@ async fn a_retry_after_a_deadlock_is_a_node() -> Result<()> {
 async fn a_timeout_and_the_late_reply_are_nodes() -> Result<()> {
     let world = World::new().await?;
     // The answer is there in time and leaves late.
-    let process = world.process("committed=1*sleep(1500)->off").await?;
+    let process = world.process("late=1*return(1500)->off").await?;
     world.all_consume().await?;
     let request = process.api.http.get(format!("{}/v1/records/Things?limit=1", process.api.url));
     let answer = process.api.send(request.header("Beds-Timeout", "300ms")).await?;
@@ -129,7 +129,7 @@ async fn publish_child(world: &World, root: &str, key: &str, template: &str, nam
 async fn one_tree_shows_all_that_came_of_one_request() -> Result<()> {
     let world = World::new().await?;
     // The first answer leaves when its caller has stopped waiting.
-    let process = world.process("committed=1*sleep(1500)->off").await?;
+    let process = world.process("late=1*return(1500)->off").await?;
     let api = &process.api;
     let create = api.http.post(format!("{}/v1/records/Things", api.url)).header("Beds-Timeout", "500ms");
     let root = api.send(create.json(&json!({"name": "the root"}))).await?;

@@ -50,6 +50,9 @@ impl Worker<'_> {
         }
         let mut outcome = self.work(&event, delivery).await;
         fail_point!("committed", |_| die());
+        if let Some(wait) = lateness() {
+            tokio::time::sleep(wait).await;
+        }
         let mut is_answered = false;
         if let Err(error) = &outcome {
             log(&event, error);
@@ -275,6 +278,13 @@ fn log(event: &Event, error: &BedsError) {
         }
         _ => tracing::debug!(event.id = id, template, operation, code, "An event was refused."),
     }
+}
+
+/// For tests of answers that leave when their callers have stopped waiting. The fail point's own sleep would hold up the
+/// thread, and with it the clock by which a caller stops.
+fn lateness() -> Option<Duration> {
+    fail_point!("late", |millis| millis.and_then(|text| text.parse().ok()).map(Duration::from_millis));
+    None
 }
 
 /// For tests of what survives a crash: no destructor runs, no connection is closed cleanly.
