@@ -16,6 +16,8 @@ from devkit.step import Failure, say, step
 
 # Directories of failed runs, for whoever wants to look into them.
 KEPT = 5
+# The mark of what the command itself starts, beside the marks of the services.
+COMMAND = "command"
 # Nobody will read these services' data again, so they need not close them in peace.
 STOP_SECONDS = 1
 
@@ -72,7 +74,7 @@ def bench(arguments):
             extra = {"BEDS_BENCH_DIR": str(instance.home), "BEDS_BIN": str(node.beds())}
             return run([paths.target("release", "beds-bench"), *arguments], {**environment(instance), **extra})
         finally:
-            instance.stop(STOP_SECONDS)
+            stop(instance)
 
 
 def run_beside_services(command, what, extra=None):
@@ -92,7 +94,7 @@ def run_beside_services(command, what, extra=None):
         keep = True
         raise
     finally:
-        instance.stop(STOP_SECONDS)
+        stop(instance)
         if not keep:
             instance.remove()
     if keep:
@@ -103,6 +105,13 @@ def run_beside_services(command, what, extra=None):
 def start(instance):
     with step("start private services") as line:
         line.note = instance.start_services()
+
+
+def stop(instance):
+    """First what the command left behind: a signal may have ended it before it could end its own children."""
+    with proc.undisturbed():
+        proc.end(proc.marked(instance.home / COMMAND), STOP_SECONDS)
+        instance.stop(STOP_SECONDS)
 
 
 def run(command, environment):
@@ -118,6 +127,7 @@ def environment(instance):
     rabbit = f"beds:{secret('rabbitmq')}@127.0.0.1"
     return {
         **os.environ,
+        proc.MARK: str(instance.home / COMMAND),
         "BEDS_TEST_AMQP_URL": f"amqp://{rabbit}:{ports['amqp']}",
         "BEDS_TEST_RABBIT_API": f"http://{rabbit}:{ports['http']}",
         "BEDS_TEST_MARIA_URL": f"mysql://beds_dba:{secret('maria_dba')}@127.0.0.1:{ports['sql']}",
@@ -159,7 +169,7 @@ def sweep():
 
 
 def stop_leftovers(home):
-    for name in SERVICES:
+    for name in (COMMAND, *SERVICES):
         proc.end(proc.marked(home / name), grace=10)
 
 
