@@ -138,6 +138,9 @@ pub struct LineageNode {
     /// With an event that a worker had: [`digest`] of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// With what is running: when its caller stops waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// The caller's W3C `traceparent`, with the root only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -164,6 +167,7 @@ impl LineageNode {
             outcome,
             code: None,
             digest: None,
+            deadline: None,
             traceparent: None,
         }
     }

@@ -76,7 +76,8 @@ fn refusal(recorder: &Recorder, event: &Event, code: &str) -> AuditRecord {
 /// The request has no answer yet.
 pub(crate) fn report_running(recorder: &Recorder, event: &Event) {
     if recorder.enabled().lineage {
-        let request = node(recorder, event, Outcome::Running);
+        let mut request = node(recorder, event, Outcome::Running);
+        request.deadline = Some(event.deadline);
         recorder.offer(Some(LineageRecord::begun(event.root_id.clone(), vec![request])), None);
     }
 }

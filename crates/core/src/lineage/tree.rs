@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{LineageNode, NodeKind, Outcome};
@@ -11,6 +12,8 @@ use crate::{BedsError, ErrorKind, EventId, Result};
 
 /// Width of the bars that show when something happened, in characters.
 const BAR: usize = 24;
+/// How long after its deadline a request that nobody has told the end of still counts as running: its node may have died.
+const LOST_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// The tree of one root.
 #[derive(Debug, Clone)]
@@ -33,7 +36,13 @@ impl Tree {
                 _ => drop(by_id.insert(node.event_id.clone(), node)),
             }
         }
+        let now = Timestamp::now();
+        let is_lost = |node: &LineageNode| {
+            let lost_at = node.deadline.and_then(|deadline| deadline.checked_add(LOST_AFTER).ok());
+            node.outcome == Outcome::Running && lost_at.is_some_and(|at| at < now)
+        };
         let mut nodes: Vec<LineageNode> = by_id.into_values().collect();
+        nodes.iter_mut().filter(|node| is_lost(node)).for_each(|node| node.outcome = Outcome::Unknown);
         nodes.sort_by_key(|node| (node.depth, node.start));
         let mut children: HashMap<EventId, Vec<usize>> = HashMap::new();
         for (position, node) in nodes.iter().enumerate() {
@@ -244,6 +253,18 @@ mod tests {
         for nodes in [[running.clone(), ended.clone()].concat(), [ended, running].concat()] {
             let tree = Tree::new(id.clone(), nodes, Vec::new(), Vec::new());
             assert_eq!((tree.nodes().len(), tree.is_running(), tree.orphans().len()), (2, false, 0));
+        }
+    }
+
+    #[test]
+    fn what_runs_long_after_its_deadline_is_unknown() {
+        let at = |seconds_ago| Timestamp::now() - SignedDuration::from_secs(seconds_ago);
+        for (deadline, outcome) in
+            [(None, Outcome::Running), (Some(at(1)), Outcome::Running), (Some(at(3600)), Outcome::Unknown)]
+        {
+            let running = LineageNode { deadline, ..root(Outcome::Running) };
+            let tree = Tree::new(EventId("r".into()), vec![running], Vec::new(), Vec::new());
+            assert_eq!((tree.nodes()[0].outcome, tree.is_running()), (outcome, outcome == Outcome::Running));
         }
     }
 
