@@ -12,13 +12,10 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use beds_broker::Pools;
 use beds_core::audit::Head;
-use beds_core::{Actor, BedsError, ErrorKind, NamasteCore, Payload, Result, Store};
-use beds_transport::Client;
+use beds_transport::Recorder;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use serde_json::json;
 
 /// The head of a chain as it was at a time, signed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -77,7 +74,7 @@ impl Key {
 }
 
 /// Signs the heads of the chains that these pools write, each time that one has grown, for as long as the node runs.
-pub async fn serve(key: Key, pools: Arc<Pools>, client: Client, interval: Duration) {
+pub async fn serve(key: Key, pools: Arc<Pools>, recorder: Recorder, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     let mut signed: HashMap<String, u64> = HashMap::new();
     loop {
@@ -87,27 +84,12 @@ pub async fn serve(key: Key, pools: Arc<Pools>, client: Client, interval: Durati
                 continue;
             }
             let (chain, seq) = (head.chain.clone(), head.seq);
-            match sign(&key, head, &client).await {
+            match recorder.audit_head(&json!(key.sign(head))).await {
                 Ok(()) => drop(signed.insert(chain, seq)),
-                Err(error) => {
-                    let source = error.source.as_ref().map(ToString::to_string);
-                    let code = error.code();
-                    tracing::warn!(chain, code, source, "The head of an audit chain could not be signed yet.");
-                }
+                Err(error) => tracing::warn!(chain, %error, "The head of an audit chain could not be reported yet."),
             }
         }
     }
-}
-
-async fn sign(key: &Key, head: Head, client: &Client) -> Result<()> {
-    let mut context = client.context(PATIENCE);
-    context.actor = Actor { subject: "beds".to_owned(), roles: vec!["auditor".to_owned()] };
-    let fields = match json!(key.sign(head)) {
-        Value::Object(fields) => fields.into_iter().collect(),
-        _ => return Err(BedsError::new(ErrorKind::Internal, "a head is an object")),
-    };
-    let payload = Payload { id: None, fields, is_text: false };
-    client.open(Store::Rec, "AuditHeads", context).create_record(&payload).await.map(drop)
 }
 
 fn hex(bytes: &[u8]) -> String {

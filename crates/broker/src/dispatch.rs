@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use beds_core::catalogue::is_for_callers;
 use beds_core::reply::Answer;
 use beds_core::{BedsError, ErrorKind, Event, Operation, Payload, Query, Result, Select, Store};
 
 use crate::Factory;
 
 pub(crate) async fn dispatch(factory: &Factory, event: &Arc<Event>, store: Store) -> Result<Answer> {
+    is_for_callers(&event.template, event.operation)?;
     let core = factory.open(event, store)?;
     let id =
         || event.id.clone().ok_or_else(|| BedsError::new(ErrorKind::BadEvent, "the event has no id").with_field("id"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{BedsError, ErrorKind, Operation, Problem, Result, Template};
+use crate::{BedsError, ErrorKind, Operation, Problem, RecordStream, Result, Template};
 
 /// The templates of a node. Immutable: a reload makes a new one.
 #[derive(Debug, Clone, Default)]
@@ -60,6 +60,7 @@ impl Catalogue {
     /// The template of a name, if it offers the operation.
     pub fn offering(&self, name: &str, operation: Operation, object: Option<&str>) -> Result<&Arc<Template>> {
         let template = self.get(name)?;
+        is_for_callers(name, operation)?;
         if template.object(operation, object).is_some() {
             return Ok(template);
         }
@@ -75,6 +76,15 @@ impl Catalogue {
         };
         Err(BedsError::new(ErrorKind::NoSuchOperation, text))
     }
+}
+
+/// An error where only the nodes themselves do this with the template.
+pub fn is_for_callers(template: &str, operation: Operation) -> Result<()> {
+    if operation.is_write() && RecordStream::is_written_by_nodes(template) {
+        let text = format!("{template} is written by the nodes themselves and by nobody else; it can be read");
+        return Err(BedsError::new(ErrorKind::NoSuchOperation, text));
+    }
+    Ok(())
 }
 
 /// What a caller can do with a template.

@@ -104,6 +104,14 @@ impl RecordStream {
         }
     }
 
+    /// The template of the signed ends of audit chains, which travel with the audit records.
+    pub const AUDIT_HEADS: &str = "AuditHeads";
+
+    /// True for a template that only nodes write, through `beds.logs`: a caller who could would write the trail.
+    pub fn is_written_by_nodes(template: &str) -> bool {
+        template == Self::AUDIT_HEADS || Self::ALL.iter().any(|stream| stream.template() == template)
+    }
+
     /// The template that stores the records.
     pub fn template(self) -> &'static str {
         match self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use beds_core::catalogue::is_for_callers;
 use beds_core::{Template, TemplateDescription};
 use serde_json::{Value, json};
 
@@ -29,11 +30,13 @@ pub(crate) async fn one(State(room): State<Arc<Room>>, Path(name): Path<String>)
 }
 
 fn describe(template: &Template, bound: Option<&TemplateDescription>) -> Value {
-    let operations = match bound {
-        Some(bound) => json!(bound.operations),
+    let is_offered = |operation| is_for_callers(&template.name, operation).is_ok();
+    let operations: Vec<Value> = match bound {
+        Some(bound) => bound.operations.iter().filter(|op| is_offered(op.operation)).map(|op| json!(op)).collect(),
         // Bound on another node: which operations there are is known, their parameters are not.
         None => {
-            template.offers().iter().map(|offer| json!({"operation": offer.operation, "name": offer.name})).collect()
+            let offers = template.offers().into_iter().filter(|offer| is_offered(offer.operation));
+            offers.map(|offer| json!({"operation": offer.operation, "name": offer.name})).collect()
         }
     };
     json!({

@@ -30,7 +30,8 @@ pub(crate) async fn read_on(State(room): State<Arc<Room>>, request: Request, nex
     // Most refused bodies are small and here already: their connections go on.
     if throw_away(&mut rest).now_or_never().is_none() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        tokio::spawn(async move {
+        let tasks = room.tasks.clone();
+        tasks.spawn(async move {
             tokio::select! {
                 _ = tokio::time::timeout(room.config.body_timeout, throw_away(&mut rest)) => {}
                 () = room.lent.probes.stop.cancelled() => {}

@@ -2,6 +2,7 @@
 //! one task that sends what came together as one message. A record that is kept is never lost on this side; one that is
 //! offered is dropped, and counted, when the buffer is full. What a record says is `core`'s.
 
+mod envelope;
 mod lane;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Publisher;
+use crate::{Publisher, TransportResult};
+use envelope::Envelope;
 use lane::Lane;
 
 /// Reports for one node. Cheap to clone.
@@ -37,6 +39,7 @@ struct Shared {
     tap: OnceLock<mpsc::Sender<LineageRecord>>,
     finish: CancellationToken,
     lanes: TaskTracker,
+    publisher: Publisher,
 }
 
 /// Records on their way. Resolves when RabbitMQ has all of them.
@@ -87,6 +90,7 @@ impl Recorder {
             tap: OnceLock::new(),
             finish: origin.finish.clone(),
             lanes: lanes.clone(),
+            publisher: publisher.clone(),
         };
         lanes.close();
         tasks.spawn(async move { lanes.wait().await });
@@ -152,6 +156,14 @@ impl Recorder {
                     .await,
             );
         }
+    }
+
+    /// Reports the signed end of an audit chain, which `head` becomes as JSON. Resolves when RabbitMQ has it.
+    pub async fn audit_head(&self, head: &Value) -> TransportResult<()> {
+        let (id, key) = (self.event_id(), format!("{}.{}", RecordStream::Audit, self.node()));
+        let body = Envelope::new(&id, RecordStream::AUDIT_HEADS, head);
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        self.shared.publisher.records(&key, &id.0, &body).await
     }
 
     /// Reports a log line.

@@ -42,6 +42,29 @@ async fn the_trail_says_who_did_what_with_names_and_no_values() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_a_node_writes_the_trail() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for template in ["Audit", "AuditHeads", "Lineage", "Logs", "Metrics"] {
+        let refused = live.api.post(&format!("/v1/records/{template}"), &json!({"_id": "forged"})).await?;
+        assert_eq!((refused.status, refused.code()), (404, "BEDS-0012"), "{template}: {}", refused.text);
+        let offered = live.api.get(&format!("/v1/templates/{template}")).await?.body["operations"].clone();
+        let names: Vec<&str> =
+            offered.as_array().into_iter().flatten().filter_map(|o| o["operation"].as_str()).collect();
+        assert!(!names.contains(&"create"), "{offered}");
+        let event = json!({
+            "v": 1, "event_id": template, "root_id": template, "template": template, "operation": "create",
+            "params": {"_id": "forged"}, "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+        });
+        assert!(world.publish("rec.write", &event.to_string(), json!({"message_id": template})).await?);
+        let dead = world.dead_letter().await?;
+        let detail = dead["properties"]["headers"]["beds-detail"].as_str().unwrap_or_default();
+        assert!(detail.starts_with("BEDS-0012"), "{dead}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_value_of_a_field_is_found_anywhere_afterwards() -> Result<()> {
     let world = World::new().await?;
     let things = world.folder.join("templates/things.toml");

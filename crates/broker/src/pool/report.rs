@@ -95,6 +95,7 @@ impl Reporter<'_> {
             object: event.object.clone(),
             actor: event.actor.subject.clone(),
             node: self.recorder.node().to_owned(),
+            deadline: None,
             queue: delivery.queue().to_owned(),
             worker: self.worker.to_owned(),
             start: event.issued_at,

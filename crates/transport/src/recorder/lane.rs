@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use beds_core::event::ENVELOPE_VERSION;
-use beds_core::{EventId, Operation, RecordStream};
+use beds_core::{EventId, RecordStream};
 use fail::fail_point;
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::envelope::{Batch, Envelope};
 use crate::Publisher;
 
 /// Records that wait in a node.
@@ -139,7 +138,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
         let origin = &self.origin;
         let id = EventId::new(&origin.node, &origin.environment);
         let records: Vec<&T> = batch.iter().map(|entry| &entry.record).collect();
-        let body = match serde_json::to_vec(&self.envelope(&id, &records)) {
+        let body = match serde_json::to_vec(&Envelope::new(&id, self.stream.template(), Batch { records: &records })) {
             Ok(body) => body,
             Err(error) => return tracing::error!(%error, "Records could not be written as JSON."),
         };
@@ -165,36 +164,9 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             entry.taken.and_then(|taken| taken.send(()).ok());
         }
     }
-
-    fn envelope<'r>(&self, id: &'r EventId, records: &'r [&'r T]) -> Envelope<'r, T> {
-        let issued_at = Timestamp::now();
-        // Nobody waits for the answer, and the admin node may be away for long.
-        let deadline = issued_at.checked_add(SignedDuration::from_hours(24 * 365)).unwrap_or(Timestamp::MAX);
-        let (template, params) = (self.stream.template(), Params { records });
-        let (v, root_id) = (ENVELOPE_VERSION, id);
-        Envelope { v, event_id: id, root_id, template, operation: Operation::Create, params, issued_at, deadline }
-    }
 }
 
 /// True where somebody waits for one of the records: they are of a write.
 fn awaited<T>(batch: &[Entry<T>]) -> bool {
     batch.iter().any(|entry| entry.taken.is_some())
-}
-
-/// An event as `core::Event` reads it, written without a copy of the records.
-#[derive(Serialize)]
-struct Envelope<'r, T> {
-    v: u8,
-    event_id: &'r EventId,
-    root_id: &'r EventId,
-    template: &'static str,
-    operation: Operation,
-    params: Params<'r, T>,
-    issued_at: Timestamp,
-    deadline: Timestamp,
-}
-
-#[derive(Serialize)]
-struct Params<'r, T> {
-    records: &'r [&'r T],
 }

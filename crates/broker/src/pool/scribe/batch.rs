@@ -21,12 +21,15 @@ enum Records {
     Together(Payload),
     /// Audit: the same, but its place in the chain is not known yet.
     Chained(Vec<(AuditRecord, String)>),
+    /// The signed end of an audit chain: one document, once as any write.
+    Head(Payload),
 }
 
 impl Batch {
     /// Reads what a lane sent.
     pub(super) fn read(stream: RecordStream, mut event: Event) -> Result<Self> {
-        if event.template != stream.template() {
+        let is_head = stream == RecordStream::Audit && event.template == RecordStream::AUDIT_HEADS;
+        if !is_head && event.template != stream.template() {
             return Err(BedsError::new(ErrorKind::BadEvent, "not a batch of this queue"));
         }
         let mut fields = std::mem::take(&mut event.params);
@@ -37,6 +40,7 @@ impl Batch {
                 fields.insert("at".to_owned(), json!(to_millis(event.issued_at)));
                 Records::Together(payload(fields))
             }
+            RecordStream::Audit if is_head => Records::Head(payload(fields)),
             RecordStream::Audit => Records::Chained(chained(&mut fields)?),
         };
         let mut batch = Self { event, records };
@@ -51,7 +55,7 @@ impl Batch {
     /// The ids of the records; none where each is a document, whose id the store knows by itself.
     pub(super) fn ids(&self) -> Option<Value> {
         match &self.records {
-            Records::Loose(_) => None,
+            Records::Loose(_) | Records::Head(_) => None,
             Records::Together(payload) => Some(of(payload).iter().map(|record| record["_id"].clone()).collect()),
             Records::Chained(records) => Some(records.iter().map(|(record, _)| json!(record.id())).collect()),
         }
@@ -61,7 +65,7 @@ impl Batch {
     /// that was worked on twice.
     pub(super) fn forget(&mut self, mut known: HashSet<String>) {
         match &mut self.records {
-            Records::Loose(_) => {}
+            Records::Loose(_) | Records::Head(_) => {}
             Records::Together(payload) => {
                 if let Some(Value::Array(records)) = payload.fields.get_mut("records") {
                     records.retain(|record| record["_id"].as_str().is_none_or(|id| known.insert(id.to_owned())));
@@ -75,6 +79,7 @@ impl Batch {
         match &self.records {
             Records::Loose(payload) | Records::Together(payload) => of(payload).is_empty(),
             Records::Chained(records) => records.is_empty(),
+            Records::Head(_) => false,
         }
     }
 
@@ -87,7 +92,7 @@ impl Batch {
     /// What is stored; none where it depends on the end of the chain: [`Batch::sealed`].
     pub(super) fn payload(&self) -> Option<&Payload> {
         match &self.records {
-            Records::Loose(payload) | Records::Together(payload) => Some(payload),
+            Records::Loose(payload) | Records::Together(payload) | Records::Head(payload) => Some(payload),
             Records::Chained(_) => None,
         }
     }
@@ -96,7 +101,7 @@ impl Batch {
     pub(super) fn sealed(&self, head: &mut Head) -> Payload {
         let records = match &self.records {
             Records::Chained(records) => records.as_slice(),
-            Records::Loose(_) | Records::Together(_) => &[],
+            Records::Loose(_) | Records::Together(_) | Records::Head(_) => &[],
         };
         let sealed = SealedBatch::new(self.event.event_id.clone(), head, records);
         let fields = match json!(sealed) {

@@ -1,0 +1,34 @@
+//! What a node reports, written as an event as `core::Event` reads it, without a copy of what is reported.
+
+use beds_core::event::ENVELOPE_VERSION;
+use beds_core::{EventId, Operation};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct Envelope<'r, P> {
+    v: u8,
+    event_id: &'r EventId,
+    root_id: &'r EventId,
+    template: &'static str,
+    operation: Operation,
+    params: P,
+    issued_at: Timestamp,
+    deadline: Timestamp,
+}
+
+/// The one parameter of a batch.
+#[derive(Serialize)]
+pub(super) struct Batch<'r, T> {
+    pub(super) records: &'r [&'r T],
+}
+
+impl<'r, P: Serialize> Envelope<'r, P> {
+    pub(super) fn new(id: &'r EventId, template: &'static str, params: P) -> Self {
+        let issued_at = Timestamp::now();
+        // Nobody waits for the answer, and the admin node may be away for long.
+        let deadline = issued_at.checked_add(SignedDuration::from_hours(24 * 365)).unwrap_or(Timestamp::MAX);
+        let (v, operation) = (ENVELOPE_VERSION, Operation::Create);
+        Self { v, event_id: id, root_id: id, template, operation, params, issued_at, deadline }
+    }
+}
