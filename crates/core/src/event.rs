@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::fields::what_is_wrong;
 use crate::lineage::{Steps, is_traceparent};
 use crate::{BedsError, ErrorKind, Fields, Result};
 
@@ -114,8 +115,9 @@ impl Event {
 
     /// Reads an envelope as it came from the wire and checks what every reader relies on.
     pub fn from_slice(body: &[u8]) -> Result<Self> {
-        let mut event: Self = serde_json::from_slice(body)
-            .map_err(|e| BedsError::new(ErrorKind::BadEvent, format!("not an event envelope: {e}")))?;
+        let mut event: Self = serde_json::from_slice(body).map_err(|e| {
+            BedsError::new(ErrorKind::BadEvent, format!("not an event envelope: {}", what_is_wrong(&e)))
+        })?;
         if event.v != ENVELOPE_VERSION {
             let text = format!("envelope version {} is not supported; send version {ENVELOPE_VERSION}", event.v);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
@@ -361,7 +363,11 @@ mod tests {
             error.message
         };
         assert!(refused(&|v| v["v"] = 2.into()).contains("version 2"));
-        assert!(refused(&|v| v["operation"] = "drop".into()).contains("drop"));
+        assert!(refused(&|v| v["operation"] = "drop".into()).contains("expected one of `create`"));
+        let of_a_value = refused(&|v| v["id"] = 4_111_111.into());
+        assert!(of_a_value.contains("expected a string at line 1") && !of_a_value.contains("4111111"), "{of_a_value}");
+        let of_a_text = refused(&|v| v["deadline"] = "canary, expected nothing".into());
+        assert!(!of_a_text.contains("canary"), "{of_a_text}");
         assert!(refused(&|v| v["depth"] = 3.into()).contains("depth 0"));
         assert!(refused(&|v| v["event_id"] = "".into()).contains("event_id"));
         assert!(refused(&|v| v["event_id"] = "x".repeat(129).into()).contains("1 to 128 bytes"));

@@ -56,7 +56,7 @@ impl LineageRecord {
     pub fn ids(id: &str) -> [String; 2] {
         let event = EventId::of_child(id);
         let behind = char::from_u32(u32::from(EventId::CHILD) + 1).unwrap_or(char::MAX);
-        [event.to_owned(), format!("{event}{behind}")]
+        [format!("{event}{}", EventId::CHILD), format!("{event}{behind}")]
     }
 
     /// The record of something that ended. `digest` is that of the message, where there was one.

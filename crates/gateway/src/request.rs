@@ -7,6 +7,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, Uri};
 use beds_core::event::check_key;
+use beds_core::fields::what_is_wrong;
 use beds_core::lineage::{TRACEPARENT, is_traceparent};
 use beds_core::{BedsError, ErrorKind, Fields, Origin, Result};
 use beds_transport::Context;
@@ -110,7 +111,7 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
     let late = || BedsError::new(ErrorKind::MalformedBody, "the body did not arrive in time");
     let bytes = tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
     Fields::from_slice(&bytes)
-        .map_err(|e| BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {e}")))
+        .map_err(|e| BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {}", what_is_wrong(&e))))
 }
 
 /// The query string as fields, each a text.

@@ -19,6 +19,8 @@ use crate::{Delivery, TransportError, TransportResult};
 
 const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
+/// Bytes of the text that goes with a dead letter. All headers have to fit into one frame.
+const MAX_DETAIL: usize = 1024;
 
 #[derive(Clone)]
 pub struct Publisher {
@@ -109,6 +111,7 @@ impl Publisher {
     /// Puts a message among the dead letters with the reason, and waits until RabbitMQ has it there.
     pub async fn dead_letter(&self, delivery: &Delivery, reason: &str, detail: &str) -> TransportResult<()> {
         let mut headers = FieldTable::default();
+        let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL)];
         for (name, value) in [("beds-reason", reason), ("beds-detail", detail), ("beds-queue", delivery.queue())] {
             headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
         }

@@ -63,7 +63,7 @@ impl Worker<'_> {
                     self.answer(delivery, &event.event_id, event.operation, Err(error)).await;
                     self.find_out(delivery, &event).await
                 } else {
-                    self.take_up(delivery, &event).await
+                    self.resume(delivery, &event).await
                 };
                 match found {
                     Some(found) => outcome = found,
@@ -159,9 +159,7 @@ impl Worker<'_> {
                 "the deadline passed before the work began; not executed",
             ));
         }
-        let recorder = self.reporter.recorder;
-        let can_audit = recorder.enabled().audit && recorder.can_audit();
-        if !can_audit && self.factory.is_audit_required(&event.template) {
+        if !self.may_begin(event) {
             return Err(not_recorded());
         }
         let work = async {
@@ -177,6 +175,12 @@ impl Worker<'_> {
             }
         };
         tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    /// False where what is done must be recorded and cannot be.
+    fn may_begin(&self, event: &Event) -> bool {
+        let recorder = self.reporter.recorder;
+        (recorder.enabled().audit && recorder.can_audit()) || !self.factory.is_audit_required(&event.template)
     }
 
     fn late(&self) -> BedsError {
@@ -250,6 +254,12 @@ impl Worker<'_> {
                     None => (self.reporter.malformed(delivery, error), None),
                 };
                 self.settle(delivery, records).await;
+            }
+            Err(failure) if !self.pool.key.is_write() => {
+                // A read has no effect to save, and its queue no limit of deliveries: it must not come again and again.
+                tracing::warn!(event.id = id.0, %failure, code = error.code(), "A dead letter could not be kept.");
+                self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
+                delivery.ack();
             }
             Err(failure) => {
                 tracing::warn!(event.id = id.0, %failure, "A dead letter could not be kept; the message goes back.");

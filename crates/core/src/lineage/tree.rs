@@ -1,7 +1,7 @@
 //! [`Tree`]: everything that came of one root event, put together from the records, and shown as JSON, text or Graphviz.
 //! Where the records come from is the caller's.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ use crate::{BedsError, ErrorKind, EventId, Result};
 
 /// Width of the bars that show when something happened, in characters.
 const BAR: usize = 24;
+/// Levels below one top. Many a JSON reader takes no more than 128.
+const DEEPEST: u32 = 60;
 /// How long after its deadline a request that nobody has told the end of still counts as running: its node may have died.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
@@ -21,8 +23,10 @@ pub struct Tree {
     root_id: EventId,
     /// In the order of their begin.
     nodes: Vec<LineageNode>,
-    /// Positions of the children of each node.
-    children: HashMap<EventId, Vec<usize>>,
+    /// Positions of the children that are shown below each node.
+    children: Vec<Vec<usize>>,
+    /// Positions of what is shown below nothing: the root, and what has no parent here or is too deep below it.
+    tops: Vec<usize>,
 }
 
 impl Tree {
@@ -44,11 +48,8 @@ impl Tree {
         let mut nodes: Vec<LineageNode> = by_id.into_values().collect();
         nodes.iter_mut().filter(|node| is_lost(node)).for_each(|node| node.outcome = Outcome::Unknown);
         nodes.sort_by_key(|node| (node.depth, node.start));
-        let mut children: HashMap<EventId, Vec<usize>> = HashMap::new();
-        for (position, node) in nodes.iter().enumerate() {
-            children.entry(node.parent_id.clone()).or_default().push(position);
-        }
-        Self { root_id, nodes, children }
+        let (children, tops) = arrange(&nodes);
+        Self { root_id, nodes, children, tops }
     }
 
     pub fn root_id(&self) -> &EventId {
@@ -61,8 +62,8 @@ impl Tree {
 
     /// Nodes whose parent is not in the tree: their records are on the way, or were dropped.
     pub fn orphans(&self) -> Vec<&LineageNode> {
-        let is_known = |id: &EventId| self.nodes.iter().any(|node| node.event_id == *id);
-        self.nodes.iter().filter(|node| !node.parent_id.is_none() && !is_known(&node.parent_id)).collect()
+        let known: HashSet<&EventId> = self.nodes.iter().map(|node| &node.event_id).collect();
+        self.nodes.iter().filter(|node| !node.parent_id.is_none() && !known.contains(&node.parent_id)).collect()
     }
 
     pub fn is_running(&self) -> bool {
@@ -71,15 +72,15 @@ impl Tree {
 
     /// `{"root_id":…,"running":false,"tree":[{…,"children":[…]}]}`
     pub fn to_json(&self) -> Value {
-        let tree: Vec<Value> = self.tops().into_iter().map(|position| self.branch(position)).collect();
+        let tree: Vec<Value> = self.tops.iter().map(|position| self.branch(*position)).collect();
         json!({ "root_id": self.root_id, "running": self.is_running(), "tree": tree })
     }
 
     /// One line a node, with a bar that shows when it ran.
     pub fn to_text(&self) -> String {
         let mut rows = Vec::new();
-        for top in self.tops() {
-            self.rows(top, "", "", &mut rows);
+        for top in &self.tops {
+            self.rows(*top, "", "", &mut rows);
         }
         let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
         let (begin, end) = self.span();
@@ -109,25 +110,17 @@ impl Tree {
         text
     }
 
-    /// The root, and what has no parent here.
-    fn tops(&self) -> Vec<usize> {
-        let orphans: Vec<&EventId> = self.orphans().into_iter().map(|node| &node.event_id).collect();
-        let is_top = |node: &LineageNode| node.parent_id.is_none() || orphans.contains(&&node.event_id);
-        (0..self.nodes.len()).filter(|position| is_top(&self.nodes[*position])).collect()
-    }
-
     fn branch(&self, position: usize) -> Value {
         let node = &self.nodes[position];
         let mut value = serde_json::to_value(node).unwrap_or_default();
-        let children = self.children.get(&node.event_id).into_iter().flatten();
-        value["children"] = children.map(|child| self.branch(*child)).collect();
+        value["children"] = self.children[position].iter().map(|child| self.branch(*child)).collect();
         value
     }
 
     fn rows(&self, position: usize, first: &str, rest: &str, rows: &mut Vec<(String, usize)>) {
         let node = &self.nodes[position];
         rows.push((format!("{first}{}", label(node)), position));
-        let children = self.children.get(&node.event_id).map(Vec::as_slice).unwrap_or_default();
+        let children = &self.children[position];
         for (number, child) in children.iter().enumerate() {
             let is_last = number + 1 == children.len();
             let (knee, stem) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
@@ -140,6 +133,38 @@ impl Tree {
         let begin = self.nodes.iter().map(|node| node.start.as_microsecond()).min().unwrap_or(0);
         (begin, self.nodes.iter().map(end_of).max().unwrap_or(begin).max(begin + 1))
     }
+}
+
+/// The children of each node, and the tops. A publisher says what its events come from, so the chain may be of any length,
+/// or a circle: each [`DEEPEST`] levels a new top begins, and each node is below one.
+fn arrange(nodes: &[LineageNode]) -> (Vec<Vec<usize>>, Vec<usize>) {
+    let places: HashMap<&EventId, usize> = nodes.iter().enumerate().map(|(at, node)| (&node.event_id, at)).collect();
+    let parents: Vec<Option<usize>> = nodes.iter().map(|node| places.get(&node.parent_id).copied()).collect();
+    let mut below = vec![Vec::new(); nodes.len()];
+    for (at, parent) in parents.iter().enumerate() {
+        parent.into_iter().for_each(|parent| below[*parent].push(at));
+    }
+    let (mut children, mut tops) = (vec![Vec::new(); nodes.len()], Vec::new());
+    let mut is_placed = vec![false; nodes.len()];
+    // What has a parent is looked at last: it is only then without a place if it is in a circle.
+    let mut starts: Vec<usize> = (0..nodes.len()).collect();
+    starts.sort_by_key(|at| parents[*at].is_some());
+    for start in starts {
+        let mut waiting: Vec<(usize, Option<usize>, u32)> = vec![(start, None, 0)];
+        while let Some((at, parent, level)) = waiting.pop() {
+            if std::mem::replace(&mut is_placed[at], true) {
+                continue;
+            }
+            match parent {
+                Some(parent) if level < DEEPEST => children[parent].push(at),
+                _ => tops.push(at),
+            }
+            let level = if level < DEEPEST { level + 1 } else { 1 };
+            waiting.extend(below[at].iter().rev().map(|child| (*child, Some(at), level)));
+        }
+    }
+    tops.sort_unstable();
+    (children, tops)
 }
 
 /// A line of the log as a node of the tree.
@@ -275,6 +300,21 @@ mod tests {
         assert_eq!(tree.orphans().len(), 1);
         assert!(tree.to_text().contains("call  ok"), "{}", tree.to_text());
         assert_eq!(tree.to_json()["tree"][0]["event_id"], "c");
+    }
+
+    #[test]
+    fn a_chain_of_any_length_and_a_circle_are_shown() {
+        let id = |number: usize| if number == 0 { "r".to_owned() } else { format!("e{number}") };
+        let mut nodes = vec![root(Outcome::Ok)];
+        nodes.extend((1..5000).map(|number| node(&id(number), &id(number - 1), 1, NodeKind::Amqp, Outcome::Ok)));
+        nodes.extend([("x", "y"), ("y", "x"), ("z", "z")].map(|(a, b)| node(a, b, 1, NodeKind::Amqp, Outcome::Ok)));
+        let tree = Tree::new(EventId("r".into()), nodes, Vec::new(), Vec::new());
+        let (text, json) = (tree.to_text(), tree.to_json().to_string());
+        for event in ["r", "e61", "e4999", "x", "y", "z"] {
+            assert!(json.contains(&format!("\"event_id\":\"{event}\"")), "{event}");
+        }
+        assert_eq!(text.lines().count(), 1 + 5003);
+        assert!(serde_json::from_str::<Value>(&json).is_ok(), "of no more levels than a reader takes");
     }
 
     #[test]

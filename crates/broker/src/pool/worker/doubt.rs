@@ -40,8 +40,20 @@ impl Worker<'_> {
         found
     }
 
+    /// Asks the inbox what became of a write in an earlier delivery, and does it if nothing did and it may be done now.
+    pub(super) async fn resume(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
+        if self.may_begin(event) {
+            return self.take_up(delivery, event).await;
+        }
+        let found = self.find_out(delivery, event).await?;
+        Some(found.map_err(|error| match error.kind {
+            ErrorKind::DeadlineExceeded => not_recorded(),
+            _ => error,
+        }))
+    }
+
     /// Asks the inbox what became of a write in an earlier delivery, and does it if nothing did and its deadline allows.
-    pub(super) async fn take_up(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
+    async fn take_up(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
         let asking = async {
             loop {
                 match dispatch(self.factory, event, self.pool.key.store()).await {
