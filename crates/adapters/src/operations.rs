@@ -115,8 +115,9 @@ pub(crate) fn touched(answer: Answer, operation: Operation) -> Result<Answer> {
     }
 }
 
+/// Only an object that answers no set of records at all may say with something else that it found one.
 fn is_empty(answer: &Answer) -> bool {
-    answer.records.is_empty() && answer.out.is_none() && answer.result_sets.is_empty()
+    answer.records.is_empty() && (answer.has_set || answer.out.is_none() && answer.result_sets.is_empty())
 }
 
 /// The id is not repeated: it may be a value that no log should hold.

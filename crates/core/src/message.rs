@@ -61,4 +61,7 @@ pub struct Beside {
     /// OUT and INOUT parameters as a JSON object of names without `p_`.
     #[serde(default)]
     pub out: Option<Box<RawValue>>,
+    /// How many rows a write answered, where it was more than the one record.
+    #[serde(default)]
+    pub rows: Option<u32>,
 }

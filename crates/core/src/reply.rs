@@ -48,6 +48,12 @@ pub struct Answer {
     pub result_sets: Vec<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<Box<RawValue>>,
+    /// How many rows a write answered, where it was more than one: they are the first of the result sets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u32>,
+    /// The object answered a set of records, be it an empty one. What travels is what is in it.
+    #[serde(skip)]
+    pub has_set: bool,
 }
 
 /// What the inbox keeps of a write that took effect.
@@ -123,6 +129,7 @@ impl Answer {
             if let Some(beside) = response.beside {
                 answer.result_sets = beside.result_sets;
                 answer.out = beside.out;
+                answer.rows = beside.rows;
             }
             answer.next = response.next;
             answer.records.extend(response.record);
@@ -133,7 +140,7 @@ impl Answer {
     /// The responses that this answer was made of.
     pub fn into_responses(self) -> Vec<Response> {
         let mut beside = (!self.result_sets.is_empty() || self.out.is_some())
-            .then(|| Box::new(Beside { result_sets: self.result_sets, out: self.out }));
+            .then(|| Box::new(Beside { result_sets: self.result_sets, out: self.out, rows: self.rows }));
         let mut id = self.id;
         let mut responses: Vec<Response> = self
             .records
@@ -149,8 +156,15 @@ impl Answer {
         responses
     }
 
-    /// The single response of a write.
-    pub fn into_response(self) -> Response {
+    /// The single response of a write. Where it answered several rows, all of them stand beside the first.
+    pub fn into_response(mut self) -> Response {
+        if self.records.len() > 1
+            && let Ok(all) = serde_json::value::to_raw_value(&self.records)
+        {
+            self.rows = u32::try_from(self.records.len()).ok();
+            self.records.truncate(1);
+            self.result_sets.insert(0, all);
+        }
         self.into_responses().into_iter().next().unwrap_or_default()
     }
 }
@@ -161,6 +175,18 @@ mod tests {
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_write_of_several_rows_loses_none() {
+        let records = vec![raw("{\"a\":1}"), raw("{\"a\":2}")];
+        let response = Answer { id: Some("1".into()), records, ..Answer::default() }.into_response();
+        assert_eq!((response.id.as_deref(), response.record.as_ref().unwrap().get()), (Some("1"), "{\"a\":1}"));
+        let beside = response.beside.clone().unwrap();
+        assert_eq!((beside.rows, beside.result_sets[0].get()), (Some(2), "[{\"a\":1},{\"a\":2}]"));
+        // On the way back, it is the same.
+        let again = Answer::from_responses(vec![response]).into_response().beside.unwrap();
+        assert_eq!((again.rows, again.result_sets.len()), (Some(2), 1));
     }
 
     #[test]

@@ -76,7 +76,8 @@ pub(super) async fn write(
     for number in 1.. {
         let this = Arc::clone(&attempt);
         let step = event.steps.begin(&binding.object);
-        let outcome = database.run(async move { this.once().await }).await?;
+        let unknown_if = |error| if may_have_happened { inbox::outcome_unknown(error) } else { error };
+        let outcome = database.run(async move { this.once().await }).await.map_err(unknown_if)?;
         // The transaction that an attempt before lost may still hold the key: that is not somebody else's request.
         let outcome = match outcome {
             Err(Miss::Refused(error)) if number > 1 && error.kind == ErrorKind::KeyInFlight => {
@@ -94,7 +95,7 @@ pub(super) async fn write(
             Err(Miss::Refused(error)) => return Err(error),
             Err(Miss::Done) => {
                 let this = Arc::clone(&attempt);
-                match database.run(async move { this.stored().await }).await? {
+                match database.run(async move { this.stored().await }).await.map_err(inbox::outcome_unknown)? {
                     Ok(stored) => {
                         let stored = stored?;
                         event.steps.note_repeat(stored.event_id);

@@ -143,5 +143,7 @@ fn answer(mut sets: Vec<Set>, binding: &Binding, arguments: &[Sql]) -> Answer {
         records: first.rows,
         result_sets: sets.filter_map(Set::into_array).collect(),
         out,
+        has_set: true,
+        ..Answer::default()
     }
 }

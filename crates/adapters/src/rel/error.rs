@@ -18,6 +18,12 @@ pub(super) fn is_connection_lost(error: &Error) -> bool {
     }
 }
 
+/// True where `beds_inbox_commit` failed before its COMMIT. A server that ends it for its time may have committed.
+pub(super) fn is_before_commit(error: &Error) -> bool {
+    is_transient(error)
+        || matches!(error, Error::Server(server) if matches!(server.code, 1142 | 1153 | 1305 | 1370 | 1406))
+}
+
 pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
     match meaning(&error) {
         Some((kind, text)) => BedsError::new(kind, text).with_source(for_the_log(&error)),

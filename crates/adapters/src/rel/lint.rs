@@ -67,7 +67,7 @@ fn forbidden(words: &[String]) -> Option<String> {
             ("ROLLBACK", _) => "ROLLBACK",
             ("START", "TRANSACTION") => "START TRANSACTION",
             ("BEGIN", "WORK") => "BEGIN WORK",
-            ("SET", "AUTOCOMMIT") | ("SESSION", "AUTOCOMMIT") => "SET autocommit",
+            ("AUTOCOMMIT", _) if statement(words, i).iter().any(|word| word == "SET") => "SET autocommit",
             ("PREPARE", _) if begins(words, i) => "PREPARE (dynamic SQL)",
             ("EXECUTE", "IMMEDIATE") => "EXECUTE IMMEDIATE (dynamic SQL)",
             ("LOCK", "TABLES" | "TABLE") => "LOCK TABLES",
@@ -85,12 +85,23 @@ fn forbidden(words: &[String]) -> Option<String> {
 /// True where a statement begins: at the front, behind what ends or opens one, or behind the conditions of a handler.
 fn begins(words: &[String], i: usize) -> bool {
     let Some(before) = i.checked_sub(1).map(|before| words[before].as_str()) else { return true };
-    if matches!(before, ";" | "BEGIN" | "THEN" | "ELSE" | "DO" | "LOOP" | "REPEAT") {
+    if OPENING.contains(&before) {
         return true;
     }
-    let statement = words[..i].iter().rposition(|word| word == ";" || word == "BEGIN").map_or(0, |end| end + 1);
-    words[statement..i].iter().any(|word| word == "HANDLER")
+    let statement = statement(words, i);
+    let is_set_for = before == "FOR" && matches!(statement, [set, what, ..] if set == "SET" && what == "STATEMENT");
+    is_set_for || statement.iter().any(|word| word == "HANDLER")
 }
+
+/// The words of a statement before one of them.
+fn statement(words: &[String], i: usize) -> &[String] {
+    let opens = |word: &String| OPENING.contains(&word.as_str());
+    let begin = words[..i].iter().rposition(opens).map_or(0, |end| end + 1);
+    &words[begin..i]
+}
+
+/// What a statement stands behind.
+const OPENING: &[&str] = &[";", "BEGIN", "THEN", "ELSE", "DO", "LOOP", "REPEAT"];
 
 /// The words of a body in capitals, with `;`, `(` and `.` as words of their own; comments and texts are left out.
 fn words(body: &str) -> Vec<String> {
@@ -123,8 +134,8 @@ fn words(body: &str) -> Vec<String> {
                 words.push(chars[i + 1..end].iter().collect());
                 i = end + 1;
             }
-            c if c.is_alphanumeric() || c == '_' => {
-                let end = skip_to(i, &|j| !(chars[j].is_alphanumeric() || chars[j] == '_'));
+            c if is_of_a_word(c) => {
+                let end = skip_to(i, &|j| !is_of_a_word(chars[j]));
                 words.push(chars[i..end].iter().collect::<String>().to_uppercase());
                 i = end;
             }
@@ -139,6 +150,10 @@ fn words(body: &str) -> Vec<String> {
     words
 }
 
+fn is_of_a_word(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '$')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +162,7 @@ mod tests {
         let definitions = BTreeMap::from([
             ("p".to_owned(), Some(body.to_owned())),
             ("inner_commit".to_owned(), Some("BEGIN UPDATE t SET a = 1; COMMIT; END".to_owned())),
+            ("pay$inner".to_owned(), Some("BEGIN COMMIT; END".to_owned())),
             ("unseen".to_owned(), None),
         ]);
         refusal("p", &definitions)
@@ -176,6 +192,11 @@ mod tests {
             "BEGIN DECLARE EXIT HANDLER FOR 1062, NOT FOUND TRUNCATE t; SELECT 1; END",
             "BEGIN SET x = 5--1; COMMIT; END",
             "BEGIN /*M! COMMIT */; END",
+            "BEGIN CALL pay$inner(); END",
+            "BEGIN SET STATEMENT max_statement_time = 60 FOR TRUNCATE TABLE t; END",
+            "BEGIN SET @@session.autocommit = 0; END",
+            "BEGIN IF a THEN SET LOCAL autocommit = 1; END IF; END",
+            "BEGIN SET x = 1, autocommit = 1; END",
         ] {
             assert!(check(body).is_some(), "{body}");
         }
@@ -190,6 +211,7 @@ mod tests {
             "BEGIN SAVEPOINT s; ROLLBACK TO s; END",
             "BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION SELECT 'x'; SELECT 1 -- COMMIT\n; --\n END",
             "BEGIN SELECT t.create, t.check, t.load FROM t; END",
+            "BEGIN SET @a = 1; SELECT @@autocommit; SET STATEMENT max_statement_time = 1 FOR SELECT 1; END",
             "BEGIN # COMMIT\n SELECT `COMMIT_at` FROM t; END",
         ] {
             assert_eq!(check(body), None, "{body}");

@@ -7,7 +7,7 @@ use beds_core::reply::{Answer, Stored};
 use beds_core::{BedsError, ErrorKind, Event, Result};
 use fail::fail_point;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Row, Value as Sql};
+use mysql_async::{ChangeUserOpts, Row, Value as Sql};
 
 use super::bind::Binding;
 use super::call::{self, Failure};
@@ -105,14 +105,17 @@ async fn once(
     }
 
     let answer = match call::call(loan.conn(), binding, arguments).await {
-        Ok(answer) => operations::touched(answer, event.operation).map_err(Miss::Refused),
-        Err(failure) => Err(classify(failure, database)),
-    };
-    let answer = match answer {
         Ok(answer) => answer,
-        Err(miss) => {
+        Err(failure) => {
+            renew(loan).await;
+            return Err(classify(failure, database));
+        }
+    };
+    let answer = match operations::touched(answer, event.operation) {
+        Ok(answer) => answer,
+        Err(error) => {
             abort(loan).await;
-            return Err(miss);
+            return Err(Miss::Refused(error));
         }
     };
     let reply = Stored::text(&event.event_id, &answer);
@@ -122,11 +125,22 @@ async fn once(
             loan.give_back();
             Ok(answer)
         }
-        Err(e) if error::is_connection_lost(&e) => {
-            database.lost();
+        Err(e) if error::is_before_commit(&e) => Err(classify(Failure::Sql(e), database)),
+        Err(e) => {
+            if error::is_connection_lost(&e) {
+                database.lost();
+            }
             Err(Miss::Unknown(error::to_beds(e, database)))
         }
-        Err(e) => Err(classify(Failure::Sql(e), database)),
+    }
+}
+
+/// Rolls back, and ends what a procedure that did not come to its end has left in the session: temporary tables, variables,
+/// locks by name.
+async fn renew(mut loan: Loan<'_>) {
+    // As a new connection would be, with its character set, which a mere reset would take from the server's defaults.
+    if loan.conn().change_user(ChangeUserOpts::default()).await.is_ok() {
+        loan.give_back();
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::json;
 
-use crate::rig::World;
+use crate::rig::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_is_created_fetched_updated_listed_and_deleted_on_both_stores() -> Result<()> {
@@ -228,5 +228,50 @@ async fn a_deadlock_that_a_procedure_keeps_to_itself_loses_no_write() -> Result<
     }
     let pairs = live.api.get("/v1/records/Pairs").await?;
     assert_eq!(pairs.body["records"], json!([{"id": 1, "n": 2}, {"id": 2, "n": 2}]), "{}", pairs.text);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_procedure_that_failed_leaves_nothing_to_the_next_one() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let parent = live.api.post("/v1/records/Things", &json!({"name": "parent"})).await?;
+    let parent_id = parent.body["id"].clone();
+    let child = live.api.post("/v1/records/Things", &json!({"name": "child", "parent": parent_id})).await?;
+    assert_eq!(child.status, 201, "{}", child.text);
+    // It has made its temporary table when the foreign key stops it; the next one makes a table of that name too.
+    let refused = live.api.delete(parent.header("location")).await?;
+    assert_eq!((refused.status, refused.code()), (422, "BEDS-0022"), "{}", refused.text);
+    for location in [child.header("location"), parent.header("location")] {
+        let deleted = live.api.delete(location).await?;
+        assert_eq!(deleted.status, 200, "{}", deleted.text);
+    }
+    let long = "𝄞".repeat(40);
+    let after = live.api.post("/v1/records/Things", &json!({"name": long})).await?;
+    assert_eq!((after.status, after.body["name"].as_str()), (201, Some(long.as_str())), "{}", after.text);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_answers_all_the_rows_that_it_touched_and_404_for_none() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    world.sql("DELETE FROM pairs; INSERT INTO pairs (id, n) VALUES (1, 0), (2, 0), (3, 0)")?;
+    let three = live.api.patch("/v1/records/Pairs/1", &json!({"n": 7})).await?;
+    let rows = json!([{"id": 1, "n": 7}, {"id": 2, "n": 7}, {"id": 3, "n": 7}]);
+    assert_eq!(three.body, json!({"record": rows[0], "result_sets": [rows], "out": {"changed": 3}}), "{}", three.text);
+    let one = live.api.patch("/v1/records/Pairs/3", &json!({"n": 8})).await?;
+    assert_eq!(one.body["record"], json!({"id": 3, "n": 8}), "{}", one.text);
+    let none = live.api.patch("/v1/records/Pairs/4", &json!({"n": 9})).await?;
+    assert_eq!((none.status, none.code()), (404, "BEDS-0007"), "{}", none.text);
+    let mut told = Vec::new();
+    eventually("the trail has all three", async || {
+        told = crate::audit::search(&live.api, "&template=Pairs").await?;
+        Ok(told.len() == 3)
+    })
+    .await?;
+    let mut counted: Vec<u64> = told.iter().filter_map(|entry| entry["record"]["rows"].as_u64()).collect();
+    counted.sort_unstable();
+    assert_eq!(counted, [0, 1, 3]);
     Ok(())
 }

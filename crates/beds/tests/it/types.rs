@@ -24,15 +24,20 @@ async fn every_relational_type_survives_exactly() -> Result<()> {
     for field in ["count", "big", "amount", "ratio", "flag", "note", "uid", "raw", "doc", "day", "at"] {
         assert_eq!(empty.body[field], Value::Null, "{field}");
     }
-    for (field, value) in [
+    for (number, (field, value)) in [
         ("amount", json!("-0.0000000001")),
         ("big", json!(i64::MIN)),
         ("flag", json!(false)),
         ("raw", json!("")),
         ("doc", json!("text")),
         ("doc", json!([])),
-    ] {
-        let mut body = json!({"name": format!("{field} {value}")});
+        ("ratio", json!(31.245270191439438)),
+        ("doc", json!({"lon": 121.48791951161945, "least": 5e-324, "small": 1.5e-300})),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut body = json!({"name": format!("{field} {number}")});
         body[field] = value.clone();
         let created = live.api.post("/v1/records/Things", &body).await?;
         assert_eq!(created.body[field], value, "{}", created.text);
@@ -47,7 +52,7 @@ async fn every_document_type_survives_exactly() -> Result<()> {
     let sent = json!({
         "name": "𝄞 ünïcode 🛫", "count": -999, "big": 9223372036854775807_i64, "amount": "1234567890123456789012345678.901234",
         "ratio": 0.1, "flag": true, "note": "line\nbreak", "uid": "0193a5b0-7c3e-7a6b-9d2f-1a2b3c4d5e6f", "raw": "AAECg/8=",
-        "doc": {"a": [1, {"b": null}], "ü": {"deep": [[1.5], true]}}, "list": [1, "two", null, {"three": 3}],
+        "doc": {"a": [1, {"b": null}], "ü": {"deep": [[1.5], true, 31.245270191439438, 121.48791951161945]}}, "list": [1, "two", null, {"three": 3}],
         "at": "2026-11-23T10:20:30.123Z", "ref": "6b0474d1c7cc9e3ddb446472",
     });
     let created = live.api.post("/v1/records/Papers", &sent).await?;

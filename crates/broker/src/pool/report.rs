@@ -154,7 +154,9 @@ impl Reporter<'_> {
 
     fn audit(self, told: &Told<'_>) -> AuditRecord {
         let Told { begun, event, outcome, noted, .. } = told;
-        let id = event.id.as_deref().or_else(|| outcome.as_ref().ok().and_then(|answer| answer.id.as_deref()));
+        // As the store writes the id, which a caller may spell in more than one way.
+        let answered = outcome.as_ref().ok().and_then(|answer| answer.id.as_deref());
+        let id = answered.or(event.id.as_deref());
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
             record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
@@ -163,7 +165,9 @@ impl Reporter<'_> {
                 Err(error) if error.kind == ErrorKind::UnknownField => Vec::new(),
                 _ => event.params.keys().take(MOST_NAMES).map(|name| shortened(name)).collect(),
             },
-            rows: outcome.as_ref().map_or(0, |answer| u32::try_from(answer.records.len()).unwrap_or(u32::MAX)),
+            rows: outcome.as_ref().map_or(0, |answer| {
+                answer.rows.unwrap_or_else(|| u32::try_from(answer.records.len()).unwrap_or(u32::MAX))
+            }),
             outcome: Outcome::of(outcome),
             code: told.code().map(str::to_owned),
             digest: Some(told.digest.clone()),

@@ -182,6 +182,14 @@ BEGIN
   SELECT * FROM pairs ORDER BY id;
 END //
 
+-- Touches none, one or several rows, and says so twice.
+CREATE PROCEDURE pairs_set(IN p_id INT, IN p_n INT, OUT p_changed INT)
+BEGIN
+  UPDATE pairs SET n = p_n WHERE id >= p_id;
+  SET p_changed = ROW_COUNT();
+  SELECT * FROM pairs WHERE id >= p_id ORDER BY id;
+END //
+
 CREATE PROCEDURE counters_fetch(IN p_id VARCHAR(40))
 BEGIN
   SELECT * FROM counters WHERE name = p_id;
