@@ -101,6 +101,7 @@ async fn sort(
     // Until callers can be authenticated, nobody's name is known.
     let dead_letters = room.lent.client.dead_letters(Actor::default());
     let pass = room.tasks.spawn(async move { dead_letters.sort(judge).await });
+    let abort = pass.abort_handle();
     let unavailable = |source: String| {
         let text = "the dead letters could not be gone through; what was not settled is still there";
         BedsError::new(ErrorKind::Unavailable, text).with_source(source)
@@ -108,7 +109,11 @@ async fn sort(
     match tokio::time::timeout(room.config.max_timeout, pass).await {
         Ok(Ok(sorted)) => sorted.map_err(|error| unavailable(error.to_string())),
         Ok(Err(error)) => Err(unavailable(error.to_string())),
-        Err(_) => Err(unavailable("it took too long".to_owned())),
+        Err(_) => {
+            // Nothing more is settled in the name of a caller who was told so.
+            abort.abort();
+            Err(unavailable("it took too long".to_owned()))
+        }
     }
 }
 

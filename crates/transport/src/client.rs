@@ -14,7 +14,7 @@ use jiff::SignedDuration;
 use tokio::sync::Semaphore;
 
 use crate::dead_letters::DeadLetters;
-use crate::outbox::Outbox;
+use crate::outbox::{self, Outbox};
 use crate::reply_desk::{ReplyDesk, until};
 use crate::requester_lineage::{Begun, report_refused, report_running};
 use crate::{Publisher, Recorder, Transport, TransportError};
@@ -61,7 +61,7 @@ impl Client {
     pub(crate) fn start(transport: &Transport, node: &str, environment: &str, recorder: &Recorder) -> Self {
         let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, recorder.clone());
         transport.tasks.spawn(until(transport.stop.clone(), clerk));
-        let (outbox, sending) = Outbox::new();
+        let (outbox, sending) = Outbox::new(outbox::MOST);
         transport.tasks.spawn(until(transport.stop.clone(), sending));
         let publisher = transport.publisher.clone();
         let recorder = recorder.clone();
@@ -137,8 +137,10 @@ impl Client {
         let sending = self.publisher.request(event, key, &reply_to)?;
         let (desk, id) = (self.desk.clone(), event.event_id.clone());
         self.outbox.take(async move {
-            if let Err(error) = sending.await {
-                desk.fail(&id.0, error);
+            match sending.await {
+                Err(error) => desk.fail(&id.0, error),
+                Ok(Some(other)) => desk.fail(other.as_str(), TransportError::Unroutable),
+                Ok(None) => {}
             }
         })?;
         let patience = event.remaining();

@@ -22,6 +22,8 @@ use crate::{Publisher, Recorder, TransportError, TransportResult};
 const MOST: usize = 10_000;
 /// And bytes of them: what is seen is held until the pass ends.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
+/// How long RabbitMQ may take for one message of a pass.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// How long the record of what is done may take.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a replayed event may wait and work. Nobody waits for its answer.
@@ -73,10 +75,15 @@ impl DeadLetters {
     ) -> TransportResult<Vec<(DeadLetter, Verdict)>> {
         let _pass = self.passes.acquire().await.map_err(|_| TransportError::NotConnected)?;
         let live = self.publisher.link().now()?;
-        let channel = live.connection.create_channel().await?;
+        if live.connection.status().blocked() {
+            return Err(TransportError::Blocked);
+        }
+        let channel = within(live.connection.create_channel()).await?;
         let (mut seen, mut bytes) = (Vec::new(), 0);
         while seen.len() < MOST && bytes < MOST_BYTES {
-            let Some(message) = channel.basic_get(DEAD.into(), BasicGetOptions::default()).await? else { break };
+            let Some(message) = within(channel.basic_get(DEAD.into(), BasicGetOptions::default())).await? else {
+                break;
+            };
             let tag = message.delivery.delivery_tag;
             let mut letter = DeadLetter::read(message);
             bytes += letter.bytes;
@@ -91,13 +98,13 @@ impl DeadLetters {
                 Verdict::Discard => self.report(&letter, None).await?,
             }
             if verdict != Verdict::Leave {
-                channel.basic_ack(tag, BasicAckOptions::default()).await?;
+                within(channel.basic_ack(tag, BasicAckOptions::default())).await?;
             }
             letter.body = Vec::new();
             seen.push((letter, verdict));
         }
         // What was not settled goes back with the channel.
-        channel.close(200, "looked through".into()).await?;
+        within(channel.close(200, "looked through".into())).await?;
         if seen.iter().all(|(_, verdict)| *verdict == Verdict::Leave) {
             self.recorder.act(&self.actor.subject, "look at dead letters", Outcome::Ok).await;
         }
@@ -109,6 +116,7 @@ impl DeadLetters {
         let Some(dead) = letter.event.as_ref().filter(|_| !letter.is_of_records()) else {
             // A batch of records is stored once by the ids in it, so it goes as it is.
             let key = format!("{}.replayed", letter.queue);
+            self.report_act(letter, "replay").await?;
             return self.publisher.records(&key, &letter.id, &letter.body).await;
         };
         let mut event = dead.clone();
@@ -130,7 +138,9 @@ impl DeadLetters {
 
     /// An administrative act is recorded before it is done.
     async fn report(&self, letter: &DeadLetter, replayed_as: Option<&EventId>) -> TransportResult<()> {
-        let Some(dead) = &letter.event else { return Ok(()) };
+        let Some(dead) = letter.event.as_ref().filter(|_| !letter.is_of_records()) else {
+            return self.report_act(letter, "discard").await;
+        };
         let (enabled, id) = (self.recorder.enabled(), self.recorder.event_id());
         let node = LineageNode {
             parent_id: dead.event_id.clone(),
@@ -151,12 +161,29 @@ impl DeadLetters {
             object: Some(dead.event_id.0.clone()),
             ..act
         });
+        self.recorded(lineage, audit).await
+    }
+
+    /// The same for what is no event of a caller's: it has no tree to stand in.
+    async fn report_act(&self, letter: &DeadLetter, operation: &str) -> TransportResult<()> {
+        let (id, node) = (self.recorder.event_id(), self.recorder.node());
+        let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, node);
+        let act = AuditRecord { object: Some(format!("{} {}", letter.queue, letter.id)), ..act };
+        self.recorded(None, self.recorder.enabled().audit.then_some(act)).await
+    }
+
+    async fn recorded(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) -> TransportResult<()> {
         let recorded = async { self.recorder.keep(lineage, audit).await.confirmed().await };
         match tokio::time::timeout(RECORDED_WITHIN, recorded).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(TransportError::NotConnected),
         }
     }
+}
+
+/// A word with RabbitMQ that does not take longer than it may: under an alarm it says nothing for as long as that lasts.
+async fn within<T>(word: impl Future<Output = lapin::Result<T>>) -> TransportResult<T> {
+    Ok(tokio::time::timeout(ANSWERED_WITHIN, word).await.map_err(|_| TransportError::Blocked)??)
 }
 
 impl DeadLetter {

@@ -24,6 +24,10 @@ pub enum TransportError {
     /// The message was taken, but the answer cannot arrive any more.
     #[error("the connection to RabbitMQ was lost while waiting for the reply")]
     ReplyLost,
+    #[error(
+        "no queue for answers could be declared; may this login configure, write and read queues named beds.reply.*?"
+    )]
+    NoReplyQueue,
     /// No reply came before the deadline.
     #[error("no reply came before the deadline")]
     NoReply,
@@ -38,7 +42,15 @@ pub enum TransportError {
 impl TransportError {
     /// True where RabbitMQ certainly does not have the message.
     pub fn is_not_executed(&self) -> bool {
-        matches!(self, Self::NotConnected | Self::Blocked | Self::Refused | Self::Unroutable | Self::Topology(_))
+        matches!(
+            self,
+            Self::NotConnected
+                | Self::Blocked
+                | Self::Refused
+                | Self::Unroutable
+                | Self::NoReplyQueue
+                | Self::Topology(_)
+        )
     }
 
     /// What the caller of a request learns. A read has no effect, so its loss is never an unknown outcome.

@@ -50,7 +50,7 @@ impl Transport {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let publishing = Link::start(config, &format!("{node} publish"), &topology, &tasks, &stop);
         let consuming = Link::start(config, &format!("{node} consume"), &topology, &tasks, &stop);
-        let publisher = Publisher::new(publishing, config.confirm_timeout, tasks.clone());
+        let publisher = Publisher::new(publishing, config.confirm_timeout, tasks.clone(), &stop);
         Self { publisher, consuming, topology, tasks, stop, node: node.to_owned() }
     }
 
@@ -82,10 +82,21 @@ impl Transport {
         Client::start(self, &self.node, environment, recorder)
     }
 
-    /// How many messages wait in each queue of the table. Empty while there is no connection.
+    /// How many messages wait in each queue of the table. Empty while there is no connection. A queue that somebody deleted
+    /// is declared again.
     pub async fn queue_lengths(&self) -> Vec<(&'static str, u32)> {
         let Ok(live) = self.consuming.now() else { return Vec::new() };
-        let counting = self.topology.lengths(&live.connection);
+        let counting = async {
+            match self.topology.lengths(&live.connection).await {
+                Ok(lengths) => Ok(lengths),
+                Err(error) => {
+                    tracing::warn!(%error, "A queue is missing or cannot be counted; the topology is declared again.");
+                    let channel = live.connection.create_channel().await?;
+                    self.topology.declare(&channel).await?;
+                    channel.close(200, "declared".into()).await.map(|()| Vec::new())
+                }
+            }
+        };
         tokio::time::timeout(Duration::from_secs(2), counting).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use beds_core::config;
-use futures_util::StreamExt;
+use beds_core::{RecordStream, config};
+use futures_util::{FutureExt, StreamExt};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -16,11 +16,34 @@ use tokio_util::task::TaskTracker;
 use crate::topology::Topology;
 use crate::{TransportError, TransportResult};
 
-/// A connection that stands, with the channels that publishers share.
+/// A connection that stands, with its channels to publish through.
 pub(crate) struct Live {
     pub(crate) connection: Connection,
-    pub(crate) confirmed: Channel,
     pub(crate) unconfirmed: Channel,
+    confirmed: Vec<Channel>,
+}
+
+/// Who publishes with confirms. Each has a channel and one task that uses it, because lapin says of a confirm which message
+/// came back, and it may be another one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// The outbox of the requests: many under way.
+    Requests,
+    /// Dead letters, replays, signatures: one at a time.
+    Rare,
+    /// The lane of a stream: one batch at a time.
+    Lane(RecordStream),
+}
+
+impl Live {
+    pub(crate) fn confirmed(&self, through: Through) -> &Channel {
+        let place = match through {
+            Through::Requests => 0,
+            Through::Rare => 1,
+            Through::Lane(stream) => 2 + stream as usize,
+        };
+        &self.confirmed[place]
+    }
 }
 
 #[derive(Clone)]
@@ -110,13 +133,18 @@ impl Keeper {
             };
             let mut events = Box::pin(live.connection.events_listener());
             let connection = Arc::clone(&live);
+            // What asked for a new connection before has it now.
+            self.shared.rebuild.notified().now_or_never();
             self.sender.send_replace(Some(live));
             let lost = loop {
                 tokio::select! {
                     () = stop.cancelled() => break None,
                     () = self.shared.rebuild.notified() => break Some("a channel broke".to_owned()),
                     event = events.next() => match event {
-                        Some(Event::Error(error)) => break Some(error.to_string()),
+                        // Of a channel alone, too: whoever has it opens another.
+                        Some(Event::Error(error)) if !connection.connection.status().connected() => {
+                            break Some(error.to_string());
+                        }
                         Some(_) => {}
                         None => break Some("the connection ended".to_owned()),
                     },
@@ -181,8 +209,12 @@ impl Keeper {
         let connection = Connection::connect(&self.url, properties).await?;
         let setup = connection.create_channel().await?;
         self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;
-        let confirmed = connection.create_channel().await?;
-        confirmed.confirm_select(Default::default()).await?;
+        let mut confirmed = Vec::with_capacity(2 + RecordStream::ALL.len());
+        for _ in 0..confirmed.capacity() {
+            let channel = connection.create_channel().await?;
+            channel.confirm_select(Default::default()).await?;
+            confirmed.push(channel);
+        }
         Ok(Live { connection, confirmed, unconfirmed: setup })
     }
 }

@@ -11,22 +11,22 @@ use tokio::sync::mpsc;
 
 use crate::{TransportError, TransportResult};
 
-/// Requests that wait to be sent, and as many that wait for their confirm. Beyond that a request is refused.
-const MOST: usize = 4096;
+/// What waits to be sent, at most, and what of it waits for its confirm. Beyond that it is refused.
+pub(crate) const MOST: usize = 4096;
 
 #[derive(Clone)]
 pub(crate) struct Outbox(mpsc::Sender<BoxFuture<'static, ()>>);
 
 impl Outbox {
-    /// The outbox and the task that works on it, which runs until it is dropped.
-    pub(crate) fn new() -> (Self, impl Future<Output = ()> + Send) {
+    /// The outbox and the task that works on it, which runs until it is dropped. `at_once` is how many it has under way.
+    pub(crate) fn new(at_once: usize) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, mut waiting) = mpsc::channel::<BoxFuture<'static, ()>>(MOST);
         let work = async move {
             let mut under_way = FuturesUnordered::new();
             loop {
                 tokio::select! {
                     biased;
-                    next = waiting.recv(), if under_way.len() < MOST => match next {
+                    next = waiting.recv(), if under_way.len() < at_once => match next {
                         Some(sending) => under_way.push(sending),
                         None => return,
                     },

@@ -6,19 +6,25 @@ use std::time::Duration;
 
 use beds_core::lineage::TRACEPARENT;
 use beds_core::reply::ReplyRef;
-use beds_core::{Event, RoutingKey};
+use beds_core::{Event, RecordStream, RoutingKey};
 use futures_util::FutureExt;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Confirmation, PublisherConfirm};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::link::{Link, Live};
+use crate::link::{Link, Live, Through};
+use crate::outbox::Outbox;
+use crate::reply_desk::until;
 use crate::topology::{self, DEAD, EVENTS, LOGS};
 use crate::{Delivery, TransportError, TransportResult};
 
 const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
+/// RabbitMQ closes the channel of a publisher that asks for more.
+const MOST_MILLIS: u128 = u32::MAX as u128;
 /// Bytes of the text that goes with a dead letter. All headers have to fit into one frame.
 const MAX_DETAIL: usize = 1024;
 
@@ -27,11 +33,18 @@ pub struct Publisher {
     link: Link,
     confirm_timeout: Duration,
     tasks: TaskTracker,
+    /// Sees what is seldom sent through, one after the other.
+    rare: Outbox,
 }
 
+/// The message that RabbitMQ gave back as unroutable, where it told the publisher of another one.
+pub(crate) type Returned = Option<ShortString>;
+
 impl Publisher {
-    pub(crate) fn new(link: Link, confirm_timeout: Duration, tasks: TaskTracker) -> Self {
-        Self { link, confirm_timeout, tasks }
+    pub(crate) fn new(link: Link, confirm_timeout: Duration, tasks: TaskTracker, stop: &CancellationToken) -> Self {
+        let (rare, sending) = Outbox::new(1);
+        tasks.spawn(until(stop.clone(), sending));
+        Self { link, confirm_timeout, tasks, rare }
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -45,7 +58,7 @@ impl Publisher {
         event: &Event,
         key: RoutingKey,
         reply_to: &str,
-    ) -> TransportResult<impl Future<Output = TransportResult<()>> + Send + use<>> {
+    ) -> TransportResult<impl Future<Output = TransportResult<Returned>> + Send + use<>> {
         let body = serde_json::to_vec(event).map_err(|_| TransportError::Refused)?;
         let id = ShortString::from(event.event_id.0.as_str());
         let mut properties = BasicProperties::default()
@@ -58,7 +71,7 @@ impl Publisher {
             .with_delivery_mode(if key.is_write() { PERSISTENT } else { TRANSIENT });
         if !key.is_write() {
             // A read that nobody waits for any more need not reach a worker.
-            properties = properties.with_expiration(event.remaining().as_millis().to_string().into());
+            properties = properties.with_expiration(event.remaining().as_millis().min(MOST_MILLIS).to_string().into());
         }
         if let Some(trace) = event.origin.as_ref().and_then(|origin| origin.traceparent.as_deref()) {
             let mut headers = FieldTable::default();
@@ -66,7 +79,7 @@ impl Publisher {
             properties = properties.with_headers(headers);
         }
         let publisher = self.clone();
-        Ok(async move { publisher.confirmed(EVENTS, key.as_str(), &body, properties).await })
+        Ok(async move { publisher.confirmed(Through::Requests, EVENTS, key.as_str(), &body, properties).await })
     }
 
     /// Sends an answer to where the request asked for it, and waits until it is written. Best effort: the requester may be
@@ -122,41 +135,73 @@ impl Publisher {
             .with_delivery_mode(PERSISTENT)
             .with_content_type("application/json".into())
             .with_message_id(delivery.message_id().into());
-        self.confirmed(DEAD, delivery.queue(), delivery.body(), properties).await
+        self.alone(DEAD, delivery.queue(), delivery.body(), properties).await
     }
 
     /// Publishes an event as it is, and waits until RabbitMQ has it.
     pub(crate) async fn event(&self, key: &str, body: &[u8], properties: BasicProperties) -> TransportResult<()> {
-        self.confirmed(EVENTS, key, body, properties.with_delivery_mode(PERSISTENT)).await
+        self.alone(EVENTS, key, body, properties.with_delivery_mode(PERSISTENT)).await
     }
 
-    /// Publishes a batch of records and waits until RabbitMQ has it. `id` stays the same when the batch is sent again.
+    /// Publishes a batch of a lane, and waits until RabbitMQ has it. `id` stays the same when the batch is sent again.
+    pub(crate) async fn lane(&self, stream: RecordStream, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
+        self.confirmed(Through::Lane(stream), LOGS, key, body, of_records(key, id)).await.map(drop)
+    }
+
+    /// Publishes records beside the lanes, and waits until RabbitMQ has them.
     pub(crate) async fn records(&self, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
-        let properties = BasicProperties::default()
-            .with_content_type("application/json".into())
-            .with_type(key.into())
-            .with_message_id(id.into())
-            .with_delivery_mode(PERSISTENT);
-        self.confirmed(LOGS, key, body, properties).await
+        self.alone(LOGS, key, body, of_records(key, id)).await
     }
 
-    async fn confirmed(
+    /// Publishes when what others publish this way is confirmed. It is seen through even if the caller goes away.
+    async fn alone(
         &self,
-        exchange: &str,
+        exchange: &'static str,
         key: &str,
         body: &[u8],
         properties: BasicProperties,
     ) -> TransportResult<()> {
+        let (publisher, key, body) = (self.clone(), key.to_owned(), body.to_vec());
+        let (tell, told) = oneshot::channel();
+        self.rare.take(async move {
+            let sent = publisher.confirmed(Through::Rare, exchange, &key, &body, properties).await;
+            drop(tell.send(sent.map(drop)));
+        })?;
+        told.await.unwrap_or(Err(TransportError::Unconfirmed))
+    }
+
+    async fn confirmed(
+        &self,
+        through: Through,
+        exchange: &str,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> TransportResult<Returned> {
         let live = self.usable()?;
+        let id = properties.message_id().clone();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let sent = live.confirmed.basic_publish(exchange.into(), key.into(), options, body, properties).await;
+        let channel = live.confirmed(through);
+        let sent = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await;
         let mut confirm = Awaited { confirm: Some(self.checked(sent, &live)?), tasks: &self.tasks };
         match tokio::time::timeout(self.confirm_timeout, confirm.wait()).await {
-            Ok(Ok(Confirmation::Ack(None))) => Ok(()),
-            Ok(Ok(Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)))) => Err(TransportError::Unroutable),
-            Ok(Ok(Confirmation::Nack(None))) => Err(TransportError::Refused),
+            Ok(Ok(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back))))
+                if *back.delivery.properties.message_id() == id =>
+            {
+                Err(TransportError::Unroutable)
+            }
+            // lapin hands what came back to the confirm that is next.
+            Ok(Ok(Confirmation::Ack(other))) => {
+                Ok(other.and_then(|other| other.delivery.properties.message_id().clone()))
+            }
+            Ok(Ok(Confirmation::Nack(_))) => Err(TransportError::Refused),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "A channel broke before it confirmed a message.");
+                self.link.rebuild(&live);
+                Err(TransportError::Unconfirmed)
+            }
             // Without confirm mode nothing is known; the link selects it on every such channel.
-            Ok(Ok(Confirmation::NotRequested)) | Ok(Err(_)) | Err(_) => Err(TransportError::Unconfirmed),
+            Ok(Ok(Confirmation::NotRequested)) | Err(_) => Err(TransportError::Unconfirmed),
         }
     }
 
@@ -176,6 +221,14 @@ impl Publisher {
             TransportError::NotConnected
         })
     }
+}
+
+fn of_records(key: &str, id: &str) -> BasicProperties {
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_type(key.into())
+        .with_message_id(id.into())
+        .with_delivery_mode(PERSISTENT)
 }
 
 /// A confirm that is waited for to its end, even if its publisher stops waiting: lapin keeps what is dropped too early

@@ -64,12 +64,13 @@ impl ReplyDesk {
     }
 
     fn settle(&self, id: &str, outcome: TransportResult<Vec<u8>>) {
-        let waiter = self.lock().remove(id);
+        let (waiter, is_reply) = (self.lock().remove(id), outcome.is_ok());
         let taken = waiter.is_some_and(|waiter| waiter.send(outcome).is_ok());
         if !taken {
             tracing::debug!(event.id = id, "An outcome came after its requester had gone.");
             let late = self.0.late.lock().unwrap_or_else(PoisonError::into_inner).take(id);
-            if let Some(late) = late {
+            // A request that did not get through after all has no reply that could be late.
+            if let (Some(late), true) = (late, is_reply) {
                 late.report(&self.0.recorder, id);
             }
         }

@@ -31,8 +31,11 @@ impl Connection {
         let client = transport.client(environment, &recorder);
         let ready = async {
             transport.ready(Duration::from_secs(10)).await?;
-            client.ready().await;
-            Ok::<_, beds_transport::TransportError>(())
+            match tokio::time::timeout(Duration::from_secs(10), client.ready()).await {
+                Ok(()) => Ok(()),
+                // The connection stands; what it lacks is the right to a queue for answers.
+                Err(_) => Err(beds_transport::TransportError::NoReplyQueue),
+            }
         };
         if let Err(error) = ready.await {
             return Err(fail(1, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address())));

@@ -61,6 +61,58 @@ async fn a_missing_binding_is_503_at_once() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_nobody_consumes_is_declared_again_too() -> Result<()> {
+    let world = World::new().await?;
+    let _live = world.node().await?;
+    world.rabbit(Method::DELETE, &format!("/api/queues/{}/beds.dead", world.name), None).await?;
+    assert!(world.publish("rel.read", "garbage", json!({})).await?);
+    eventually("dead letters have their queue", async || {
+        let queues = world.rabbit(Method::GET, &format!("/api/queues/{}", world.name), None).await?;
+        Ok(queues.as_array().into_iter().flatten().any(|queue| queue["name"] == "beds.dead"))
+    })
+    .await?;
+    assert!(world.publish("rel.read", "garbage", json!({"message_id": "after"})).await?);
+    assert_eq!(world.dead_letter().await?["properties"]["message_id"], "after");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_find_no_queue_hold_up_no_request_and_are_not_lost() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    world.all_consume().await?;
+    let bindings = format!("/api/bindings/{}/e/beds.logs/q/lineage", world.name);
+    world.rabbit(Method::DELETE, &format!("{bindings}/lineage.%23"), None).await?;
+    let writes = (0..20).map(|number| {
+        let api = &live.api;
+        async move { api.post("/v1/records/Things", &json!({"name": format!("n{number}")})).await }
+    });
+    let mut ids = Vec::new();
+    // A worker takes a second write while the first waits for its record, and no third: the rest is answered afterwards.
+    let answers = futures_util::future::join_all(writes);
+    let bind = async {
+        eventually("some are done", async || Ok(world.sql("SELECT COUNT(*) FROM things")?.parse::<u32>()? >= 3))
+            .await?;
+        world.rabbit(Method::POST, &bindings, Some(json!({"routing_key": "lineage.#"}))).await
+    };
+    let (answers, bound) = tokio::join!(answers, bind);
+    bound?;
+    for answer in answers {
+        let answer = answer?;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        ids.push(answer.header("beds-event-id").to_owned());
+    }
+    for id in ids {
+        eventually("its tree is there", async || {
+            let tree = live.api.get(&format!("/v1/lineage/{id}")).await?;
+            Ok(tree.body["tree"][0]["outcome"] == "ok")
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 async fn answers(live: &Live) -> Result<bool> {
     let read = live.api.get("/v1/records/Things?limit=1").await?;
     let write = live.api.post("/v1/records/Things", &json!({"name": uuid::Uuid::new_v4()})).await?;

@@ -144,7 +144,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
         };
         fail_point!("sending", awaited(&batch), |_| std::process::abort());
         let mut give_up = None;
-        while let Err(error) = origin.publisher.records(&self.key, &id.0, &body).await {
+        while let Err(error) = origin.publisher.lane(self.stream, &self.key, &id.0, &body).await {
             if self.is_taken.swap(false, Ordering::Relaxed) {
                 tracing::warn!(stream = self.stream.as_str(), %error, "Records cannot be sent; trying again.");
             }
