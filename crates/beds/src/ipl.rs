@@ -100,7 +100,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     }
     if let Some(key) = signing_key(&config)? {
         let interval = config.services.admin.signing_interval;
-        spawn(&tasks, &stop, notary::serve(key, Arc::clone(&pools), recorder.clone(), interval));
+        tasks.spawn(notary::serve(key, Arc::clone(&pools), recorder.clone(), interval, stop.clone()));
     }
     spawn(&tasks, &stop, metering::serve(recorder.clone(), transport.clone()));
     let watching = Arc::clone(&domains);

@@ -16,6 +16,7 @@ use beds_transport::Recorder;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 /// The head of a chain as it was at a time, signed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -73,12 +74,16 @@ impl Key {
     }
 }
 
-/// Signs the heads of the chains that these pools write, each time that one has grown, for as long as the node runs.
-pub async fn serve(key: Key, pools: Arc<Pools>, recorder: Recorder, interval: Duration) {
+/// Signs the heads of the chains that these pools write, each time that one has grown, and once more at the end.
+pub async fn serve(key: Key, pools: Arc<Pools>, recorder: Recorder, interval: Duration, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(interval);
     let mut signed: HashMap<String, u64> = HashMap::new();
-    loop {
-        ticks.tick().await;
+    let mut is_last = false;
+    while !is_last {
+        tokio::select! {
+            () = stop.cancelled() => is_last = true,
+            _ = ticks.tick() => {}
+        }
         for head in pools.audit_heads() {
             if signed.get(&head.chain) == Some(&head.seq) {
                 continue;

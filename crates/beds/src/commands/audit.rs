@@ -20,6 +20,8 @@ use crate::notary::{Key, SignedHead};
 const MAX_CHAIN_BYTES: usize = 200;
 /// A record that no head covers is not suspicious before this.
 const LEAST_PATIENCE: Duration = Duration::from_secs(120);
+/// How far the clocks of two nodes may be apart.
+const MOST_AHEAD: Duration = Duration::from_secs(300);
 /// Below so many records in an answer, the next one may have more.
 const FEW: usize = 1_000;
 
@@ -160,6 +162,7 @@ async fn verify_chain(
 ) -> Result<std::result::Result<Head, Fault>> {
     let mut verifier = Verifier::new(name, heads);
     let until = time_text(Timestamp::now().checked_sub(patience).unwrap_or(Timestamp::MIN));
+    let ahead = time_text(Timestamp::now().checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX));
     let of_chain = || vec![("chain", json!(name))];
     let last: Vec<SealedRecord> = match connection.fetch("Audit", "head", of_chain(), false).await {
         Ok(last) => last,
@@ -191,9 +194,13 @@ async fn verify_chain(
             if let Err(fault) = verifier.take_batch(&batch) {
                 return Ok(Err(fault));
             }
-            if let Some(open) = batch.records.iter().find(|record| !verifier.is_signed(record.seq) && record.at < until)
-            {
-                return Ok(Err(verifier.uncovered(open.seq)));
+            for open in batch.records.iter().filter(|record| !verifier.is_signed(record.seq)) {
+                if open.at < until {
+                    return Ok(Err(verifier.uncovered(open.seq)));
+                }
+                if open.at > ahead {
+                    return Ok(Err(verifier.of_the_future(open.seq)));
+                }
             }
             after = batch.last;
             records += batch.records.len();

@@ -34,11 +34,14 @@ async fn signed(world: &World) -> Result<(Live, Vec<Value>)> {
     eventually("a head that covers them is signed", async || {
         let (code, text) = verify(world)?;
         ensure!(code == Some(0), "{text}");
-        let signed = text.split("signed up to ").nth(1).and_then(|rest| rest.lines().next()?.parse::<u64>().ok());
-        Ok(signed.is_some_and(|signed| signed >= newest))
+        Ok(signed_up_to(&text) >= Some(newest))
     })
     .await?;
     Ok((live, records))
+}
+
+fn signed_up_to(text: &str) -> Option<u64> {
+    text.split("signed up to ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok())
 }
 
 /// Exit code and output of `beds audit verify`.
@@ -97,15 +100,45 @@ async fn a_forged_record_is_found_though_it_fits_the_chain() -> Result<()> {
     let last = api.get("/v1/records/Audit/by/head?chain=ms.audit-1").await?.body["records"][0].clone();
     let (seq, hash) = (last["seq"].as_u64().unwrap_or_default(), last["hash"].as_str().unwrap_or_default().to_owned());
     ensure!(seq > 0, "{last}");
-    forge(&api, Head { chain: "ms.audit-1".into(), seq, hash }).await?;
+    forge(&api, Head { chain: "ms.audit-1".into(), seq, hash }, AN_HOUR_AGO).await?;
     found(&world, &format!("chain ms.audit-1, record {}: no signed head covers the record", seq + 1))?;
 
     // Instead of the real chain, one of a node that never was; and what belongs to no chain.
     assert_eq!(api.delete("/v1/records/Forger/0").await?.status, 200);
-    forge(&api, Head::start("elsewhere.audit-1")).await?;
+    forge(&api, Head::start("elsewhere.audit-1"), AN_HOUR_AGO).await?;
     found(&world, "chain elsewhere.audit-1, record 1: no signed head covers the record")?;
-    forge(&api, Head::start(&"x".repeat(300))).await?;
+    assert_eq!(api.delete("/v1/records/Forger/0").await?.status, 200);
+    forge(&api, Head::start("elsewhere.audit-1"), IN_A_YEAR).await?;
+    found(&world, "chain elsewhere.audit-1, record 1: no signed head covers the record, and it is of a time")?;
+    forge(&api, Head::start(&"x".repeat(300)), AN_HOUR_AGO).await?;
     found(&world, "belongs to no chain")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_before_a_clean_end_is_signed() -> Result<()> {
+    let world = World::new().await?;
+    let key = world.folder.join("audit.key");
+    let node = async || {
+        world
+            .node_with(|config| {
+                config.services.admin.signing_key_file = Some(key.clone());
+                config.services.admin.signing_interval = std::time::Duration::from_hours(24);
+            })
+            .await
+    };
+    world.change_config("[services.admin]\n", "[services.admin]\nsigning_key_file = \"audit.key\"\n")?;
+    let first = node().await?;
+    first.api.post("/v1/records/Things", &json!({"name": "last words"})).await?;
+    let mut seq = 0;
+    eventually("the record is stored", async || {
+        let records = search(&first.api, "&template=Things").await?;
+        seq = records.first().and_then(|record| record["seq"].as_u64()).unwrap_or_default();
+        Ok(seq > 0)
+    })
+    .await?;
+    ensure!(first.node.shutdown().await, "a clean end");
+    let _second = node().await?;
+    eventually("the signed head is stored", async || Ok(signed_up_to(&verify(&world)?.1) >= Some(seq))).await
 }
 
 /// A node beside the trail: it serves the attacker's templates and reports nothing.
@@ -120,11 +153,14 @@ async fn attacker(world: &World) -> Result<Live> {
         .await
 }
 
-/// Puts a record of an hour ago, with the right hashes, behind the end of a chain.
-async fn forge(api: &Api, mut head: Head) -> Result<()> {
+const AN_HOUR_AGO: SignedDuration = SignedDuration::from_hours(-1);
+const IN_A_YEAR: SignedDuration = SignedDuration::from_hours(24 * 365);
+
+/// Puts a record of some other time, with the right hashes, behind the end of a chain.
+async fn forge(api: &Api, mut head: Head, from_now: SignedDuration) -> Result<()> {
     let about = EventId::new("forged", "test");
     let mut record = AuditRecord::of_act(about.clone(), "mallory", "discard", Outcome::Ok, "forged");
-    record.at = Timestamp::now().checked_sub(SignedDuration::from_hours(1))?;
+    record.at = Timestamp::now().checked_add(from_now)?;
     let text = serde_json::to_string(&record)?;
     let batch = SealedBatch::new(about, &mut head, &[(record, text)]);
     let forged = api.post("/v1/records/Forger", &json!(batch)).await?;

@@ -4,7 +4,7 @@
 mod batch;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use beds_core::audit::{Head, SealedRecord};
 use beds_core::{BedsError, ErrorKind, Event, Fields, Payload, Query, RecordStream, Response, Result, Select, Store};
@@ -20,6 +20,9 @@ use batch::Batch;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How long it is nobody's concern that records cannot be stored, and how often it is said then.
+const SAID_AFTER: Duration = Duration::from_secs(10);
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 /// How long the database may take for one batch.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -43,6 +46,8 @@ impl Scribe<'_> {
         fail_point!("storing", batch.is_of_creates(), |_| std::process::abort());
         let mut pause = FIRST_PAUSE;
         let mut is_doubtful = delivery.is_redelivered();
+        let mut said_at = Instant::now();
+        let mut patience = SAID_AFTER;
         loop {
             let Err(error) = self.store(&mut batch, is_doubtful).await else {
                 fail_point!("stored", batch.is_of_creates(), |_| std::process::abort());
@@ -57,9 +62,15 @@ impl Scribe<'_> {
             if !is_passing {
                 return self.bury(delivery, &error).await;
             }
-            if pause == FIRST_PAUSE {
+            if said_at.elapsed() >= patience {
                 let source = error.source.as_ref().map(ToString::to_string);
-                tracing::debug!(stream = stream.as_str(), code = error.code(), source, "Records cannot be stored yet.");
+                tracing::warn!(
+                    stream = stream.as_str(),
+                    code = error.code(),
+                    source,
+                    "Records cannot be stored; they wait in their queue."
+                );
+                (said_at, patience) = (Instant::now(), SAID_AGAIN);
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,

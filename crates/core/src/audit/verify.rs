@@ -99,6 +99,12 @@ impl<'h> Verifier<'h> {
         Fault { chain: self.head.chain.clone(), seq, what }
     }
 
+    /// The fault of a record that could wait for its signed head for as long as its author likes.
+    pub fn of_the_future(&self, seq: u64) -> Fault {
+        let what = "no signed head covers the record, and it is of a time that has not come";
+        Fault { chain: self.head.chain.clone(), seq, what }
+    }
+
     /// The fault of something that stands beside the chain.
     pub fn inserted(&self) -> Fault {
         let what = "something was inserted that has no place in the chain";

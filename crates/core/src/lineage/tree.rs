@@ -142,7 +142,7 @@ fn arrange(nodes: &[LineageNode]) -> (Vec<Vec<usize>>, Vec<usize>) {
     let parents: Vec<Option<usize>> = nodes.iter().map(|node| places.get(&node.parent_id).copied()).collect();
     let mut below = vec![Vec::new(); nodes.len()];
     for (at, parent) in parents.iter().enumerate() {
-        parent.into_iter().for_each(|parent| below[*parent].push(at));
+        parent.iter().for_each(|parent| below[*parent].push(at));
     }
     let (mut children, mut tops) = (vec![Vec::new(); nodes.len()], Vec::new());
     let mut is_placed = vec![false; nodes.len()];
