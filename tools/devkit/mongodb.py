@@ -56,9 +56,19 @@ def settle(home, ports, secret, fresh):
 
 
 def create_runtime_login(admin, secret):
-    roles = [{"role": "readWrite", "db": name} for name in DATABASES]
-    admin.command("createRole", "beds_runtime", privileges=[], roles=roles)
-    admin.command("createUser", "beds_run", pwd=secret("mongo_run"), roles=["beds_runtime"])
+    """It may do nothing yet: the roles are the schema's."""
+    admin.command("createUser", "beds_run", pwd=secret("mongo_run"), roles=[])
+
+
+def grant_runtime_role(ports, secret):
+    """The roles are the schema's; that the node's login has them is the installation's."""
+    pymongo = load_pymongo()
+    roles = [{"role": "beds_runtime", "db": name} for name in DATABASES]
+    try:
+        with pymongo.MongoClient(url("beds_dba", secret("mongo_dba"), ports)) as client:
+            client.admin.command("updateUser", "beds_run", roles=roles)
+    except pymongo.errors.PyMongoError as error:
+        raise Failure(f"MongoDB refused to grant the role: {error}") from None
 
 
 def wait_for_primary(client):

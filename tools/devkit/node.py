@@ -2,7 +2,7 @@
 
 import os
 
-from devkit import config, install, mariadb, net, paths, proc, sample
+from devkit import config, install, mariadb, mongodb, net, paths, proc, sample
 from devkit.step import Failure, step
 
 READY_SECONDS = 60
@@ -28,6 +28,7 @@ def prepare_schema(instance):
         command = [beds(), "schema", "apply", "--credentials", instance.home / "dba.toml", "--schema", paths.SCHEMA]
         run(command, "`beds schema apply` failed", "Its messages above say why.")
         mariadb.grant_runtime_role(instance.ports, instance.secret)
+        mongodb.grant_runtime_role(instance.ports, instance.secret)
 
 
 def ready_status(instance):

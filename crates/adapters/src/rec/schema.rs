@@ -59,15 +59,27 @@ fn commands(file: &File) -> Result<Vec<Document>> {
 }
 
 /// Runs one command. "Exists already" is success, so that a file can be applied again.
-async fn run(handle: &Database, command: Document) -> Result<(), String> {
+async fn run(handle: &Database, mut command: Document) -> Result<(), String> {
     const NAMESPACE_EXISTS: i32 = 48;
+    const ROLE_EXISTS: i32 = 51002;
+    fill_database(&mut command, handle.name());
     match handle.run_command(command).await {
         Ok(reply) => match reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
             Some(error) => Err(error.to_string()),
             None => Ok(()),
         },
-        Err(error) if super::error::code(&error) == Some(NAMESPACE_EXISTS) => Ok(()),
+        Err(error) if matches!(super::error::code(&error), Some(NAMESPACE_EXISTS | ROLE_EXISTS)) => Ok(()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A privilege that names no database is one on this database, whatever its name is here: a role of a database has no others.
+fn fill_database(command: &mut Document, database: &str) {
+    let Ok(privileges) = command.get_array_mut("privileges") else { return };
+    for resource in privileges.iter_mut().filter_map(|p| p.as_document_mut()?.get_document_mut("resource").ok()) {
+        if !resource.contains_key("db") && resource.contains_key("collection") {
+            resource.insert("db", database);
+        }
     }
 }
 

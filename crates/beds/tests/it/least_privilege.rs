@@ -1,9 +1,9 @@
-//! A node whose MariaDB login has the role `beds_runtime` and nothing else.
+//! A node whose logins have the role `beds_runtime` and nothing else.
 
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::rig::{World, mariadb, variable};
+use crate::rig::{World, eventually, mariadb, variable};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_with_only_the_role_can_call_the_objects_and_touch_no_table() -> Result<()> {
@@ -33,6 +33,50 @@ async fn an_object_that_was_not_granted_is_found_before_a_request_is() -> Result
     let live = world.node().await?;
     let refused = live.api.post("/v1/records/Things", &json!({})).await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0023"), "{}", refused.text);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_changes_neither() -> Result<()> {
+    let world = World::new().await?;
+    let dba = variable("BEDS_TEST_MONGO_URL")?;
+    for (folder, database) in [("main", world.name.clone()), ("msLogs", format!("{}_logs", world.name))] {
+        let login = json!([{"createUser": "node", "pwd": "secret", "roles": ["beds_runtime"]}]);
+        std::fs::write(world.folder.join(format!("schema/rec/{folder}/0990_login.json")), login.to_string())?;
+        let (_, address) = dba.split_once('@').context("user:password@host:port")?;
+        let (host, options) = address.split_once("/?").context("host/?options")?;
+        let options = options.replace("authSource=admin", &format!("authSource={database}"));
+        let url = |login: &str, options: &str| format!("mongodb://{login}{host}/{database}?{options}");
+        let of_dba = dba.replacen("/?", &format!("/{database}?"), 1);
+        world.change_config(&of_dba, &url("node:secret@", &options))?;
+    }
+    world.apply()?;
+    let live = world.node().await?;
+    let user = json!({"email": "ana@example.com", "name": "Ana", "roles": ["clerk"]});
+    let created = live.api.post("/v1/records/Users", &user).await?;
+    assert_eq!(created.status, 201, "{}", created.text);
+    assert_eq!(live.api.get(created.header("location")).await?.body["name"], "Ana");
+    assert_eq!(live.api.patch(created.header("location"), &json!({"name": "Bea"})).await?.status, 200);
+    let listed = live.api.get("/v1/records/Users?limit=5").await?;
+    assert_eq!(listed.body["records"][0]["name"], "Bea", "{}", listed.text);
+    assert_eq!(live.api.delete(created.header("location")).await?.status, 200);
+    let mut seq = json!(null);
+    eventually("the trail is stored", async || {
+        let records = crate::audit::search(&live.api, "&template=Users").await?;
+        seq = records.first().map(|record| record["_id"].clone()).unwrap_or_default();
+        Ok(!seq.is_null())
+    })
+    .await?;
+    eventually("so is the tree", async || {
+        Ok(live.api.get(&format!("/v1/lineage/{}", created.header("beds-event-id"))).await?.status == 200)
+    })
+    .await?;
+    // What the tests' own operations would do is not granted.
+    let path = format!("/v1/records/Attacker/{}", seq.as_str().context("an id")?);
+    let forged = live.api.patch(&path, &json!({"actor_name": "x"})).await?;
+    assert_eq!((forged.status, forged.code()), (503, "BEDS-0023"), "{}", forged.text);
+    let foreign = live.api.post("/v1/records/Papers", &json!({"name": "x"})).await?;
+    assert_eq!((foreign.status, foreign.code()), (503, "BEDS-0023"), "{}", foreign.text);
     Ok(())
 }
 
