@@ -14,6 +14,7 @@ DATA = BEDS / "data"
 UP = BEDS / "up"
 TEST = BEDS / "test"
 BENCH = BEDS / "bench"
+FAULTS = ROOT / "crates" / "beds" / "tests" / "it" / "faults"
 SCHEMA = ROOT / "schema"
 REQUIREMENTS = ROOT / "tools" / "requirements.txt"
 

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import time
 
 from devkit import install, mongodb, node, paths, proc, rabbitmq, sample
 from devkit.instance import SERVICES, Instance
@@ -30,7 +31,12 @@ def faults(arguments):
     names = [argument for argument in arguments if argument != "--full"]
     if len(names) > 1:
         raise Failure(f"unknown argument: {' '.join(names[1:])}", "Usage: ./dev faults [NAME] [--full]", code=2)
+    known = sorted(file.stem for file in paths.FAULTS.glob("*.rs"))
+    if names and names[0].split("::")[0] not in known:
+        raise Failure(f"there is no fault run {names[0]!r}", f"They are: {', '.join(known)}", code=2)
     which = one_by_one(["faults::" + "".join(names)])
+    if "--" in which:
+        which.append("--show-output")  # nextest is told in .config/nextest.toml
     runs = [*runner(["--profile", "faults"]), "--workspace", "--features", paths.TEST_FEATURES, "--test", "it", *which]
     return run_beside_services(runs, "fault runs", {"BEDS_FAULTS_FULL": "1"} if "--full" in arguments else {})
 
@@ -162,10 +168,17 @@ def sweep():
             owner = (None, None)
         if not proc.alive(*owner):
             stop_leftovers(home)
-            ended.append(home)
-    ended.sort(key=lambda home: home.stat().st_mtime, reverse=True)
-    for home in ended[KEPT:]:
+            ended.append((age(home), home))
+    for _, home in sorted(ended)[KEPT:]:
         Instance(home, home.name, {}).remove()
+
+
+def age(home):
+    """Seconds since it was last written to; another run may have just removed it."""
+    try:
+        return time.time() - home.stat().st_mtime
+    except FileNotFoundError:
+        return 0
 
 
 def stop_leftovers(home):

@@ -1,5 +1,6 @@
 """./dev up, down, status and load: the instance that stays, on fixed ports. Private instances for tests are private.py's."""
 
+import os
 import random
 import time
 
@@ -48,6 +49,15 @@ def bring_up():
     node.start(instance)
     node.load(instance)
     say(TRY.format(port=instance.ports["gateway"], number=random.randint(1000, 9999)))
+
+
+def beds(arguments):
+    instance = Instance.up()
+    environment = {**os.environ, "BEDS_CONFIG": str(instance.home / "beds.toml")}
+    try:
+        return proc.run([node.beds(), *arguments], environment, None)
+    except FileNotFoundError:
+        raise Failure(f"{paths.shown(node.beds())} does not exist", "Build it first: ./dev up does.") from None
 
 
 def follow(instance):

@@ -147,7 +147,9 @@ fn fits(key: &Key, wanted: &[String]) -> bool {
 
 fn set(table: &mut Table, path: &[String], value: Value) {
     let Some((first, rest)) = path.split_first() else { return };
-    let name = table.keys().find(|key| key.to_lowercase() == *first).cloned().unwrap_or_else(|| first.clone());
+    // The one database that BEDS itself names has capitals in its name.
+    let spelled = if *first == super::LOGS_DATABASE.to_lowercase() { super::LOGS_DATABASE } else { first };
+    let name = table.keys().find(|key| key.to_lowercase() == *first).cloned().unwrap_or_else(|| spelled.to_owned());
     if rest.is_empty() {
         // A url from the environment replaces a url_file from the file, and the other way round.
         let twin = if name == "url" { "url_file" } else { "url" };
@@ -358,6 +360,8 @@ mod tests {
             with(GOOD, &[("BEDS__NODE__NAME", "n2"), ("BEDS__SERVICES__REL__INSTANCES__READ", "3"), ("PATH", "/")])
                 .unwrap();
         assert_eq!((config.node.name.as_str(), config.services.rel.instances.read.get()), ("n2", 3));
+        let logs = with(GOOD, &[("BEDS__DATABASES__REC__MSLOGS__URL", "mongodb://a:b@127.0.0.1:1/logs")]).unwrap();
+        assert!(logs.databases.rec.contains_key("msLogs"), "as BEDS itself spells it");
         let found = with(GOOD, &[("BEDS__NODE__NMAE", "x"), ("BEDS__AMQP__MAX_QUEUE_LENGTH", "many")]).unwrap_err();
         assert_eq!(found.len(), 2, "{found:?}");
     }
