@@ -1,4 +1,4 @@
-//! REL: templates in MariaDB. A template's operation is one statement of the four shapes in `bind`, and nothing else is
+//! REL: templates in MariaDB. A template's operation is one statement of the three shapes in `bind`, and nothing else is
 //! ever sent but the four procedures of the inbox and the catalogue. `rec` is built the same way, file by file.
 
 mod bind;
