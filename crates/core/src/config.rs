@@ -100,6 +100,7 @@ pub struct Amqp {
     #[serde(deserialize_with = "duration")]
     pub confirm_timeout: Duration,
     pub max_queue_length: NonZeroU32,
+    pub max_queue_bytes: NonZeroU32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

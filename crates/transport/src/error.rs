@@ -32,7 +32,7 @@ pub enum TransportError {
     #[error("no reply came before the deadline")]
     NoReply,
     #[error(
-        "the topology could not be declared: {0}. If a queue exists with other arguments, drain and delete it, or restore amqp.max_queue_length"
+        "the topology could not be declared: {0}. If a queue exists with other arguments, drain and delete it, or restore amqp.max_queue_length and amqp.max_queue_bytes"
     )]
     Topology(String),
     #[error(transparent)]

@@ -46,7 +46,7 @@ impl Transport {
     /// Starts both connections. They come up in the background and come back for as long as the process lives;
     /// [`Transport::ready`] waits for the first time.
     pub fn start(config: &config::Amqp, node: &str) -> Self {
-        let topology = Arc::new(Topology::new(config.max_queue_length.get()));
+        let topology = Arc::new(Topology::new(config));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let publishing = Link::start(config, &format!("{node} publish"), &topology, &tasks, &stop);
         let consuming = Link::start(config, &format!("{node} consume"), &topology, &tasks, &stop);

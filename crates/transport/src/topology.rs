@@ -1,7 +1,7 @@
 //! The one table of exchanges, queues, bindings and arguments, and how it is declared.
 //! Every connection declares all of it before it is used, so what an operator deleted comes back.
 
-use beds_core::RoutingKey;
+use beds_core::{RoutingKey, config};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{Channel, Connection, ExchangeKind};
@@ -72,15 +72,17 @@ pub(crate) fn kind_of(queue: &str) -> Option<QueueKind> {
     ROUTES.iter().find(|route| route.queue == queue).map(|route| route.kind)
 }
 
-/// The table with the one number that comes from the configuration.
+/// The table with the numbers that come from the configuration.
 #[derive(Debug)]
 pub(crate) struct Topology {
     max_length: i64,
+    max_bytes: i64,
 }
 
 impl Topology {
-    pub(crate) fn new(max_length: u32) -> Self {
-        Self { max_length: i64::from(max_length) }
+    pub(crate) fn new(config: &config::Amqp) -> Self {
+        let (max_length, max_bytes) = (config.max_queue_length.get(), config.max_queue_bytes.get());
+        Self { max_length: i64::from(max_length), max_bytes: i64::from(max_bytes) }
     }
 
     /// Declares everything. Safe to repeat.
@@ -136,6 +138,10 @@ impl Topology {
         let is_record = matches!(kind, QueueKind::Loose | QueueKind::Kept);
         let most = if is_record { MOST_BATCHES } else { self.max_length };
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(most));
+        if !is_record {
+            // A client of AMQP may send messages of any size.
+            arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(self.max_bytes));
+        }
         let overflow = if kind == QueueKind::Loose { "drop-head" } else { "reject-publish" };
         arguments.insert("x-overflow".into(), text(overflow));
         if matches!(kind, QueueKind::Volatile | QueueKind::Loose) {

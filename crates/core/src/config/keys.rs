@@ -17,6 +17,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "amqp.heartbeat" Text,
     "amqp.confirm_timeout" Text,
     "amqp.max_queue_length" Integer,
+    "amqp.max_queue_bytes" Integer,
     "services.appserver.is_local" Boolean,
     "services.appserver.listen" Text,
     "services.appserver.max_body_bytes" Integer,
