@@ -1,6 +1,8 @@
 //! REC (MongoDB) and REL (MariaDB): the only crate that names a database driver. It calls named objects that a DBA
 //! owns, and exports no driver type. It knows neither AMQP nor HTTP.
 
+mod answer;
+mod bound;
 mod inbox;
 mod iso;
 mod opened;
@@ -10,4 +12,5 @@ mod rel;
 pub mod schema;
 mod stores;
 
-pub use stores::{Bound, Stores, apply_schema};
+pub use bound::Bound;
+pub use stores::{Stores, apply_schema};

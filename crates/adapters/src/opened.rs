@@ -1,4 +1,6 @@
-//! [`Opened`]: `NamasteCore` over a template of either store. What a read or a write does there is the store's ([`Reach`]).
+//! [`Opened`]: `NamasteCore` over a template of either store.
+//!
+//! Not here: what a read or a write does in a store, which is the store's ([`Reach`]).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,8 +8,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{Event, Fields, NamasteCore, Operation, Payload, Query, Response, Result, Select};
-
-use crate::operations::found;
 
 /// A template bound to its store.
 pub(crate) trait Reach: Send + Sync + 'static {
@@ -52,7 +52,7 @@ impl<T: Reach> NamasteCore for Opened<T> {
     async fn fetch_records(&self, query: &Query) -> Result<Vec<Response>> {
         let (template, event, params) = (&self.template, &self.event, &query.params);
         let answer = match &query.select {
-            Select::ById(id) => found(template.read(event, Operation::Fetch, None, Some(id), params).await?)?,
+            Select::ById(id) => template.read(event, Operation::Fetch, None, Some(id), params).await?,
             Select::List => template.read(event, Operation::List, None, None, params).await?,
             Select::Named(name) => template.read(event, Operation::Fetch, Some(name), None, params).await?,
         };

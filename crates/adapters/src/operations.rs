@@ -1,10 +1,11 @@
-//! What REC and REL share about a template's operations: the table of what is bound, paging, and "no such record".
+//! What REC and REL share about a template's operations: the table of what is bound, paging, and refusals of values.
+//!
+//! Not here: the form of an answer, which is `answer`'s.
 
 use std::collections::{BTreeMap, HashMap};
 
 use beds_core::catalogue::quote;
 use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
-use beds_core::reply::Answer;
 use beds_core::template::Offer;
 use beds_core::{BedsError, Description, ErrorKind, Fields, Operation, Problem, Result, Template, TemplateDescription};
 use serde_json::Value;
@@ -62,12 +63,12 @@ impl<B> Operations<B> {
     }
 }
 
-/// What of a template names something that is not there, besides its operations: the objects of jobs, and fields that are
-/// sensitive under a name that no operation takes. `takes_any_field` where an operation leaves the fields open.
+/// Checks what of a template names something besides its operations: the objects of jobs, and sensitive fields under a name
+/// that neither an operation takes nor, as far as the store can tell (`answers`), an object answers.
 pub(crate) fn check_rest(
     template: &Template,
     description: &TemplateDescription,
-    takes_any_field: bool,
+    answers: impl Fn(&str) -> bool,
     has_object: impl Fn(&str) -> bool,
 ) -> Vec<Problem> {
     let absent = template.jobs.iter().filter(|(_, object)| !has_object(object)).map(|(job, object)| {
@@ -75,9 +76,9 @@ pub(crate) fn check_rest(
         template.problem(&format!("jobs.{job}"), message, "ask the DBA to create it, or correct the name")
     });
     let takes = |name: &String| description.operations.iter().any(|operation| operation.parameters.contains_key(name));
-    let is_lost = |name: &String, is_sensitive: bool| is_sensitive && !takes_any_field && !takes(name);
+    let is_lost = |name: &String, is_sensitive: bool| is_sensitive && !takes(name) && !answers(name);
     let lost = template.fields.iter().filter(|(name, field)| is_lost(name, field.sensitive)).map(|(name, _)| {
-        let message = format!("no operation takes a field {name}, so nothing is kept secret by it");
+        let message = format!("no operation takes or answers a field {name}, so nothing is kept secret by it");
         template.problem(&format!("fields.{name}"), message, "correct the name")
     });
     absent.chain(lost).collect()
@@ -97,31 +98,8 @@ pub(crate) fn limit(params: &Fields) -> Result<u32> {
     })
 }
 
-/// A fetch by id answers exactly one record, or says that there is none.
-pub(crate) fn found(mut answer: Answer) -> Result<Answer> {
-    if is_empty(&answer) {
-        return Err(no_such_record());
-    }
-    answer.records.truncate(1);
-    answer.next = None;
-    Ok(answer)
-}
-
-/// An update or delete that touched nothing is "no such record", and is rolled back.
-pub(crate) fn touched(answer: Answer, operation: Operation) -> Result<Answer> {
-    match operation {
-        Operation::Update | Operation::Delete if is_empty(&answer) => Err(no_such_record()),
-        _ => Ok(answer),
-    }
-}
-
-/// Only an object that answers no set of records at all may say with something else that it found one.
-fn is_empty(answer: &Answer) -> bool {
-    answer.records.is_empty() && (answer.has_set || answer.out.is_none() && answer.result_sets.is_empty())
-}
-
 /// The id is not repeated: it may be a value that no log should hold.
-fn no_such_record() -> BedsError {
+pub(crate) fn no_such_record() -> BedsError {
     BedsError::new(ErrorKind::NoSuchRecord, "there is no record with this id")
 }
 
@@ -143,22 +121,7 @@ pub(crate) fn out_of_range(field: &str, rule: &str) -> BedsError {
     BedsError::new(ErrorKind::ValueOutOfRange, format!("`{field}` {rule}")).with_field(field)
 }
 
-/// Refuses numbers within a free value that were rounded when they were read: whole ones of more than 64 bits.
-pub(crate) fn exact(field: &str, value: &Value) -> Result<()> {
-    match value {
-        Value::Number(number) => match number.as_f64() {
-            Some(n) if number.is_f64() && n.fract() == 0.0 && n.abs() >= 2f64.powi(63) => {
-                Err(out_of_range(field, "has whole numbers of at most 64 bits; send larger ones as text"))
-            }
-            _ => Ok(()),
-        },
-        Value::Array(items) => items.iter().try_for_each(|item| exact(field, item)),
-        Value::Object(map) => map.values().try_for_each(|item| exact(field, item)),
-        _ => Ok(()),
-    }
-}
-
-/// A number as a double, unless that would be another number.
+/// A number as a double, unless that would be another number. Digits that its text had are `Fields::check_exact`'s.
 pub(crate) fn double(field: &str, number: &serde_json::Number) -> Result<f64> {
     let double = number.as_f64().unwrap_or(f64::NAN);
     let is_same = match (number.as_i64(), number.as_u64()) {

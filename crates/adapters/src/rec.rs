@@ -1,5 +1,7 @@
 //! REC: templates in MongoDB. A template's operation is one named operation of the DBA's, a document of `beds_objects`,
 //! with values put in as typed values, never as text. `rel` is built the same way, file by file.
+//!
+//! Not here: queues and events, which the broker knows.
 
 mod bind;
 mod call;
@@ -15,6 +17,7 @@ mod schema;
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
     Event, Fields, NamasteCore, Operation, Problem, Result, Template, TemplateAdapter, TemplateDescription,
@@ -23,6 +26,7 @@ use beds_core::{
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
+use crate::bound::{self, Bound};
 use crate::inbox;
 use crate::opened::{Opened, Reach};
 use crate::operations::{Operations, check_rest};
@@ -36,27 +40,65 @@ pub(crate) struct RecTemplate {
 }
 
 /// Binds templates of one database: reads `beds_objects` once, then fits each template to it.
-pub(crate) async fn bind(
-    database: &Arc<Database>,
-    templates: &[Arc<Template>],
-) -> Result<Vec<(Arc<Template>, Arc<dyn TemplateAdapter>, Vec<Problem>)>> {
+pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Problem>)> {
     let catalog = catalog::read(database).await?;
-    Ok(templates
+    let bound = templates
         .iter()
         .map(|template| {
             let mut problems = Vec::new();
             let operations =
                 Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut problems).map(Arc::new));
-            let bound = RecTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
-            let takes_any_field = bound.operations.bindings().any(|binding| binding.takes_any_field());
-            problems.extend(check_rest(template, &bound.describe(), takes_any_field, |object| {
-                catalog.contains_key(object)
+            let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
+            let description = operations.describe(|binding| binding.parameters());
+            let names = |field: &str| takes_any_field || operations.bindings().any(|binding| binding.names_field(field));
+            // A find without a projection answers what no command names, so this is no mistake.
+            let lost = check_rest(template, &description, names, |object| catalog.contains_key(object));
+            problems.extend(lost.into_iter().map(|problem| match problem.message.starts_with("no operation takes") {
+                true => problem.as_warning(),
+                false => problem,
             }));
-            (Arc::clone(template), Arc::new(bound) as Arc<dyn TemplateAdapter>, problems)
+            let bound = RecTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
+            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, problems }
         })
-        .collect())
+        .collect();
+    Ok((bound, told(database, &catalog::server(database).await?)))
 }
 
+/// What changes whenever the named operations do.
+pub(crate) async fn version(database: &Arc<Database>) -> Result<Option<String>> {
+    catalog::version(database).await
+}
+
+/// What is to be said of the server and the inbox.
+fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
+    let place = format!("databases.rec.{}", database.name);
+    let mut told = Vec::new();
+    told.extend(bound::clock(&place, server.clock_ahead));
+    let kept = i64::from(database.keep_days) * 86_400;
+    let fix = "make the index beds_inbox_age with expireAfterSeconds as long as inbox.keep_days, or change inbox.keep_days";
+    match server.inbox_seconds {
+        Some(seconds) if seconds < kept => {
+            let message = format!(
+                "the inbox forgets keys after {seconds} s, and inbox.keep_days is {}: a replay within that could take effect twice",
+                database.keep_days
+            );
+            told.push(Problem::new(&place, 0, message, fix));
+        }
+        None if server.is_inbox_seen => {
+            told.push(Problem::new(&place, 0, "no index removes old keys from the inbox", fix).as_warning());
+        }
+        _ => {}
+    }
+    let longest = database.handler_seconds;
+    if let Some(seconds) = server.transaction_seconds.filter(|seconds| *seconds < longest) {
+        let message = format!("a transaction lives {seconds} s at most, and services.rec.handler_timeout is {longest} s");
+        let fix = "raise transactionLifetimeLimitSeconds, or lower handler_timeout";
+        told.push(Problem::new(&place, 0, message, fix).as_warning());
+    }
+    told
+}
+
+#[async_trait]
 impl TemplateAdapter for RecTemplate {
     fn open(self: Arc<Self>, event: Arc<Event>) -> Box<dyn NamasteCore> {
         Box::new(Opened { template: self, event })
@@ -64,6 +106,16 @@ impl TemplateAdapter for RecTemplate {
 
     fn describe(&self) -> TemplateDescription {
         self.operations.describe(|binding| binding.parameters())
+    }
+
+    async fn recall(&self, event: &Event) -> Result<Option<Answer>> {
+        // An insert without a claim leaves nothing that could be asked.
+        let is_bulk = |binding: &Arc<Binding>| binding.bulk().is_some();
+        if self.operations.get(&self.template, event.operation, None).is_ok_and(is_bulk) {
+            let text = "this operation keeps no key, so nobody can tell whether it was done";
+            return Err(inbox::outcome_unknown(beds_core::BedsError::new(beds_core::ErrorKind::Unavailable, text)));
+        }
+        once::recall(&self.database, event).await
     }
 }
 
@@ -92,7 +144,7 @@ impl Reach for RecTemplate {
         let arguments = binding.arguments(event, id, fields)?;
         match binding.bulk() {
             // It has no claim to ask, so nobody can tell whether an earlier delivery was done.
-            Some(_) if event.remaining().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),
+            Some(_) if event.time_to_work().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),
             Some(bulk) => call::insert_each(&self.database, binding, bulk, arguments, event).await,
             None => once::write(&self.database, binding, arguments, event).await,
         }

@@ -1,5 +1,8 @@
-//! REL: templates in MariaDB. A template's operation is one statement of the three shapes in `bind`, and nothing else is
-//! ever sent but the four procedures of the inbox and the catalogue. `rec` is built the same way, file by file.
+//! REL: templates in MariaDB. A template's operation is one statement of the shapes in `bind`. Nothing else is ever sent but
+//! the fixed statements of `connect` and the procedures of the inbox and the catalogue. `rec` is built the same way, file by
+//! file.
+//!
+//! Not here: queues and events, which the broker knows.
 
 mod bind;
 mod call;
@@ -14,53 +17,115 @@ mod schema;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Event, Fields, NamasteCore, Operation, Problem, Result, Template, TemplateAdapter, TemplateDescription,
+    BedsError, ErrorKind, Event, Fields, NamasteCore, Operation, Problem, Result, Template, TemplateAdapter,
+    TemplateDescription,
 };
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
+use crate::bound::{self, Bound};
 use crate::opened::{Opened, Reach};
 use crate::operations::{Operations, check_rest};
 use bind::Binding;
+use catalog::Catalog;
+
+/// How often a call is begun anew because its object was replaced while it ran.
+const REPLACED: usize = 3;
 
 /// A template bound to a MariaDB database.
 pub(crate) struct RelTemplate {
     template: Arc<Template>,
     database: Arc<Database>,
-    operations: Operations<Binding>,
+    operations: ArcSwap<Operations<Binding>>,
 }
 
 /// Binds templates of one database: asks the database once which objects it has, then fits each template to them.
-pub(crate) async fn bind(
-    database: &Arc<Database>,
-    templates: &[Arc<Template>],
-) -> Result<Vec<(Arc<Template>, Arc<dyn TemplateAdapter>, Vec<Problem>)>> {
+pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Problem>)> {
     let catalog = Arc::new(catalog::read(database).await?);
-    Ok(templates
+    let bound = templates
         .iter()
         .map(|template| {
             let mut problems = Vec::new();
-            let operations = Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut problems));
+            let operations = fit(&catalog, template, &mut problems);
+            problems.extend(check(&catalog, template, &operations));
+            let operations = ArcSwap::from_pointee(operations);
             let bound = RelTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
-            let takes_any_field = bound.operations.bindings().any(|binding| binding.takes_any_field());
-            problems.extend(check_rest(template, &bound.describe(), takes_any_field, |object| {
-                catalog.routines.contains_key(object) || catalog.views.contains(object)
-            }));
-            (Arc::clone(template), Arc::new(bound) as Arc<dyn TemplateAdapter>, problems)
+            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, problems }
         })
-        .collect())
+        .collect();
+    let server = &catalog.server;
+    let mut told = Vec::new();
+    let place = format!("databases.rel.{}", database.name);
+    told.extend(bound::clock(&place, server.clock_ahead));
+    told.extend(bound::inbox_age(&place, server.oldest_key_hours, database.keep_days));
+    if !matches!(server.time_zone.as_str(), "UTC" | "+00:00" | "Etc/UTC") {
+        let message = format!("the server's time zone is {}; sessions of BEDS are in UTC", server.time_zone);
+        let fix = "set default_time_zone = '+00:00', or mind that NOW() and TIMESTAMP differ for other clients and events";
+        told.push(Problem::new(place, 0, message, fix).as_warning());
+    }
+    Ok((bound, told))
 }
 
+/// What changes whenever the objects of the database do; none while that cannot be told.
+pub(crate) async fn version(database: &Database) -> Result<Option<String>> {
+    catalog::version(database).await
+}
+
+fn fit(catalog: &Arc<Catalog>, template: &Template, problems: &mut Vec<Problem>) -> Operations<Binding> {
+    Operations::bind(template, |offer| bind::bind(catalog, template, offer, problems))
+}
+
+/// What a template names besides its objects: the id, sensitive fields, jobs.
+fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding>) -> Vec<Problem> {
+    let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
+    let names = bind::answers(catalog, template);
+    let description = operations.describe(Binding::parameters);
+    let mut problems = check_rest(template, &description, |name| takes_any_field || names.contains(name), |object| {
+        catalog.routines.contains_key(object) || catalog.views.contains_key(object)
+    });
+    if !names.is_empty() && !names.contains(template.id.as_str()) {
+        let near = names.iter().find(|name| name.eq_ignore_ascii_case(&template.id));
+        let message = format!("no object of the template can answer a column `{}`", template.id);
+        let fix = near.map_or_else(|| "name the column that identifies a record".to_owned(), |near| format!("write id = \"{near}\""));
+        problems.push(template.problem("id", message, fix));
+    }
+    problems
+}
+
+impl RelTemplate {
+    /// Binds the template anew, because an object of its was replaced.
+    async fn renew(&self) -> Result<()> {
+        let catalog = Arc::new(catalog::read(&self.database).await?);
+        let mut problems = Vec::new();
+        self.operations.store(Arc::new(fit(&catalog, &self.template, &mut problems)));
+        tracing::info!(template = self.template.name, "An object was replaced; the template was bound anew.");
+        problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        Ok(())
+    }
+
+    fn replaced(&self) -> BedsError {
+        let text = "the named object is being replaced again and again; not executed";
+        BedsError::new(ErrorKind::Unavailable, text)
+    }
+}
+
+#[async_trait]
 impl TemplateAdapter for RelTemplate {
     fn open(self: Arc<Self>, event: Arc<Event>) -> Box<dyn NamasteCore> {
         Box::new(Opened { template: self, event })
     }
 
     fn describe(&self) -> TemplateDescription {
-        self.operations.describe(Binding::parameters)
+        self.operations.load().describe(Binding::parameters)
+    }
+
+    async fn recall(&self, event: &Event) -> Result<Option<Answer>> {
+        once::recall(&self.database, event).await
     }
 }
 
@@ -73,9 +138,16 @@ impl Reach for RelTemplate {
         id: Option<&str>,
         params: &Fields,
     ) -> Result<Answer> {
-        let binding = self.operations.get(&self.template, operation, name)?;
-        let arguments = binding.arguments(event, id, params)?;
-        call::read(&self.database, binding, arguments, event).await
+        for _ in 0..REPLACED {
+            let operations = self.operations.load_full();
+            let binding = operations.get(&self.template, operation, name)?;
+            let arguments = binding.arguments(event, id, params)?;
+            match call::read(&self.database, binding, &arguments, event).await? {
+                Some(answer) => return Ok(answer),
+                None => self.renew().await?,
+            }
+        }
+        Err(self.replaced())
     }
 
     async fn write(
@@ -85,8 +157,15 @@ impl Reach for RelTemplate {
         id: Option<&str>,
         fields: &Fields,
     ) -> Result<Answer> {
-        let binding = self.operations.get(&self.template, operation, None)?;
-        let arguments = binding.arguments(event, id, fields)?;
-        once::write(&self.database, binding, arguments, event).await
+        for _ in 0..REPLACED {
+            let operations = self.operations.load_full();
+            let binding = operations.get(&self.template, operation, None)?;
+            let arguments = binding.arguments(event, id, fields)?;
+            match once::write(&self.database, binding, &arguments, event).await? {
+                Some(answer) => return Ok(answer),
+                None => self.renew().await?,
+            }
+        }
+        Err(self.replaced())
     }
 }

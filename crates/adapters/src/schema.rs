@@ -1,10 +1,24 @@
-//! Schema files: numbered, applied in order, recorded. What is in them is the DBA's; how a store takes them is
-//! `rel::schema`'s and `rec::schema`'s.
+//! Schema files: numbered, applied in order, recorded.
+//!
+//! Not here: what is in them, which is the DBA's; how a store takes them, which is `rel::schema`'s and `rec::schema`'s.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Result};
 use sha2::{Digest, Sha256};
+
+/// How long a run waits for another one to end.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Another run is at work.
+pub(crate) fn busy(database: &str) -> BedsError {
+    let text = format!(
+        "another `beds schema apply` has been at work on {database} for {} s; wait for it, then run this again",
+        LOCK_PATIENCE.as_secs()
+    );
+    BedsError::new(ErrorKind::Internal, text)
+}
 
 /// One file, read.
 #[derive(Debug, Clone)]

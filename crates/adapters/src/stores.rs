@@ -1,11 +1,14 @@
 //! [`Stores`]: the databases of a node by name. Connects, binds templates, and says which database is away.
+//!
+//! Not here: what is said to a database, which is `rel`'s and `rec`'s.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::{BedsError, Catalogue, Config, ErrorKind, Problem, Result, Store, Template, TemplateAdapter, config};
+use beds_core::{BedsError, Catalogue, Config, ErrorKind, Problem, Result, Store, Template, config};
 
+use crate::bound::Bound;
 use crate::schema::{Applied, File};
 use crate::{rec, rel};
 
@@ -18,13 +21,6 @@ pub struct Stores {
     rel: BTreeMap<String, Arc<rel::Database>>,
 }
 
-/// A template that was fitted to its database, with what does not fit.
-pub struct Bound {
-    pub template: Arc<Template>,
-    pub adapter: Arc<dyn TemplateAdapter>,
-    pub problems: Vec<Problem>,
-}
-
 impl Stores {
     /// Prepares the databases of the local services. Connects to nothing yet.
     pub async fn new(config: &Config) -> Result<Self> {
@@ -35,14 +31,15 @@ impl Stores {
             if service.is_local || (admin.is_local && is_logs) {
                 let tasks = if service.is_local { service.instances.total() } else { 0 };
                 let scribes = if is_logs { admin.instances.total() } else { 0 };
-                let database = rec::Database::new(name, database, tasks + scribes).await?;
+                let database = rec::Database::new(name, database, tasks + scribes, config).await?;
                 rec.insert(name.clone(), Arc::new(database));
             }
         }
         let service = &config.services.rel;
         if service.is_local {
             for (name, database) in &config.databases.rel {
-                rel.insert(name.clone(), Arc::new(rel::Database::new(name, database, service.instances.total())?));
+                let database = rel::Database::new(name, database, service.instances, config.inbox)?;
+                rel.insert(name.clone(), Arc::new(database));
             }
         }
         Ok(Self { rec, rel })
@@ -62,8 +59,9 @@ impl Stores {
         }
     }
 
-    /// Binds the templates of one database. Fails as a whole only if the database cannot be asked.
-    pub async fn bind(&self, store: Store, name: &str, catalogue: &Catalogue) -> Result<Vec<Bound>> {
+    /// Binds the templates of one database, and says what is to be known of the database itself. Fails as a whole only if the
+    /// database cannot be asked.
+    pub async fn bind(&self, store: Store, name: &str, catalogue: &Catalogue) -> Result<(Vec<Bound>, Vec<Problem>)> {
         let templates: Vec<Arc<Template>> =
             catalogue.iter().filter(|t| t.store == store && t.database == name).cloned().collect();
         let binding = async {
@@ -77,8 +75,15 @@ impl Stores {
                 format!("the database {name} did not tell its objects within {} s", CATALOGUE_PATIENCE.as_secs());
             BedsError::new(ErrorKind::StoreUnavailable, text)
         };
-        let bound = tokio::time::timeout(CATALOGUE_PATIENCE, binding).await.map_err(|_| late())??;
-        Ok(bound.into_iter().map(|(template, adapter, problems)| Bound { template, adapter, problems }).collect())
+        tokio::time::timeout(CATALOGUE_PATIENCE, binding).await.map_err(|_| late())?
+    }
+
+    /// What changes whenever the objects of a database do; none while that cannot be told.
+    pub async fn version(&self, store: Store, name: &str) -> Result<Option<String>> {
+        match store {
+            Store::Rel => rel::version(&self.rel[name]).await,
+            Store::Rec => rec::version(&self.rec[name]).await,
+        }
     }
 
     pub async fn close(&self) {

@@ -1,12 +1,13 @@
 //! [`Catalogue`]: the templates that a node knows, by name, and what is known about using them.
-//! Reading the files is the binary's; binding them to a database is the adapters'.
+//!
+//! Not here: reading the files, which is the binary's; binding them to a database, which is the adapters'.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{BedsError, ErrorKind, Operation, Problem, RecordStream, Result, Template};
+use crate::{BedsError, ErrorKind, Operation, Problem, RecordStream, Result, Template, template};
 
 /// The templates of a node. Immutable: a reload makes a new one.
 #[derive(Debug, Clone, Default)]
@@ -15,13 +16,22 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// Reads the texts of template files, given as name of the file and text.
+    /// Reads the texts of template files, given as name of the file and text, and adds BEDS's own templates.
     ///
     /// A file with mistakes is left out and its mistakes are reported, so that one bad file does not take the others away.
+    /// A file with the name of one of BEDS's own is left out with a warning.
     pub fn parse(files: &[(String, String)]) -> (Self, Vec<Problem>) {
-        let mut catalogue = Self::default();
+        let mut catalogue = Self::of_nodes();
         let mut problems = Vec::new();
         for (file, text) in files {
+            // Its name counts, whatever else is in the file: one of an earlier release is no mistake.
+            let named = text.parse::<toml::Table>().ok();
+            let name = named.as_ref().and_then(|table| table.get("name")?.as_str()).unwrap_or_default();
+            if catalogue.templates.get(name).is_some_and(|template| template.is_of_nodes) {
+                let message = format!("the template {name} is compiled in, so this file is ignored");
+                problems.push(Problem::new(file, 1, message, "remove the file, or give its template another name").as_warning());
+                continue;
+            }
             match Template::parse(file, text) {
                 Ok(template) => {
                     if let Some(first) = catalogue.templates.get(&template.name) {
@@ -35,6 +45,12 @@ impl Catalogue {
             }
         }
         (catalogue, problems)
+    }
+
+    /// BEDS's own templates alone.
+    fn of_nodes() -> Self {
+        let read = template::node::FILES.iter().filter_map(|(file, text)| Template::of_nodes(file, text).ok());
+        Self { templates: read.map(|template| (template.name.clone(), Arc::new(template))).collect() }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Template>> {
@@ -114,4 +130,23 @@ pub fn list(names: &[&str]) -> String {
     let mut names: Vec<&str> = names.to_vec();
     names.dedup();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_templates_of_nodes_are_compiled_in_and_no_file_replaces_them() {
+        let forged = "name = \"Audit\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"x\"\n";
+        let (catalogue, problems) = Catalogue::parse(&[("templates/a.toml".to_owned(), forged.to_owned())]);
+        assert_eq!(catalogue.len(), template::node::FILES.len());
+        assert_eq!(catalogue.get("Audit").unwrap().object(Operation::Create, None), Some("audit_create"));
+        assert!(problems.len() == 1 && problems[0].is_warning(), "{problems:?}");
+        assert!(problems[0].to_string().starts_with("templates/a.toml:1: warning: "), "{}", problems[0]);
+        for stream in RecordStream::ALL {
+            assert!(catalogue.get(stream.template()).unwrap().is_of_nodes);
+        }
+        assert!(catalogue.get(RecordStream::AUDIT_HEADS).unwrap().is_of_nodes);
+    }
 }

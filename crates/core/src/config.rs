@@ -11,7 +11,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
@@ -36,6 +36,22 @@ pub struct Config {
     pub databases: Databases,
     pub templates: Templates,
     pub records: Records,
+    pub inbox: Inbox,
+}
+
+/// `[inbox]`: how long the databases remember which writes took effect.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Inbox {
+    /// What is older is sent again on explicit demand only: it could take effect a second time.
+    pub keep_days: NonZeroU16,
+}
+
+impl Inbox {
+    /// True for a write whose key the inbox may have forgotten. One whose time cannot be told is.
+    pub fn may_have_forgotten(self, at: Option<Timestamp>) -> bool {
+        let kept = SignedDuration::from_hours(24 * i64::from(self.keep_days.get()));
+        at.is_none_or(|at| Timestamp::now().duration_since(at) >= kept)
+    }
 }
 
 /// `[records]`: what a node reports to the admin node.

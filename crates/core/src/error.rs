@@ -105,6 +105,8 @@ error_kinds! {
     BadEvent = "BEDS-0024", 400, "Malformed event";
     ValueOutOfRange = "BEDS-0025", 400, "Value out of range";
     HeaderTooLarge = "BEDS-0026", 431, "Header too large";
+    /// The named object answered something that its template does not say: a second row, a second set, no row, no id.
+    WrongAnswer = "BEDS-0027", 500, "The object's answer does not fit its template";
 }
 
 impl ErrorKind {

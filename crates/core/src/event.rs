@@ -75,6 +75,9 @@ pub struct Event {
     /// What was called while it was worked on.
     #[serde(skip)]
     pub steps: Steps,
+    /// Until when the node that has it works on it, whatever its deadline is. Nothing is begun or committed after that.
+    #[serde(skip)]
+    pub work_until: Option<Timestamp>,
 }
 
 /// Where a gateway had an event from.
@@ -110,6 +113,7 @@ impl Event {
             origin: None,
             replay_of: None,
             steps: Steps::default(),
+            work_until: None,
         }
     }
 
@@ -172,6 +176,22 @@ impl Event {
     pub fn remaining(&self) -> std::time::Duration {
         let left = self.deadline.duration_since(Timestamp::now());
         std::time::Duration::try_from(left).unwrap_or_default()
+    }
+
+    /// What is left for the work itself: until the deadline, and not longer than the node works on one event.
+    pub fn time_to_work(&self) -> std::time::Duration {
+        let left = |until: Timestamp| std::time::Duration::try_from(until.duration_since(Timestamp::now()));
+        let allowed = self.work_until.map_or(std::time::Duration::MAX, |until| left(until).unwrap_or_default());
+        self.remaining().min(allowed)
+    }
+
+    /// When the write happened at the earliest whose effect this event may find in an inbox: the event's own time, or that in
+    /// the id of the event that it repeats. None where that cannot be told.
+    pub fn first_issued_at(&self) -> Option<Timestamp> {
+        match &self.replay_of {
+            None => Some(self.issued_at),
+            Some(first) => first.issued_at().map(|at| at.min(self.issued_at)),
+        }
     }
 
     /// The key under which a write takes effect once, in hexadecimal.
@@ -247,6 +267,13 @@ impl EventId {
 
     /// Between an event's id and what names its child.
     pub const CHILD: char = ':';
+
+    /// When the id was made, in milliseconds, where it ends in a UUID of version 7.
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        let uuid = Uuid::try_parse(self.0.rsplit('.').next()?).ok()?;
+        let (seconds, nanoseconds) = uuid.get_timestamp()?.to_unix();
+        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
+    }
 
     /// A new id for an event that begins on this node.
     pub fn new(node: &str, environment: &str) -> Self {
@@ -389,6 +416,20 @@ mod tests {
         assert_ne!(first.inbox_key(), other.inbox_key());
         first.key = None;
         assert_ne!(first.inbox_key(), event().inbox_key());
+    }
+
+    #[test]
+    fn the_age_of_a_replay_is_that_of_the_first_event() {
+        let mut replay = event();
+        assert_eq!(replay.first_issued_at(), Some(replay.issued_at));
+        let first = EventId::new("ms", "development");
+        let at = first.issued_at().unwrap();
+        assert!((Timestamp::now().duration_since(at)).as_secs() < 5, "{at}");
+        replay.issued_at = Timestamp::MAX;
+        replay.replay_of = Some(first);
+        assert_eq!(replay.first_issued_at(), Some(at));
+        replay.replay_of = Some(EventId("shop.1".into()));
+        assert_eq!(replay.first_issued_at(), None, "nobody can tell");
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! [`Fields`]: a JSON object from outside, read strictly. Which field fits which parameter is the adapters' to say.
+//! [`Fields`]: a JSON object from outside, read strictly.
+//!
+//! Not here: which field fits which parameter, which is the adapters' to say.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -6,10 +8,13 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
 use crate::catalogue::quote;
+use crate::number::first_inexact;
+use crate::{BedsError, ErrorKind};
 
 /// The deepest nesting of a body or an event: an object in an object is depth two.
 pub const MAX_DEPTH: usize = 32;
@@ -19,7 +24,11 @@ pub const MAX_DEPTH: usize = 32;
 /// Two parsers that disagree on a repeated key are a way around a check, so a repeated key is an error here. A clone is
 /// cheap: it shares the object until one of the two is changed.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Fields(Arc<Map<String, Value>>);
+pub struct Fields {
+    map: Arc<Map<String, Value>>,
+    /// The first field whose text holds a number that was rounded when it was read.
+    inexact: Option<Arc<str>>,
+}
 
 impl Fields {
     pub fn new() -> Self {
@@ -31,17 +40,31 @@ impl Fields {
         serde_json::from_slice(bytes)
     }
 
-    /// Parses one JSON value of any type, as strictly.
+    /// Parses one JSON value of any type, as strictly. A number in it that 64 bits cannot hold is an error.
     pub fn value_of(text: &str) -> serde_json::Result<Value> {
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let value = (Strict { depth: 0 }).deserialize(&mut deserializer)?;
-        deserializer.end()?;
-        Ok(value)
+        let value = strictly(text)?;
+        match first_inexact(text) {
+            None => Ok(value),
+            Some(_) => Err(serde_json::Error::custom("a number must fit into 64 bits to the last digit")),
+        }
+    }
+
+    /// Refuses fields whose numbers were rounded when they were read.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ValueOutOfRange`] with the field's name.
+    pub fn check_exact(&self) -> crate::Result<()> {
+        let Some(field) = &self.inexact else { return Ok(()) };
+        let text = format!(
+            "{} holds a number that 64 bits do not hold to the last digit; send it as text",
+            quote(field).replace('"', "`")
+        );
+        Err(BedsError::new(ErrorKind::ValueOutOfRange, text).with_field(field.chars().take(64).collect::<String>()))
     }
 
     /// Feeds the fields into a hash such that neither key order nor white space matters.
     pub fn digest_into(&self, hash: &mut Sha256) {
-        digest_object(&self.0, hash);
+        digest_object(&self.map, hash);
     }
 }
 
@@ -65,35 +88,47 @@ pub fn what_is_wrong(error: &serde_json::Error) -> String {
 impl Deref for Fields {
     type Target = Map<String, Value>;
     fn deref(&self) -> &Self::Target {
-        &self.0
+        &self.map
     }
 }
 
 impl DerefMut for Fields {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        Arc::make_mut(&mut self.0)
+        Arc::make_mut(&mut self.map)
     }
 }
 
 impl FromIterator<(String, Value)> for Fields {
     fn from_iter<I: IntoIterator<Item = (String, Value)>>(pairs: I) -> Self {
-        Self(Arc::new(pairs.into_iter().collect()))
+        Self { map: Arc::new(pairs.into_iter().collect()), inexact: None }
     }
 }
 
 impl Serialize for Fields {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        self.map.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match (Strict { depth: 0 }).deserialize(deserializer)? {
-            Value::Object(map) => Ok(Fields(Arc::new(map))),
+        // The text itself, because only there it shows whether a number is exact.
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        match strictly(text.get()).map_err(D::Error::custom)? {
+            Value::Object(map) => {
+                let inexact = first_inexact(text.get()).map(Arc::from);
+                Ok(Fields { map: Arc::new(map), inexact })
+            }
             other => Err(D::Error::custom(format!("expected a JSON object, found {}", kind_of(&other)))),
         }
     }
+}
+
+fn strictly(text: &str) -> serde_json::Result<Value> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = (Strict { depth: 0 }).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
 }
 
 /// The name of a JSON value's type, for messages.
@@ -243,7 +278,8 @@ mod tests {
         let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(Fields::from_slice(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert!(refused(&nested(MAX_DEPTH + 1)).contains("nested deeper"));
-        assert!(refused(&format!("{{\"a\":{}", "[".repeat(100_000))).contains("nested deeper"));
+        assert!(refused(&nested(100_000)).contains("nested deeper"));
+        refused(&format!("{{\"a\":{}", "[".repeat(100_000)));
     }
 
     #[test]
@@ -251,6 +287,15 @@ mod tests {
         for text in ["[]", "1", "null", "\"x\"", ""] {
             refused(text);
         }
+    }
+
+    #[test]
+    fn a_number_that_was_rounded_is_refused_by_the_name_of_its_field() {
+        let fields = Fields::from_slice(br#"{"a":0.1,"b":{"c":1234567890.123456789}}"#).unwrap();
+        let error = fields.check_exact().unwrap_err();
+        assert_eq!((error.kind, error.field.as_deref()), (ErrorKind::ValueOutOfRange, Some("b")));
+        assert!(Fields::from_slice(br#"{"a":6.02214076e23}"#).unwrap().check_exact().is_ok());
+        assert!(Fields::value_of("1.00000000000000000001").is_err());
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! What [`crate::NamasteCore`] takes and gives: [`Payload`], [`Query`] and [`Response`].
 //! Their form on the wire is in `event` (requests) and `reply` (answers).
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::Fields;
+use crate::{EventId, Fields};
 
 /// The page size of a listing that names none, and the largest that may be asked for.
 pub const DEFAULT_LIMIT: u32 = 50;
@@ -38,8 +37,8 @@ pub enum Select {
 
 /// One record that an operation answers with.
 ///
-/// A procedure that returned no row but something beside it (OUT values, further result sets) answers one `Response`
-/// without a record.
+/// An object that answered no row but something beside it (OUT values, further result sets) gives one `Response` without a
+/// record.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
     /// The value of the template's id field, as text.
@@ -48,20 +47,22 @@ pub struct Response {
     pub record: Option<Box<RawValue>>,
     /// Set on the last record of a page that may have a successor: the `after` of the next page.
     pub next: Option<String>,
-    /// Set on the first record only.
+    /// Set on the last record of a page that may have been cut.
+    pub more: bool,
+    /// Set on the first record, and only where the operation answers everything that its object does ([`crate::AnswerShape`]).
     pub beside: Option<Box<Beside>>,
+    /// The event whose stored answer this is, where an earlier one with the same key had written.
+    pub repeat_of: Option<EventId>,
 }
 
 /// What came back beside the records.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub struct Beside {
-    /// The result sets after the first, each a JSON array of objects.
-    #[serde(default)]
+    /// Result sets, each a JSON array of objects. Of a listing or a named fetch, those after the first; of an operation on
+    /// one record, all of them.
     pub result_sets: Vec<Box<RawValue>>,
     /// OUT and INOUT parameters as a JSON object of names without `p_`.
-    #[serde(default)]
     pub out: Option<Box<RawValue>>,
-    /// How many rows a write answered, where it was more than the one record.
-    #[serde(default)]
+    /// How many rows the first set of an operation on one record has, where it is not one.
     pub rows: Option<u32>,
 }

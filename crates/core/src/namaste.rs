@@ -1,10 +1,12 @@
 //! [`NamasteCore`], the one interface to data, and [`TemplateAdapter`], which opens it for an event.
-//! Implementations live elsewhere: `adapters` (REC and REL) below the broker, `transport::Client` above it.
+//!
+//! Not here: implementations. They are in `adapters` (REC and REL) below the broker, and in `transport::Client` above it.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::reply::Answer;
 use crate::{Event, Payload, Query, Response, Result, TemplateDescription};
 
 /// The unified interface to the records of one template.
@@ -28,10 +30,19 @@ pub trait NamasteCore: Send + Sync {
 }
 
 /// A template bound to its store: the factory keeps one for each template and opens it for each event.
+#[async_trait]
 pub trait TemplateAdapter: Send + Sync {
     /// Opens the template for one event. The value carries the event's lineage, caller, deadline and key.
     fn open(self: Arc<Self>, event: Arc<Event>) -> Box<dyn NamasteCore>;
 
     /// The operations that are bound, with their parameters as the store declares them.
     fn describe(&self) -> TemplateDescription;
+
+    /// Asks the inbox of the template's database for the answer of a write that took effect under the event's key; none where
+    /// none did. Changes nothing.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::KeyInFlight`] while one may still take effect, [`crate::ErrorKind::KeyReused`] where the key
+    /// belongs to another request, and whatever keeps the inbox from being asked.
+    async fn recall(&self, event: &Event) -> Result<Option<Answer>>;
 }

@@ -1,4 +1,7 @@
-//! [`Problem`]: one mistake in a file that a person wrote, with the place and the fix.
+//! [`Problem`]: one mistake in a file that a person wrote, or one thing that a person should know, with the place and the
+//! fix.
+//!
+//! Not here: errors of requests, which are `error`'s.
 
 use std::fmt;
 
@@ -12,19 +15,43 @@ pub struct Problem {
     pub line: usize,
     pub message: String,
     pub fix: String,
+    pub severity: Severity,
+}
+
+/// Whether something works.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// What is named does not work.
+    #[default]
+    Problem,
+    /// It works, and something about it is not as it should be.
+    Warning,
 }
 
 impl Problem {
     pub fn new(file: impl Into<String>, line: usize, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { file: file.into(), line, message: message.into(), fix: fix.into() }
+        Self { file: file.into(), line, message: message.into(), fix: fix.into(), severity: Severity::Problem }
+    }
+
+    /// The same as a warning.
+    #[must_use]
+    pub fn as_warning(mut self) -> Self {
+        self.severity = Severity::Warning;
+        self
+    }
+
+    pub fn is_warning(&self) -> bool {
+        self.severity == Severity::Warning
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.is_warning() { "warning: " } else { "" };
         match self.line {
-            0 => write!(f, "{}: {}. Fix: {}", self.file, self.message, self.fix),
-            line => write!(f, "{}:{line}: {}. Fix: {}", self.file, self.message, self.fix),
+            0 => write!(f, "{}: {word}{}. Fix: {}", self.file, self.message, self.fix),
+            line => write!(f, "{}:{line}: {word}{}. Fix: {}", self.file, self.message, self.fix),
         }
     }
 }

@@ -44,16 +44,20 @@ pub struct Answer {
     pub records: Vec<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub result_sets: Vec<Box<RawValue>>,
+    /// The page may have been cut.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// There, and be it empty, where the operation answers everything that its object does: [`crate::Beside`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_sets: Option<Vec<Box<RawValue>>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub out: Option<Box<RawValue>>,
-    /// How many rows a write answered, where it was more than one: they are the first of the result sets.
+    /// How many rows an operation on one record touched, where it was not one: they are the first of the result sets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u32>,
-    /// The object answered a set of records, be it an empty one. What travels is what is in it.
-    #[serde(skip)]
-    pub has_set: bool,
+    /// The event whose stored answer this is, where it is not that of the event that asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_of: Option<EventId>,
 }
 
 /// What the inbox keeps of a write that took effect.
@@ -125,13 +129,13 @@ impl Answer {
         for (position, response) in responses.into_iter().enumerate() {
             if position == 0 {
                 answer.id = response.id;
+                answer.repeat_of = response.repeat_of;
             }
             if let Some(beside) = response.beside {
-                answer.result_sets = beside.result_sets;
-                answer.out = beside.out;
-                answer.rows = beside.rows;
+                let Beside { result_sets, out, rows } = *beside;
+                (answer.result_sets, answer.out, answer.rows) = (Some(result_sets), out, rows);
             }
-            answer.next = response.next;
+            (answer.next, answer.more) = (response.next, response.more);
             answer.records.extend(response.record);
         }
         answer
@@ -139,32 +143,31 @@ impl Answer {
 
     /// The responses that this answer was made of.
     pub fn into_responses(self) -> Vec<Response> {
-        let mut beside = (!self.result_sets.is_empty() || self.out.is_some())
-            .then(|| Box::new(Beside { result_sets: self.result_sets, out: self.out, rows: self.rows }));
-        let mut id = self.id;
+        let (out, rows) = (self.out, self.rows);
+        let mut beside = self.result_sets.map(|result_sets| Box::new(Beside { result_sets, out, rows }));
+        let (mut id, mut repeat_of) = (self.id, self.repeat_of);
         let mut responses: Vec<Response> = self
             .records
             .into_iter()
-            .map(|record| Response { id: id.take(), record: Some(record), next: None, beside: beside.take() })
+            .map(|record| Response {
+                id: id.take(),
+                record: Some(record),
+                beside: beside.take(),
+                repeat_of: repeat_of.take(),
+                ..Response::default()
+            })
             .collect();
-        if let Some(beside) = beside {
-            responses.push(Response { beside: Some(beside), ..Response::default() });
+        if beside.is_some() {
+            responses.push(Response { beside, repeat_of, ..Response::default() });
         }
         if let Some(last) = responses.last_mut() {
-            last.next = self.next;
+            (last.next, last.more) = (self.next, self.more);
         }
         responses
     }
 
-    /// The single response of a write. Where it answered several rows, all of them stand beside the first.
-    pub fn into_response(mut self) -> Response {
-        if self.records.len() > 1
-            && let Ok(all) = serde_json::value::to_raw_value(&self.records)
-        {
-            self.rows = u32::try_from(self.records.len()).ok();
-            self.records.truncate(1);
-            self.result_sets.insert(0, all);
-        }
+    /// The single response of an operation on one record.
+    pub fn into_response(self) -> Response {
         self.into_responses().into_iter().next().unwrap_or_default()
     }
 }
@@ -178,20 +181,19 @@ mod tests {
     }
 
     #[test]
-    fn a_write_of_several_rows_loses_none() {
-        let records = vec![raw("{\"a\":1}"), raw("{\"a\":2}")];
-        let response = Answer { id: Some("1".into()), records, ..Answer::default() }.into_response();
-        assert_eq!((response.id.as_deref(), response.record.as_ref().unwrap().get()), (Some("1"), "{\"a\":1}"));
-        let beside = response.beside.clone().unwrap();
-        assert_eq!((beside.rows, beside.result_sets[0].get()), (Some(2), "[{\"a\":1},{\"a\":2}]"));
-        // On the way back, it is the same.
-        let again = Answer::from_responses(vec![response]).into_response().beside.unwrap();
-        assert_eq!((again.rows, again.result_sets.len()), (Some(2), 1));
+    fn the_shape_of_an_answer_does_not_depend_on_its_content() {
+        let bare = Answer { records: vec![raw("{\"a\":1}")], ..Answer::default() }.into_response();
+        assert!(bare.beside.is_none());
+        let all = Answer { records: vec![raw("{\"a\":1}")], result_sets: Some(Vec::new()), ..Answer::default() };
+        let response = all.into_response();
+        assert!(response.beside.is_some(), "empty, and there");
+        let again = Answer::from_responses(vec![response]);
+        assert!(again.result_sets.is_some_and(|sets| sets.is_empty()));
     }
 
     #[test]
     fn an_answer_survives_the_wire_to_the_letter() {
-        let text = r#"{"v":1,"event_id":"a.b.c","status":200,"answer":{"id":"1","records":[{"d":1.10},{"d":2}],"next":"2","result_sets":[[{"x":1}]],"out":{"n":3}}}"#;
+        let text = r#"{"v":1,"event_id":"a.b.c","status":200,"answer":{"id":"1","records":[{"d":1.10},{"d":2}],"next":"2","more":true,"result_sets":[[{"x":1}]],"out":{"n":3}}}"#;
         let reply: Reply = serde_json::from_str(text).unwrap();
         let responses = reply.into_outcome().unwrap().into_responses();
         assert_eq!(responses.len(), 2);
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_came_without_a_record_is_kept() {
-        let answer = Answer { out: Some(raw("{\"n\":3}")), ..Answer::default() };
+        let answer = Answer { out: Some(raw("{\"n\":3}")), result_sets: Some(Vec::new()), ..Answer::default() };
         let responses = answer.into_responses();
         assert_eq!(responses.len(), 1);
         assert!(responses[0].record.is_none());

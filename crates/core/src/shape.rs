@@ -147,6 +147,8 @@ impl Walk<'_> {
                 DeValue::Table(inner) => Some(toml::Value::Table(self.table(inner, path))),
                 value => to_value(value),
             },
+            // A key that is a value or a table, such as `fetch = "f"` and `fetch = { object = "f" }`.
+            (_, DeValue::Table(inner)) if self.is_section(path) => Some(toml::Value::Table(self.table(inner, path))),
             (Some(key), value) => {
                 let message = format!("`{path}` must be {}, not {}", key.kind.words(), value.type_str());
                 self.problems.push(Problem::new(
@@ -157,7 +159,6 @@ impl Walk<'_> {
                 ));
                 None
             }
-            (None, DeValue::Table(inner)) if self.is_section(path) => Some(toml::Value::Table(self.table(inner, path))),
             (None, _) if self.is_section(path) => {
                 let message = format!("`{path}` must be a table");
                 self.problems.push(Problem::new(self.file, line, message, format!("write [{path}]")));

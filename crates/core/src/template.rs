@@ -1,5 +1,9 @@
 //! [`Template`]: a data domain as its TOML file says it. It names database objects and holds no query.
-//! Whether the objects exist and which parameters they take is the adapters' to find out.
+//!
+//! Not here: whether the objects exist and which parameters they take, which the adapters find out.
+
+pub(crate) mod node;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,7 +28,7 @@ pub struct Template {
     pub objects: Objects,
     /// Further named reads: the name in the URL, and the database object.
     #[serde(default)]
-    pub fetches: BTreeMap<String, String>,
+    pub fetches: BTreeMap<String, Named>,
     /// Long reads, only with a ticket.
     #[serde(default)]
     pub jobs: BTreeMap<String, String>,
@@ -38,16 +42,58 @@ pub struct Template {
     /// Where it was read, for messages.
     #[serde(skip)]
     pub source: Source,
+    /// One of BEDS's own, compiled in.
+    #[serde(skip)]
+    pub is_of_nodes: bool,
 }
 
 /// The database objects of the five basic operations.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Objects {
-    pub create: Option<String>,
-    pub fetch: Option<String>,
-    pub list: Option<String>,
-    pub update: Option<String>,
-    pub delete: Option<String>,
+    pub create: Option<Named>,
+    pub fetch: Option<Named>,
+    pub list: Option<Named>,
+    pub update: Option<Named>,
+    pub delete: Option<Named>,
+}
+
+/// A database object, and which of its answers its operation gives: `"name"`, or `{ object = "name", answer = "all" }`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(from = "Written")]
+pub struct Named {
+    pub object: String,
+    pub answer: AnswerShape,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Name(String),
+    Table {
+        object: String,
+        #[serde(default)]
+        answer: AnswerShape,
+    },
+}
+
+impl From<Written> for Named {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Name(object) => Self { object, answer: AnswerShape::default() },
+            Written::Table { object, answer } => Self { object, answer },
+        }
+    }
+}
+
+/// What an operation answers. It is decided when the template is bound, and never by how many rows an object touched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerShape {
+    /// The record itself, or the records of a page; an object that answers more is an error.
+    #[default]
+    Record,
+    /// Everything that the object answers: the record or the records, with `result_sets` and `out` beside.
+    All,
 }
 
 /// What happens to requests while no audit record can be queued.
@@ -77,6 +123,9 @@ pub struct Access {
 pub struct Field {
     #[serde(default)]
     pub sensitive: bool,
+    /// Whether a text of that name is JSON. Without it, the database says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub json: Option<bool>,
     #[serde(default)]
     pub description: String,
 }
@@ -89,8 +138,22 @@ pub struct Source {
 }
 
 impl Template {
+    /// One of BEDS's own, which may do what no other may.
+    pub(crate) fn of_nodes(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        let read = Self::read(file, text, |_, _| {})?;
+        Ok(Self { is_of_nodes: true, ..read })
+    }
+
     /// Reads one template file, or reports every mistake in it.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+        Self::read(file, text, |checked, problems| rules::check(file, checked, problems))
+    }
+
+    fn read(
+        file: &str,
+        text: &str,
+        further: impl FnOnce(&Checked, &mut Vec<Problem>),
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let checked = check(file, text, KEYS, &mut problems);
         for key in ["name", "store", "database", "id"] {
@@ -116,6 +179,7 @@ impl Template {
             let fix = "write required to refuse requests that cannot be recorded, or leave it out";
             problems.push(Problem::new(file, checked.line("audit"), "`audit` is neither normal nor required", fix));
         }
+        further(&checked, &mut problems);
         for path in ["name", "fetches", "jobs"] {
             let names: Vec<&str> = match checked.table.get(path) {
                 Some(Value::String(name)) => vec![name],
@@ -141,13 +205,17 @@ impl Template {
 
     /// The database object of an operation; `name` is the named fetch, if one is meant.
     pub fn object(&self, operation: Operation, name: Option<&str>) -> Option<&str> {
+        self.named(operation, name).map(|named| named.object.as_str())
+    }
+
+    fn named(&self, operation: Operation, name: Option<&str>) -> Option<&Named> {
         match (operation, name) {
-            (Operation::Fetch, Some(name)) => self.fetches.get(name).map(String::as_str),
-            (Operation::Fetch, None) => self.objects.fetch.as_deref(),
-            (Operation::Create, _) => self.objects.create.as_deref(),
-            (Operation::List, _) => self.objects.list.as_deref(),
-            (Operation::Update, _) => self.objects.update.as_deref(),
-            (Operation::Delete, _) => self.objects.delete.as_deref(),
+            (Operation::Fetch, Some(name)) => self.fetches.get(name),
+            (Operation::Fetch, None) => self.objects.fetch.as_ref(),
+            (Operation::Create, _) => self.objects.create.as_ref(),
+            (Operation::List, _) => self.objects.list.as_ref(),
+            (Operation::Update, _) => self.objects.update.as_ref(),
+            (Operation::Delete, _) => self.objects.delete.as_ref(),
         }
     }
 
@@ -158,14 +226,15 @@ impl Template {
         let mut offers: Vec<Offer<'_>> = basic
             .into_iter()
             .filter_map(|operation| {
-                let object = self.object(operation, None)?;
-                Some(Offer { operation, name: None, object, key: format!("objects.{operation}") })
+                let Named { object, answer } = self.named(operation, None)?;
+                Some(Offer { operation, name: None, object, answer: *answer, key: format!("objects.{operation}") })
             })
             .collect();
-        offers.extend(self.fetches.iter().map(|(name, object)| Offer {
+        offers.extend(self.fetches.iter().map(|(name, Named { object, answer })| Offer {
             operation: Operation::Fetch,
             name: Some(name),
             object,
+            answer: *answer,
             key: format!("fetches.{name}"),
         }));
         offers
@@ -183,8 +252,16 @@ pub struct Offer<'t> {
     pub operation: Operation,
     pub name: Option<&'t str>,
     pub object: &'t str,
+    pub answer: AnswerShape,
     /// Where it stands in the file, such as `fetches.route`.
     pub key: String,
+}
+
+impl Offer<'_> {
+    /// True for an operation on one record that is there already.
+    pub fn is_by_id(&self) -> bool {
+        self.name.is_none() && matches!(self.operation, Operation::Fetch | Operation::Update | Operation::Delete)
+    }
 }
 
 fn is_name(name: &str) -> bool {
@@ -202,13 +279,26 @@ const KEYS: &[Key] = &[
     Key { path: "objects.list", kind: Kind::Text },
     Key { path: "objects.update", kind: Kind::Text },
     Key { path: "objects.delete", kind: Kind::Text },
+    Key { path: "objects.create.object", kind: Kind::Text },
+    Key { path: "objects.create.answer", kind: Kind::Text },
+    Key { path: "objects.fetch.object", kind: Kind::Text },
+    Key { path: "objects.fetch.answer", kind: Kind::Text },
+    Key { path: "objects.list.object", kind: Kind::Text },
+    Key { path: "objects.list.answer", kind: Kind::Text },
+    Key { path: "objects.update.object", kind: Kind::Text },
+    Key { path: "objects.update.answer", kind: Kind::Text },
+    Key { path: "objects.delete.object", kind: Kind::Text },
+    Key { path: "objects.delete.answer", kind: Kind::Text },
     Key { path: "fetches.*", kind: Kind::Text },
+    Key { path: "fetches.*.object", kind: Kind::Text },
+    Key { path: "fetches.*.answer", kind: Kind::Text },
     Key { path: "jobs.*", kind: Kind::Text },
     Key { path: "audit", kind: Kind::Text },
     Key { path: "access.read", kind: Kind::Texts },
     Key { path: "access.write", kind: Kind::Texts },
     Key { path: "access.jobs", kind: Kind::Texts },
     Key { path: "fields.*.sensitive", kind: Kind::Boolean },
+    Key { path: "fields.*.json", kind: Kind::Boolean },
     Key { path: "fields.*.description", kind: Kind::Text },
 ];
 
@@ -225,6 +315,42 @@ mod tests {
         assert_eq!(template.object(Operation::Fetch, Some("route")), Some("flights_by_route"));
         assert_eq!(template.object(Operation::Delete, None), None);
         assert_eq!(template.problem("fetches.route", "m", "f").line, 8);
+    }
+
+    #[test]
+    fn an_object_may_say_that_it_answers_everything() {
+        let text = "name = \"F\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n\
+                    [objects]\nfetch = \"f\"\n[objects.update]\nobject = \"u\"\nanswer = \"all\"\n\
+                    [fetches]\nx = { object = \"g\", answer = \"all\" }\n";
+        let template = Template::parse("f.toml", text).unwrap();
+        let shapes: Vec<_> = template.offers().iter().map(|offer| (offer.object.to_owned(), offer.answer)).collect();
+        let all = |name: &str| (name.to_owned(), AnswerShape::All);
+        assert_eq!(shapes, [("f".to_owned(), AnswerShape::Record), all("u"), all("g")]);
+        assert_eq!(template.problem("objects.update", "m", "f").line, 7);
+        let wrong = Template::parse("f.toml", &text.replace("\"all\"", "\"most\"")).unwrap_err();
+        assert!(wrong[0].to_string().contains("`answer` is neither record nor all"), "{wrong:?}");
+        let nameless = Template::parse("f.toml", &text.replace("object = \"u\"\n", "")).unwrap_err();
+        assert!(nameless[0].to_string().contains("names no object"), "{nameless:?}");
+    }
+
+    #[test]
+    fn what_belongs_to_beds_is_out_of_reach() {
+        let with = |rest: &str| {
+            let text = format!("name = \"F\"\nstore = \"rec\"\ndatabase = \"msLogs\"\nid = \"_id\"\n{rest}");
+            Template::parse("f.toml", &text).map_err(|p| p.iter().map(ToString::to_string).collect::<String>())
+        };
+        for rest in [
+            "[fetches]\nsrc = \"beds_catalog\"\n",
+            "[fetches]\nsrc = { object = \"BEDS_catalog\" }\n",
+            "[objects.fetch]\nobject = \"beds_catalog\"\n",
+            "[jobs]\nj = \"beds_inbox_prune\"\n",
+        ] {
+            assert!(with(rest).unwrap_err().contains("belongs to BEDS itself"), "{rest}");
+        }
+        for rest in ["[objects]\ncreate = \"audit_create\"\n", "[objects.delete]\nobject = \"x\"\n"] {
+            assert!(with(rest).unwrap_err().contains("only nodes write"), "{rest}");
+        }
+        assert!(with("[objects]\nlist = \"all_audit\"\n").is_ok());
     }
 
     #[test]

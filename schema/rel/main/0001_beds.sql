@@ -8,6 +8,11 @@
 --   beds_schema         which of the numbered files were applied, by whom and when; kept by `beds schema apply`.
 --   beds_catalog        tells BEDS which objects exist and with which parameters, read from information_schema.
 --   beds_granted        tells BEDS which of them its login may use, so that a missing GRANT is found before a request is.
+--   beds_catalog_version   tells whether anything of that has changed; asked once a second.
+--   beds_signature      tells whether one routine is still the one that a node has bound. beds_inbox_commit asks it before
+--                       it commits, and beds_read_check after a read: a routine that was replaced with its parameters in
+--                       another order never gets values in the wrong places. It reads mysql.proc where the definer may
+--                       (GRANT SELECT ON mysql.proc TO the DBA), and information_schema, which takes longer, where not.
 --
 -- The role beds_runtime is all that the run-time login of a node gets.
 
@@ -67,19 +72,59 @@ BEGIN
     SELECT 'done' AS state, i.fingerprint, i.reply FROM beds_inbox AS i WHERE i.inbox_key = p_key;
     ROLLBACK;
   END;
+  -- What an earlier call inserted is nobody's business any more.
+  SET @@last_insert_id = 0;
   START TRANSACTION;
   SET STATEMENT innodb_lock_wait_timeout = 0 FOR
     INSERT INTO beds_inbox (inbox_key, fingerprint) VALUES (p_key, p_fingerprint);
   SELECT 'claimed' AS state, NULL AS fingerprint, NULL AS reply;
 END //
 
+CREATE OR REPLACE PROCEDURE beds_signature(
+  IN  p_object    VARCHAR(64) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci,
+  OUT p_signature CHAR(32) CHARACTER SET ascii COLLATE ascii_bin)
+  READS SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: changes with the parameters of a routine and whenever it is replaced'
+BEGIN
+  DECLARE EXIT HANDLER FOR 1142
+    SELECT MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(r.LAST_ALTERED),
+                         (SELECT GROUP_CONCAT(p.PARAMETER_MODE, ' ', p.PARAMETER_NAME ORDER BY p.ORDINAL_POSITION)
+                            FROM information_schema.PARAMETERS AS p
+                           WHERE p.SPECIFIC_SCHEMA = DATABASE() AND p.SPECIFIC_NAME = p_object AND p.ORDINAL_POSITION > 0)))
+      INTO p_signature
+      FROM information_schema.ROUTINES AS r
+     WHERE r.ROUTINE_SCHEMA = DATABASE() AND r.ROUTINE_NAME = p_object LIMIT 1;
+  SELECT MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(p.modified), p.param_list)) INTO p_signature
+    FROM mysql.proc AS p WHERE p.db = DATABASE() AND p.name = p_object LIMIT 1;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_read_check(IN p_object VARCHAR(64) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci)
+  READS SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: whether what was just called is what was bound'
+BEGIN
+  DECLARE signature CHAR(32) CHARACTER SET ascii COLLATE ascii_bin;
+  CALL beds_signature(p_object, signature);
+  SELECT signature;
+END //
+
 CREATE OR REPLACE PROCEDURE beds_inbox_commit(
-  IN p_key   CHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
-  IN p_reply LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin)
+  IN p_key       CHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
+  IN p_reply     LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+  IN p_object    VARCHAR(64) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci,
+  IN p_signature CHAR(32) CHARACTER SET ascii COLLATE ascii_bin)
   MODIFIES SQL DATA
   SQL SECURITY DEFINER
   COMMENT 'BEDS: stores the answer and commits the write'
 BEGIN
+  DECLARE signature CHAR(32) CHARACTER SET ascii COLLATE ascii_bin;
+  CALL beds_signature(p_object, signature);
+  IF NOT signature <=> p_signature THEN
+    -- The values may have gone to parameters in another order. BEDS looks at the catalogue and begins anew.
+    ROLLBACK;
+    SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1412, MESSAGE_TEXT = 'the object was replaced';
+  END IF;
   UPDATE beds_inbox SET reply = p_reply WHERE inbox_key = p_key;
   IF ROW_COUNT() <> 1 THEN
     -- The write's procedure swallowed an error, such as a deadlock, that had rolled back the transaction and the claim with
@@ -112,7 +157,24 @@ CREATE OR REPLACE PROCEDURE beds_catalog()
   SQL SECURITY DEFINER
   COMMENT 'BEDS: the objects of this database and their parameters'
 BEGIN
-  SELECT r.ROUTINE_NAME AS name, r.ROUTINE_TYPE AS kind, r.ROUTINE_DEFINITION AS definition
+  -- First the signatures: what is replaced from here on has another one.
+  BEGIN
+    DECLARE EXIT HANDLER FOR 1142
+      SELECT r.ROUTINE_NAME AS name,
+             MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(r.LAST_ALTERED),
+                           (SELECT GROUP_CONCAT(p.PARAMETER_MODE, ' ', p.PARAMETER_NAME ORDER BY p.ORDINAL_POSITION)
+                              FROM information_schema.PARAMETERS AS p
+                             WHERE p.SPECIFIC_SCHEMA = DATABASE() AND p.SPECIFIC_NAME = r.ROUTINE_NAME
+                               AND p.ORDINAL_POSITION > 0))) AS signature
+        FROM information_schema.ROUTINES AS r
+       WHERE r.ROUTINE_SCHEMA = DATABASE();
+    SELECT p.name, MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(p.modified), p.param_list)) AS signature
+      FROM mysql.proc AS p WHERE p.db = DATABASE();
+  END;
+
+  SELECT r.ROUTINE_NAME AS name, r.ROUTINE_TYPE AS kind, r.ROUTINE_DEFINITION AS definition, r.SQL_MODE AS sql_mode,
+         r.SQL_DATA_ACCESS AS data_access, r.SECURITY_TYPE AS security, r.DEFINER AS definer,
+         r.DTD_IDENTIFIER AS returns, r.COLLATION_NAME AS collation
     FROM information_schema.ROUTINES AS r
    WHERE r.ROUTINE_SCHEMA = DATABASE();
 
@@ -123,15 +185,48 @@ BEGIN
    WHERE p.SPECIFIC_SCHEMA = DATABASE() AND p.ORDINAL_POSITION > 0
    ORDER BY p.SPECIFIC_NAME, p.ORDINAL_POSITION;
 
-  SELECT v.TABLE_NAME AS name FROM information_schema.VIEWS AS v WHERE v.TABLE_SCHEMA = DATABASE();
+  SELECT v.TABLE_NAME AS name, v.VIEW_DEFINITION AS definition, v.SECURITY_TYPE AS security, v.DEFINER AS definer
+    FROM information_schema.VIEWS AS v WHERE v.TABLE_SCHEMA = DATABASE();
 
   -- MariaDB stores JSON as LONGTEXT with a json_valid check; only the check tells the two apart.
-  SELECT c.TABLE_NAME AS table_name, k.COLUMN_NAME AS column_name
-    FROM information_schema.CHECK_CONSTRAINTS AS c
-    JOIN information_schema.COLUMNS AS k
-      ON k.TABLE_SCHEMA = c.CONSTRAINT_SCHEMA AND k.TABLE_NAME = c.TABLE_NAME
+  SELECT k.TABLE_NAME AS table_name, k.COLUMN_NAME AS column_name, t.TABLE_TYPE = 'VIEW' AS is_view,
+         c.CHECK_CLAUSE IS NOT NULL AS is_json
+    FROM information_schema.COLUMNS AS k
+    JOIN information_schema.TABLES AS t ON t.TABLE_SCHEMA = k.TABLE_SCHEMA AND t.TABLE_NAME = k.TABLE_NAME
+    LEFT JOIN information_schema.CHECK_CONSTRAINTS AS c
+      ON c.CONSTRAINT_SCHEMA = k.TABLE_SCHEMA AND c.TABLE_NAME = k.TABLE_NAME
      AND c.CHECK_CLAUSE = CONCAT('json_valid(`', k.COLUMN_NAME, '`)')
-   WHERE c.CONSTRAINT_SCHEMA = DATABASE();
+   WHERE k.TABLE_SCHEMA = DATABASE();
+
+  SELECT t.TABLE_NAME AS name, t.ENGINE AS engine
+    FROM information_schema.TABLES AS t WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE <> 'VIEW';
+
+  SELECT t.TRIGGER_NAME AS name, t.EVENT_OBJECT_TABLE AS table_name, t.ACTION_STATEMENT AS definition, t.SQL_MODE AS sql_mode
+    FROM information_schema.TRIGGERS AS t WHERE t.TRIGGER_SCHEMA = DATABASE();
+
+  -- What `beds check` says about the server and the inbox.
+  SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS utc, @@global.time_zone AS time_zone,
+         @@system_time_zone AS system_time_zone, CURRENT_USER() AS definer,
+         (SELECT TIMESTAMPDIFF(HOUR, MIN(i.claimed_at), CURRENT_TIMESTAMP()) FROM beds_inbox AS i) AS oldest_key_hours;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_catalog_version()
+  READS SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: changes whenever a routine, trigger or view of this database does'
+BEGIN
+  SELECT CONCAT_WS('/',
+    (SELECT CONCAT_WS(':', COUNT(*), BIT_XOR(CRC32(CONCAT_WS('\n', r.ROUTINE_TYPE, r.ROUTINE_NAME, r.LAST_ALTERED, r.SQL_MODE,
+                                                             r.SQL_DATA_ACCESS, r.SECURITY_TYPE, r.ROUTINE_DEFINITION))))
+       FROM information_schema.ROUTINES AS r WHERE r.ROUTINE_SCHEMA = DATABASE()),
+    (SELECT CONCAT_WS(':', COUNT(*), BIT_XOR(CRC32(CONCAT_WS('\n', t.TRIGGER_NAME, t.EVENT_OBJECT_TABLE, t.CREATED, t.SQL_MODE,
+                                                             t.ACTION_STATEMENT))))
+       FROM information_schema.TRIGGERS AS t WHERE t.TRIGGER_SCHEMA = DATABASE()),
+    (SELECT CONCAT_WS(':', COUNT(*), BIT_XOR(CRC32(CONCAT_WS('\n', v.TABLE_NAME, v.VIEW_DEFINITION))))
+       FROM information_schema.VIEWS AS v WHERE v.TABLE_SCHEMA = DATABASE())) AS version,
+    -- A change within the second of the one before has the same time: until then, look again.
+    (SELECT COALESCE(MAX(r.LAST_ALTERED) < CURRENT_TIMESTAMP() - INTERVAL 1 SECOND, TRUE)
+       FROM information_schema.ROUTINES AS r WHERE r.ROUTINE_SCHEMA = DATABASE()) AS is_settled;
 END //
 
 CREATE OR REPLACE PROCEDURE beds_granted()
@@ -151,3 +246,5 @@ GRANT EXECUTE ON PROCEDURE beds_inbox_commit TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_inbox_abort  TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_catalog      TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_granted      TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_read_check   TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_catalog_version TO beds_runtime;

@@ -1,5 +1,6 @@
-//! The binding of a named operation: its parameters, checked against what a caller sends, and its command. Where in the
-//! command a value may stand is `fill`'s.
+//! The binding of a named operation: its parameters, checked against what a caller sends, and its command.
+//!
+//! Not here: where in the command a value may stand, which is `fill`'s.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,9 @@ use serde_json::Value as Json;
 
 use super::catalog::Catalog;
 use super::convert::{Kind, Spec};
+use super::fill::Places;
 use super::{fill, lint};
+use crate::answer::{Form, Page};
 use crate::operations;
 
 /// The typed values of one call, by parameter. A parameter that was left out and has no default is absent.
@@ -26,15 +29,10 @@ pub(super) enum Bulk {
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
 pub(super) struct Binding {
-    /// The named operation's name, for the lineage.
-    pub(super) object: String,
     pub(super) command: Document,
-    /// Parameters that stand in expressions: they travel in `let`.
-    pub(super) variables: Vec<String>,
+    pub(super) form: Form,
+    pub(super) places: Places,
     parameters: BTreeMap<String, Spec>,
-    pub(super) operation: Operation,
-    pub(super) id_field: String,
-    is_named: bool,
 }
 
 /// Fits one offer to the catalogue. What does not fit is reported and gives no binding.
@@ -76,9 +74,7 @@ pub(super) fn bind(
             }
         }
     }
-    let is_by_id =
-        offer.name.is_none() && matches!(offer.operation, Operation::Fetch | Operation::Update | Operation::Delete);
-    if is_by_id && !parameters.contains_key("id") {
+    if offer.is_by_id() && !parameters.contains_key("id") {
         return refuse(format!("{object} has no parameter id, which {} needs", offer.operation), "ask the DBA for it");
     }
     if is_bulk(command) && !has_own_ids(command, &parameters) {
@@ -87,19 +83,18 @@ pub(super) fn bind(
             "ask the DBA to leave `ordered` out, or to require an _id: with it, each document is there once by its _id",
         );
     }
-    let variables = match fill::check(command, &parameters) {
-        Ok(variables) => variables,
+    let places = match fill::check(command, &parameters) {
+        Ok(places) => places,
         Err(reason) => return refuse(format!("{object}: {reason}"), "ask the DBA to change the command (docs/dba.md)"),
     };
-    Some(Binding {
+    let form = Form {
         object: object.to_owned(),
-        command: command.clone(),
-        variables,
-        parameters,
         operation: offer.operation,
-        id_field: template.id.clone(),
         is_named: offer.name.is_some(),
-    })
+        shape: offer.answer,
+        id: template.id.clone(),
+    };
+    Some(Binding { command: command.clone(), form, places, parameters })
 }
 
 impl Binding {
@@ -111,11 +106,11 @@ impl Binding {
             let value = match name.as_str() {
                 "event_id" => Some(Bson::String(event.event_id.0.clone())),
                 "actor" => Some(Bson::String(event.actor.subject.clone())),
-                "id" if !self.is_named && self.operation != Operation::Create => match id {
+                "id" if !self.form.is_named && self.form.operation != Operation::Create => match id {
                     Some(id) => Some(spec.read("id", id)?),
                     None => None,
                 },
-                "limit" if !self.operation.is_write() => match (fields.get(name), &spec.default) {
+                "limit" if !self.form.operation.is_write() => match (fields.get(name), &spec.default) {
                     (None, Some(default)) => Some(default.clone()),
                     _ => {
                         let limit = Bson::Int32(operations::limit(fields)? as i32);
@@ -123,12 +118,12 @@ impl Binding {
                         Some(limit)
                     }
                 },
-                "document" | "changes" if spec.kind == Kind::Document && self.operation.is_write() => {
+                "document" | "changes" if spec.kind == Kind::Document && self.form.operation.is_write() => {
                     Some(spec.convert_whole(fields, event.text)?)
                 }
                 _ => match fields.get(name) {
                     // What a read asks with comes from a URL, so numbers and dates may be text there.
-                    Some(Json::String(text)) if event.text || !self.operation.is_write() => {
+                    Some(Json::String(text)) if event.text || !self.form.operation.is_write() => {
                         Some(spec.read(name, text)?)
                     }
                     Some(value) => Some(spec.convert(name, value)?),
@@ -141,12 +136,19 @@ impl Binding {
                 None => {}
             }
         }
+        for name in &self.places.matched {
+            if !self.parameters[name].is_nullable && arguments.get(name).is_none_or(holds_null) {
+                return Err(operations::missing(name));
+            }
+        }
         Ok(arguments)
     }
 
-    /// True where the operation pages, so that a full page may have a successor.
-    pub(super) fn pages(&self) -> bool {
-        !self.operation.is_write() && self.parameters.contains_key("limit") && self.parameters.contains_key("after")
+    /// The page that the arguments ask for, or that the DBA's own limit makes. One document is no page.
+    pub(super) fn page(&self, arguments: &Arguments) -> Page {
+        let has = |name: &str| self.parameters.contains_key(name);
+        let asked = if has("limit") { arguments.get("limit") } else { self.command.get("limit").filter(|l| size(l) != Some(1)) };
+        Page { size: asked.and_then(size), has_next: has("limit") && has("after"), has_spare: false }
     }
 
     /// None where a create is a write like others. Where the DBA gives an insert its `ordered`, each document is inserted for
@@ -163,8 +165,8 @@ impl Binding {
         for (name, spec) in &self.parameters {
             match name.as_str() {
                 "event_id" | "actor" => {}
-                "id" if !self.is_named => {}
-                "limit" if !self.operation.is_write() => drop(parameters.insert(name.clone(), "1 to 500".to_owned())),
+                "id" if !self.form.is_named => {}
+                "limit" if !self.form.operation.is_write() => drop(parameters.insert(name.clone(), "1 to 500".to_owned())),
                 "document" | "changes" if !spec.properties.is_empty() => {
                     parameters.extend(spec.properties.iter().map(|(name, spec)| (name.clone(), spec.kind.words())));
                 }
@@ -174,10 +176,15 @@ impl Binding {
         parameters
     }
 
+    /// True where the command names a field, as a key or as `$field`.
+    pub(super) fn names_field(&self, field: &str) -> bool {
+        names(&Bson::Document(self.command.clone()), field)
+    }
+
     /// The operation takes the whole payload and names no field: any field goes.
     pub(super) fn takes_any_field(&self) -> bool {
         let whole = self.parameters.iter().find(|(name, spec)| {
-            matches!(name.as_str(), "document" | "changes") && spec.kind == Kind::Document && self.operation.is_write()
+            matches!(name.as_str(), "document" | "changes") && spec.kind == Kind::Document && self.form.operation.is_write()
         });
         whole.is_some_and(|(_, spec)| spec.properties.is_empty())
     }
@@ -194,6 +201,40 @@ impl Binding {
                 Err(operations::unknown_field(unknown, &known))
             }
         }
+    }
+}
+
+fn size(limit: &Bson) -> Option<usize> {
+    whole(limit).and_then(|n| usize::try_from(n).ok())
+}
+
+/// A whole number, whichever type MongoDB keeps it in.
+pub(super) fn whole(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(n) => Some(i64::from(*n)),
+        Bson::Int64(n) => Some(*n),
+        Bson::Double(n) => Some(*n as i64),
+        _ => None,
+    }
+}
+
+/// In a match, null selects what lacks the field; so does one in a list.
+fn holds_null(value: &Bson) -> bool {
+    match value {
+        Bson::Null => true,
+        Bson::Array(items) => items.iter().any(holds_null),
+        _ => false,
+    }
+}
+
+fn names(value: &Bson, field: &str) -> bool {
+    match value {
+        Bson::String(text) => text.trim_start_matches('$').split('.').any(|part| part == field),
+        Bson::Array(items) => items.iter().any(|item| names(item, field)),
+        Bson::Document(document) => {
+            document.iter().any(|(key, value)| key.split('.').any(|part| part == field) || names(value, field))
+        }
+        _ => false,
     }
 }
 

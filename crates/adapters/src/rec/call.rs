@@ -1,4 +1,6 @@
-//! One named operation, from values to documents as JSON. Which values is `bind`'s; transactions are `once`'s.
+//! One named operation, from values to documents as JSON.
+//!
+//! Not here: which values, which is `bind`'s; transactions, which are `once`'s.
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use super::bind::{Arguments, Binding, Bulk};
 use super::connect::Database;
 use super::json::{id_text, write_document};
 use super::{error, fill};
+use crate::answer::{Page, Set};
 
 /// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -57,55 +60,63 @@ pub(super) async fn read(
     arguments: Arguments,
     event: &Event,
 ) -> Result<Answer> {
-    let mut command = fill::fill(&binding.command, &binding.variables, &arguments);
-    command.insert("maxTimeMS", time_left(event));
-    let limit = arguments.get("limit").and_then(Bson::as_i32).filter(|_| binding.pages());
-    let object = binding.object.as_str();
+    let mut command = fill::fill(&binding.command, &binding.places.variables, &arguments);
+    limit_time(&mut command, event);
+    // What is not there at a majority may be rolled back after it was told.
+    command.insert("readConcern", bson::doc! {"level": "majority"});
+    let page = binding.page(&arguments);
+    let object = binding.form.object.as_str();
     let mut attempts = 0;
     loop {
         let (handle, binding, command) = (database.handle.clone(), Arc::clone(binding), command.clone());
         let step = event.steps.begin(object);
-        let outcome = database.run(async move { documents(&handle, command, &binding, limit).await }).await?;
+        let outcome = database.run(async move { documents(&handle, command, &binding, page).await }).await?;
         step.end(outcome.as_ref().err().map(Failure::code));
         match outcome {
             Ok(answer) => return Ok(answer),
-            Err(Failure::Driver(e)) if attempts < 2 && error::is_connection_lost(&e) => attempts += 1,
+            Err(Failure::Driver(e)) if attempts < 2 && error::is_unable(&e) => attempts += 1,
             Err(failure) => return Err(failure.into_beds(database)),
         }
     }
 }
 
-/// What is left until the event's deadline, in milliseconds, for the server's own limit.
-fn time_left(event: &Event) -> i64 {
-    i64::try_from(event.remaining().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000)
+/// Ends the operation in the server at the event's deadline, or before it where the DBA says so.
+fn limit_time(command: &mut Document, event: &Event) {
+    let left = i64::try_from(event.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
+    let own = match command.get("maxTimeMS") {
+        Some(Bson::Int32(n)) => Some(i64::from(*n)),
+        Some(Bson::Int64(n)) => Some(*n),
+        Some(Bson::Double(n)) => Some(*n as i64),
+        _ => None,
+    };
+    command.insert("maxTimeMS", own.filter(|own| *own > 0).map_or(left, |own| own.min(left)));
 }
 
 async fn documents(
     handle: &Handle,
     command: Document,
     binding: &Binding,
-    limit: Option<i32>,
+    page: Page,
 ) -> Result<Answer, Failure> {
     let mut cursor = handle.run_cursor_command(command).await?;
-    let mut answer = Answer::default();
-    let mut last = None;
+    let mut set = Set::default();
     let mut size = 0;
     while let Some(document) = cursor.try_next().await? {
-        let record = record(&document);
-        size += record.get().len();
+        size += push(&mut set, &document, binding);
         if size > MAX_ANSWER_BYTES {
             let text = format!("the answer is larger than {} MiB; ask for a smaller page", MAX_ANSWER_BYTES >> 20);
             return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
         }
-        last = document.get(&binding.id_field).and_then(id_text);
-        if answer.records.is_empty() {
-            answer.id.clone_from(&last);
-        }
-        answer.records.push(record);
     }
-    let is_full = limit.is_some_and(|limit| answer.records.len() >= usize::try_from(limit).unwrap_or(usize::MAX));
-    answer.next = last.filter(|_| is_full);
-    Ok(answer)
+    binding.form.answer(vec![set], None, page).map_err(Failure::Beds)
+}
+
+/// Adds a document and says how many bytes it has as JSON.
+fn push(set: &mut Set, document: &Document, binding: &Binding) -> usize {
+    let record = record(document);
+    let size = record.get().len();
+    set.push(record, document.get(&binding.form.id).and_then(id_text));
+    size
 }
 
 /// Inserts documents that are there once by their own `_id`s.
@@ -116,12 +127,12 @@ pub(super) async fn insert_each(
     arguments: Arguments,
     event: &Event,
 ) -> Result<Answer> {
-    let mut command = fill::fill(&binding.command, &binding.variables, &arguments);
-    command.insert("maxTimeMS", time_left(event));
+    let mut command = fill::fill(&binding.command, &binding.places.variables, &arguments);
+    limit_time(&mut command, event);
     // A command that is run by hand does not get the client's.
     command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
     let handle = database.handle.clone();
-    let step = event.steps.begin(&binding.object);
+    let step = event.steps.begin(&binding.form.object);
     let outcome = database.run(async move { handle.run_command(command).await }).await?.map_err(Failure::Driver);
     let outcome = outcome.and_then(|reply| {
         let errors = reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
@@ -146,8 +157,8 @@ pub(super) async fn write(
     arguments: &Arguments,
     event: &Event,
 ) -> Result<Answer, Failure> {
-    let mut command = fill::fill(&binding.command, &binding.variables, arguments);
-    command.insert("maxTimeMS", time_left(event));
+    let mut command = fill::fill(&binding.command, &binding.places.variables, arguments);
+    limit_time(&mut command, event);
     let inserted = with_ids(&mut command);
     let reply = handle.run_command(command).session(session).await?;
     if let Some(Bson::Document(first)) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
@@ -156,14 +167,16 @@ pub(super) async fn write(
     let records = match reply.get("value") {
         Some(Bson::Document(document)) => vec![document.clone()],
         Some(_) => Vec::new(),
-        None if binding.operation == Operation::Create => inserted,
+        None if binding.form.operation == Operation::Create => inserted,
         None => counts(&reply),
     };
-    Ok(Answer {
-        id: records.first().and_then(|document| document.get(&binding.id_field)).and_then(id_text),
-        records: records.iter().map(record).collect(),
-        ..Answer::default()
-    })
+    let mut set = Set::default();
+    let size: usize = records.iter().map(|document| push(&mut set, document, binding)).sum();
+    if size > MAX_ANSWER_BYTES {
+        let text = format!("the answer is larger than {} MiB; nothing was changed", MAX_ANSWER_BYTES >> 20);
+        return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
+    }
+    binding.form.answer(vec![set], None, Page::default()).map_err(Failure::Beds)
 }
 
 /// Gives each document of an insert an `_id`, as a driver would, and returns the documents: they are the answer.

@@ -1,4 +1,6 @@
-//! The connections to one MongoDB database. What is said over them is `call`'s and `once`'s.
+//! The connections to one MongoDB database.
+//!
+//! Not here: what is said over them, which is `call`'s and `once`'s.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +22,10 @@ const SPARE: usize = 4;
 pub(crate) struct Database {
     pub(crate) name: String,
     pub(crate) address: String,
+    /// For how many days the inbox is asked about.
+    pub(super) keep_days: u16,
+    /// The longest that one event is worked on.
+    pub(super) handler_seconds: i64,
     pub(super) client: Client,
     pub(super) handle: Handle,
     tasks: TaskTracker,
@@ -30,12 +36,17 @@ pub(crate) struct Database {
 
 impl Database {
     /// Prepares the pool; connects to nothing yet.
-    pub(crate) async fn new(name: &str, config: &config::Database, connections: usize) -> Result<Self> {
+    pub(crate) async fn new(
+        name: &str,
+        database: &config::Database,
+        connections: usize,
+        config: &beds_core::Config,
+    ) -> Result<Self> {
         let unusable = |e: mongodb::error::Error| {
             let text = format!("databases.rec.{name}: the url cannot be used");
             BedsError::new(ErrorKind::StoreUnavailable, text).with_source(e)
         };
-        let mut options = ClientOptions::parse(config.url.expose()).await.map_err(unusable)?;
+        let mut options = ClientOptions::parse(database.url.expose()).await.map_err(unusable)?;
         options.app_name = Some("beds".to_owned());
         // The driver's defaults of 10 and 2 would be a second throttle beside the pool of broker tasks.
         let connections = connections + SPARE;
@@ -46,12 +57,20 @@ impl Database {
         // Said explicitly: the defaults of older servers lose acknowledged writes.
         options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
         options.read_concern = Some(ReadConcern::majority());
-        let database = options.default_database.clone().unwrap_or_else(|| name.to_owned());
+        let name_there = options.default_database.clone().unwrap_or_else(|| name.to_owned());
         let client = Client::with_options(options).map_err(unusable)?;
-        let handle = client.database(&database);
-        let address = config.url.address().to_owned();
-        let (permits, is_pinged) = (Arc::new(Semaphore::new(connections)), Arc::default());
-        Ok(Self { name: name.to_owned(), address, client, handle, tasks: TaskTracker::new(), permits, is_pinged })
+        let handle = client.database(&name_there);
+        Ok(Self {
+            name: name.to_owned(),
+            address: database.url.address().to_owned(),
+            keep_days: config.inbox.keep_days.get(),
+            handler_seconds: i64::try_from(config.services.rec.handler_timeout.as_secs()).unwrap_or(i64::MAX),
+            client,
+            handle,
+            tasks: TaskTracker::new(),
+            permits: Arc::new(Semaphore::new(connections)),
+            is_pinged: Arc::default(),
+        })
     }
 
     /// Runs driver work to its end even if nobody waits for it any more.

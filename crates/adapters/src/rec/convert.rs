@@ -1,25 +1,29 @@
 //! JSON to BSON values, such that every value survives exactly or is refused: Decimal128 comes as text, `ObjectId` as
-//! hexadecimal, Date as ISO 8601, binary as base64. The way back is `json.rs`'s; `rel/convert.rs` does the same for SQL.
+//! hexadecimal, Date as ISO 8601, binary as base64. `rel/convert.rs` does the same for SQL.
+//!
+//! Not here: the way back, which is `json`'s.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use beds_core::number::exact_double;
 use beds_core::{Fields, Result};
 use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Decimal128, Document};
-use jiff::tz::TimeZone;
 use serde_json::{Map, Value as Json};
 
 use crate::iso;
-use crate::operations::{bad_value, double, exact, missing, out_of_range, unknown_field, wrong_type};
+use crate::operations::{bad_value, double, missing, out_of_range, unknown_field, wrong_type};
 
 /// A parameter as the DBA declared it in `beds_objects`.
 #[derive(Debug, Clone)]
 pub(super) struct Spec {
     pub(super) kind: Kind,
     pub(super) is_required: bool,
+    /// Null may stand in a match, where it selects what lacks the field.
+    pub(super) is_nullable: bool,
     pub(super) default: Option<Bson>,
     max_length: Option<i64>,
     minimum: Option<f64>,
@@ -90,6 +94,7 @@ impl Spec {
         const KNOWN: &[&str] = &[
             "type",
             "required",
+            "nullable",
             "default",
             "maxLength",
             "minimum",
@@ -117,6 +122,7 @@ impl Spec {
         Ok(Self {
             kind,
             is_required: spec.get_bool("required").unwrap_or(false),
+            is_nullable: spec.get_bool("nullable").unwrap_or(false),
             default: spec.get("default").filter(|value| **value != Bson::Null).cloned(),
             max_length: spec.get("maxLength").and_then(number).map(|n| n as i64),
             minimum: spec.get("minimum").and_then(number),
@@ -133,9 +139,13 @@ impl Spec {
         let json = match self.kind {
             Kind::Int | Kind::Long => Json::from(text.parse::<i64>().map_err(|_| invalid())?),
             Kind::Double => {
-                text.parse().ok().and_then(serde_json::Number::from_f64).map(Json::Number).ok_or_else(invalid)?
+                if text.parse::<f64>().is_ok_and(f64::is_finite) && exact_double(text).is_none() {
+                    return Err(out_of_range(field, "has more digits than a number with a floating point keeps"));
+                }
+                exact_double(text).and_then(serde_json::Number::from_f64).map(Json::Number).ok_or_else(invalid)?
             }
-            Kind::Bool => Json::Bool(text.parse().map_err(|_| invalid())?),
+            // Spreadsheets write them in capitals.
+            Kind::Bool => Json::Bool(text.to_ascii_lowercase().parse().map_err(|_| invalid())?),
             Kind::Document | Kind::Array => Fields::value_of(text).map_err(|_| invalid())?,
             _ => Json::String(text.to_owned()),
         };
@@ -254,15 +264,13 @@ impl Spec {
 
 /// A value of a document whose fields are not declared: the JSON types as BSON's.
 fn any(field: &str, value: &Json) -> Result<Bson> {
-    if value.is_number() {
-        exact(field, value)?;
-    }
     Ok(match value {
         Json::Null => Bson::Null,
         Json::Bool(flag) => Bson::Boolean(*flag),
         Json::String(text) => Bson::String(text.clone()),
         Json::Number(number) => match (number.as_i64(), number.as_f64()) {
             (Some(n), _) => i32::try_from(n).map_or(Bson::Int64(n), Bson::Int32),
+            // Digits that a double does not keep are refused where the text is read.
             (None, Some(n)) if !number.is_u64() => Bson::Double(n),
             _ => {
                 return Err(out_of_range(
@@ -311,10 +319,11 @@ fn decimal(text: &str) -> Option<Decimal128> {
 }
 
 fn date(text: &str) -> Option<DateTime> {
-    let timestamp = match iso::date(text) {
-        Some(day) => day.to_zoned(TimeZone::UTC).ok()?.timestamp(),
-        None => iso::instant(text)?,
+    let utc = match iso::date(text) {
+        Some(day) => Some(day.to_datetime(jiff::civil::Time::midnight())),
+        None => iso::instant(text),
     };
     // MongoDB keeps milliseconds; what would be cut off is refused instead.
-    (timestamp.as_microsecond() % 1000 == 0).then(|| DateTime::from_millis(timestamp.as_millisecond()))
+    let millis = utc.map_or_else(|| iso::millis_of_far(text), iso::millis)?;
+    Some(DateTime::from_millis(millis))
 }

@@ -1,4 +1,6 @@
 //! MongoDB's errors as BEDS's. Driver text stays here, as the source of the error, for the node's own log.
+//!
+//! Not here: what is done about an error, which is `call`'s and `once`'s.
 
 use beds_core::{BedsError, ErrorKind};
 use mongodb::error::{Error, ErrorKind as Driver, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
@@ -20,7 +22,7 @@ pub(super) fn is_transient(error: &Error) -> bool {
 
 /// True where the commit may have happened.
 pub(super) fn is_commit_unknown(error: &Error) -> bool {
-    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || is_connection_lost(error)
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || is_unable(error) || code(error) == Some(11601)
 }
 
 /// True where the connection is gone, or the server is going.
@@ -30,14 +32,29 @@ pub(super) fn is_connection_lost(error: &Error) -> bool {
         | Driver::ConnectionPoolCleared { .. }
         | Driver::ServerSelection { .. }
         | Driver::DnsResolve { .. } => true,
-        _ => matches!(code(error), Some(91 | 189 | 10107 | 11600 | 11602 | 13435 | 13436)),
+        _ => code(error).is_some_and(is_going),
     }
+}
+
+/// True where the server is not there or cannot now: what failed before a commit may be tried again.
+pub(super) fn is_unable(error: &Error) -> bool {
+    is_connection_lost(error) || code(error).is_some_and(is_unable_code)
+}
+
+/// Codes of a server that is shutting down or not the primary, and of one that was not reached.
+fn is_going(code: i32) -> bool {
+    matches!(code, 6 | 7 | 89 | 91 | 189 | 9001 | 10107 | 11600 | 11602 | 13435 | 13436)
+}
+
+/// Codes of a server that is there and cannot: a read concern that is not to be had, no ticket in time, no room.
+fn is_unable_code(code: i32) -> bool {
+    is_going(code) || matches!(code, 134 | 202 | 262 | 14031)
 }
 
 /// The kind that an error becomes.
 pub(super) fn kind(error: &Error) -> ErrorKind {
     match code(error) {
-        _ if is_connection_lost(error) => ErrorKind::StoreUnavailable,
+        _ if is_unable(error) => ErrorKind::StoreUnavailable,
         _ if is_transient(error) => ErrorKind::Unavailable,
         Some(code) => of_code(code).kind,
         None => ErrorKind::Internal,
@@ -45,7 +62,7 @@ pub(super) fn kind(error: &Error) -> ErrorKind {
 }
 
 pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
-    if is_connection_lost(&error) {
+    if is_unable(&error) {
         return database.unavailable().with_source(error);
     }
     if is_transient(&error) {
@@ -65,6 +82,12 @@ pub(super) fn of_code(code: i32) -> BedsError {
         121 => (ErrorKind::ConstraintViolated, "the collection's validator refused the document"),
         112 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
         50 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it took too long"),
+        // Somebody's killOp is not answered with another run.
+        11601 => (ErrorKind::DeadlineExceeded, "the database ended the operation: somebody stopped it there"),
+        // What only a value can bring about: the command is the DBA's.
+        2 | 9 | 14 | 28 | 52 | 57 | 66 | 241 | 51091 | 16755 | 16804 => {
+            (ErrorKind::WrongType, "the database refused a value: it is not what the operation can work with")
+        }
         13 | 18 | 26 | 59 | 166 => {
             (ErrorKind::TemplateUnusable, "the named operation cannot be used; `beds check` says why")
         }

@@ -1,5 +1,7 @@
 //! Puts typed values into the command of a named operation, where `"$$name"` stands.
 //!
+//! Not here: the types of the values, which are `convert`'s.
+//!
 //! Three kinds of places: in an expression (`$expr`, most pipeline stages) the text stays and the value travels in `let`
 //! as `$literal`; in a match the value must be a single one, so that it cannot be an operator; elsewhere (documents to
 //! insert, `$set`, `limit`) any typed value goes. No value is ever text that the server parses.
@@ -18,15 +20,24 @@ enum Place {
     Expression,
 }
 
-/// Checks a command against its parameters and finds those that must travel in `let`.
-pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> Result<Vec<String>, String> {
+/// Where the parameters of a command stand.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// In expressions: they travel in `let`.
+    pub(super) variables: Vec<String>,
+    /// In a match, where null would select what lacks the field.
+    pub(super) matched: Vec<String>,
+}
+
+/// Checks a command against its parameters and finds where they stand.
+pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> Result<Places, String> {
     let mut found = Vec::new();
     for (key, value) in command {
         collect(value, place_of(command, key), &mut found);
     }
     let mut defined = BTreeSet::new();
     define(&Bson::Document(command.clone()), &mut defined);
-    let mut variables = BTreeSet::new();
+    let (mut variables, mut matched) = (BTreeSet::new(), BTreeSet::new());
     for (name, place) in found {
         match (parameters.get(name), place) {
             // A system variable, or one that the expression defines itself.
@@ -36,15 +47,20 @@ pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> 
                 let rule = "where only a single value or an array of declared single values may; use $expr";
                 return Err(format!("\"$${name}\" stands in a match, {rule}"));
             }
+            (Some(spec), Place::Match) if !(spec.is_required || spec.default.is_some() || spec.is_nullable) => {
+                let rule = "where left out it would be null and select what lacks the field: make it required, give it a default, or say nullable";
+                return Err(format!("\"$${name}\" stands in a match, {rule}"));
+            }
             (Some(_), Place::Expression) => drop(variables.insert(name.to_owned())),
-            (Some(_), _) => {}
+            (Some(_), Place::Match) => drop(matched.insert(name.to_owned())),
+            (Some(_), Place::Data) => {}
         }
     }
     let takes_let = command.keys().next().is_some_and(|name| name != "insert");
     if !takes_let && !variables.is_empty() {
         return Err("an insert has no expressions".to_owned());
     }
-    Ok(variables.into_iter().collect())
+    Ok(Places { variables: variables.into_iter().collect(), matched: matched.into_iter().collect() })
 }
 
 /// Names that MongoDB defines: `ROOT`, `NOW` and the others, and those of `$reduce` and of `$filter` without `as`.
@@ -104,7 +120,7 @@ pub(super) fn fill(command: &Document, variables: &[String], arguments: &Argumen
 /// What stands under a key of the command itself.
 fn place_of(command: &Document, key: &str) -> Place {
     match key {
-        "filter" | "query" | "q" => Place::Match,
+        "filter" | "query" | "q" | "arrayFilters" => Place::Match,
         "pipeline" | "projection" | "fields" | "let" => Place::Expression,
         "update" | "u" if matches!(command.get(key), Some(Bson::Array(_))) => Place::Expression,
         _ => Place::Data,
@@ -160,11 +176,14 @@ fn put(value: &Bson, place: Place, arguments: &Arguments) -> Option<Bson> {
 fn inner_place(document: &Document, key: &str, place: Place) -> Place {
     match (place, key) {
         (Place::Match, "$expr") => Place::Expression,
-        // Stages of a pipeline.
-        (Place::Expression, "$match") => Place::Match,
+        // Stages of a pipeline, and what of them is a match.
+        (Place::Expression, "$match" | "restrictSearchWithMatch" | "$elemMatch") => Place::Match,
+        (Place::Expression, "query") if document.contains_key("near") => Place::Match,
+        // An update that takes out what a condition finds.
+        (Place::Data, "$pull") => Place::Match,
         (Place::Expression, "$limit" | "$skip") => Place::Data,
         // The statements inside `updates` and `deletes`.
-        (Place::Data, "q" | "u") => place_of(document, key),
+        (Place::Data, "q" | "u" | "arrayFilters") => place_of(document, key),
         _ => place,
     }
 }
@@ -176,7 +195,10 @@ mod tests {
     fn parameters(names: &[(&str, &str)]) -> BTreeMap<String, Spec> {
         names
             .iter()
-            .map(|(name, kind)| ((*name).to_owned(), Spec::parse(&Bson::Document(doc! {"type": *kind})).unwrap()))
+            .map(|(name, kind)| {
+                let spec = Spec::parse(&Bson::Document(doc! {"type": *kind, "required": true})).unwrap();
+                ((*name).to_owned(), spec)
+            })
             .collect()
     }
 
@@ -188,8 +210,8 @@ mod tests {
             "limit": "$$limit",
         };
         let parameters = parameters(&[("id", "string"), ("email", "string"), ("limit", "int")]);
-        let variables = check(&command, &parameters).unwrap();
-        assert_eq!(variables, ["email"]);
+        let Places { variables, matched } = check(&command, &parameters).unwrap();
+        assert_eq!((&variables[..], &matched[..]), (&["email".to_owned()][..], &["id".to_owned()][..]));
         let arguments = Arguments::from([
             ("id".to_owned(), Bson::from("$email")),
             ("email".to_owned(), Bson::from("$$ROOT")),
@@ -210,7 +232,7 @@ mod tests {
         assert!(check(&command, &parameters(&[("d", "document")])).unwrap_err().contains("single value"));
         let command = doc! {"update": "users", "updates": [{"q": {"a": "$$d"}, "u": {"$set": {"b": 1}}}]};
         assert!(check(&command, &parameters(&[("d", "array")])).is_err());
-        let names = doc! {"type": "array", "items": {"type": "string"}};
+        let names = doc! {"type": "array", "required": true, "items": {"type": "string"}};
         let declared = BTreeMap::from([("d".to_owned(), Spec::parse(&Bson::Document(names)).unwrap())]);
         let command = doc! {"find": "users", "filter": {"a": {"$in": "$$d"}}};
         assert!(check(&command, &declared).is_ok(), "an array of declared single values holds no operator");
@@ -223,6 +245,35 @@ mod tests {
         assert!(names(Bson::from("$$ROOT.name")).is_ok());
         let map = doc! {"$map": {"input": "$l", "as": "one", "in": {"$let": {"vars": {"y": "$$one"}, "in": "$$y"}}}};
         assert!(names(Bson::Document(map)).is_ok());
+    }
+
+    #[test]
+    fn a_parameter_of_a_match_cannot_be_left_out() {
+        let with = |spec: Document| {
+            let parameters = BTreeMap::from([("p".to_owned(), Spec::parse(&Bson::Document(spec)).unwrap())]);
+            [
+                doc! {"find": "u", "filter": {"owner": "$$p"}},
+                doc! {"delete": "u", "deletes": [{"q": {"owner": {"$eq": "$$p"}}, "limit": 0}]},
+                doc! {"update": "u", "updates": [{"q": {}, "u": {"$set": {"a.$[x]": 1}}, "arrayFilters": [{"x": "$$p"}]}]},
+                doc! {"findAndModify": "u", "query": {}, "update": {"$pull": {"list": "$$p"}}},
+                doc! {"aggregate": "u", "pipeline": [{"$match": {"owner": "$$p"}}]},
+                doc! {"aggregate": "u", "pipeline": [{"$geoNear": {"near": [0, 0], "distanceField": "d", "query": {"o": "$$p"}}}]},
+                doc! {"find": "u", "projection": {"list": {"$elemMatch": {"o": "$$p"}}}},
+            ]
+            .map(|command| check(&command, &parameters).map(|places| places.matched))
+        };
+        for refused in with(doc! {"type": "string"}) {
+            assert!(refused.unwrap_err().contains("nullable"));
+        }
+        for spec in [
+            doc! {"type": "string", "required": true},
+            doc! {"type": "string", "default": "x"},
+            doc! {"type": "string", "nullable": true},
+        ] {
+            for matched in with(spec) {
+                assert_eq!(matched.unwrap(), ["p"]);
+            }
+        }
     }
 
     #[test]

@@ -1,12 +1,15 @@
 //! BSON documents to JSON, such that every value survives exactly: Decimal128 is text, `ObjectId` is hexadecimal, Date is
 //! RFC 3339 in UTC, binary is base64, a UUID has its dashes. `rel/json.rs` does the same for rows.
+//!
+//! Not here: the way in, which is `convert`'s.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use bson::{Bson, DateTime, Document};
-use jiff::Timestamp;
+use bson::{Bson, Document};
+
+use crate::iso;
 
 /// Writes a document as one JSON object.
 pub(super) fn write_document(document: &Document, out: &mut String) {
@@ -40,12 +43,15 @@ fn write_value(value: &Bson, out: &mut String) {
         Bson::Boolean(flag) => write!(out, "{flag}"),
         Bson::Int32(number) => write!(out, "{number}"),
         Bson::Int64(number) => write!(out, "{number}"),
-        // JSON has no other form for NaN and the infinities than text.
-        Bson::Double(number) if !number.is_finite() => write!(out, "\"{number}\""),
+        // JSON has no other form for NaN and the infinities than text, in the words of Extended JSON.
+        Bson::Double(number) if number.is_nan() => write!(out, "\"NaN\""),
+        Bson::Double(number) if number.is_infinite() => {
+            write!(out, "\"{}Infinity\"", if *number < 0.0 { "-" } else { "" })
+        }
         Bson::Double(number) => return out.push_str(&serde_json::to_string(number).unwrap_or_default()),
         Bson::Decimal128(number) => write!(out, "\"{}\"", plain(&number.to_string())),
         Bson::ObjectId(id) => write!(out, "\"{}\"", id.to_hex()),
-        Bson::DateTime(date) => write!(out, "\"{}\"", date_text(*date)),
+        Bson::DateTime(date) => write!(out, "\"{}\"", iso::millis_text(date.timestamp_millis())),
         Bson::Document(document) => return write_document(document, out),
         Bson::Array(items) => {
             out.push('[');
@@ -72,14 +78,6 @@ fn write_text(text: &str, out: &mut String) {
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }
 
-fn date_text(date: DateTime) -> String {
-    let millis = date.timestamp_millis();
-    match Timestamp::from_millisecond(millis) {
-        Ok(timestamp) => format!("{timestamp:.3}"),
-        Err(_) => millis.to_string(),
-    }
-}
-
 /// A decimal without an exponent, as people and the relational side write it, unless that would be very long.
 fn plain(text: &str) -> String {
     let Some((mantissa, exponent)) = text.split_once(['e', 'E']) else { return text.to_owned() };
@@ -89,6 +87,9 @@ fn plain(text: &str) -> String {
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
+    if exponent > 0 && digits.bytes().all(|b| b == b'0') {
+        return format!("{sign}0");
+    }
     let point = whole.len() as i32 + exponent;
     let length = digits.len() as i32;
     match point {
@@ -110,6 +111,9 @@ mod tests {
             ("1.5E+3", "1500"),
             ("12.5E1", "125"),
             ("1E+2", "100"),
+            ("0E+3", "0"),
+            ("-0E+3", "-0"),
+            ("0E-2", "0.00"),
             ("NaN", "NaN"),
             ("1E+6000", "1E+6000"),
         ] {

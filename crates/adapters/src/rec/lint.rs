@@ -1,5 +1,7 @@
-//! Which commands and operators a named operation may use. JavaScript on the server is never among them, and nothing
-//! that writes elsewhere than it says.
+//! Which commands, operators and collections a named operation may use. JavaScript on the server is never among them, and
+//! nothing that writes elsewhere than it says, or that a caller could choose.
+//!
+//! Not here: where a value may stand, which is `fill`'s.
 
 use bson::{Bson, Document};
 
@@ -16,10 +18,39 @@ pub(super) fn refusal(command: &Document, is_write: bool) -> Option<String> {
     if !allowed.contains(&name) {
         return Some(format!("its command is {name:?}; allowed here: {}", allowed.join(", ")));
     }
-    if !matches!(command.get(name), Some(Bson::String(_))) {
-        return Some(format!("`{name}` must name a collection or a view"));
+    match command.get(name) {
+        Some(Bson::String(collection)) if !collection.starts_with("$$") => {}
+        _ => return Some(format!("`{name}` must name a collection or a view, and no parameter can")),
     }
-    forbidden(command).map(|operator| format!("it uses {operator}"))
+    // The statements themselves are the DBA's; a caller who could send them would write the query.
+    for list in ["updates", "deletes", "pipeline", "arrayFilters"] {
+        if matches!(command.get(list), Some(Bson::String(_))) {
+            return Some(format!("`{list}` must be written out, and no parameter can stand for it"));
+        }
+    }
+    let statements = ["updates", "deletes"].iter().filter_map(|list| command.get_array(list).ok()).flatten();
+    if statements.into_iter().any(|statement| !matches!(statement, Bson::Document(_))) {
+        return Some("each of its statements must be written out, and no parameter can stand for one".to_owned());
+    }
+    collections(&Bson::Document(command.clone()), name)
+        .or_else(|| forbidden(command).map(|operator| format!("it uses {operator}")))
+}
+
+/// Collections of BEDS itself, by name: wherever a command names one.
+fn collections(value: &Bson, command: &str) -> Option<String> {
+    match value {
+        Bson::Document(document) => document.iter().find_map(|(key, value)| {
+            let names_one = key == command || matches!(key.as_str(), "from" | "coll" | "$unionWith");
+            match value {
+                Bson::String(name) if names_one && (name.starts_with("beds_") || name.starts_with("system.")) => {
+                    Some(format!("it uses {name}, which belongs to BEDS or to MongoDB itself"))
+                }
+                value => collections(value, command),
+            }
+        }),
+        Bson::Array(items) => items.iter().find_map(|item| collections(item, command)),
+        _ => None,
+    }
 }
 
 fn forbidden(document: &Document) -> Option<&'static str> {
@@ -52,8 +83,20 @@ mod tests {
             doc! {"aggregate": "u", "pipeline": [{"$facet": {"a": [{"$group": {"x": {"$accumulator": {}}}}]}}]},
             doc! {"find": 1},
             doc! {"insert": "u", "documents": []},
+            doc! {"find": "$$collection"},
+            doc! {"find": "beds_inbox"},
+            doc! {"aggregate": "u", "pipeline": "$$pipeline"},
+            doc! {"aggregate": "u", "pipeline": [{"$lookup": {"from": "beds_inbox", "as": "x", "pipeline": []}}]},
+            doc! {"aggregate": "u", "pipeline": [{"$unionWith": "beds_objects"}]},
         ] {
             assert!(refusal(&command, false).is_some(), "{command}");
+        }
+        for command in [
+            doc! {"update": "u", "updates": "$$list"},
+            doc! {"delete": "u", "deletes": ["$$one"]},
+            doc! {"insert": "beds_objects", "documents": ["$$document"]},
+        ] {
+            assert!(refusal(&command, true).is_some(), "{command}");
         }
         assert_eq!(refusal(&doc! {"find": "u", "filter": {"a": "$$a"}}, false), None);
         assert_eq!(refusal(&doc! {"insert": "u", "documents": ["$$document"]}, true), None);

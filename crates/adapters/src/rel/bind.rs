@@ -1,35 +1,63 @@
 //! The generated binding: which parameter takes which value, and the one statement of an operation. The statement
-//! shapes of this file are all there are: ``CALL `p`(?,…)``, ``SELECT `f`(?,…)`` and ``SELECT * FROM `v` LIMIT ?``. OUT and INOUT
-//! parameters are placeholders like the others; their values come back as one more result set.
+//! shapes of this file are all that ever carry a caller's values: ``CALL `p`(?,…)``, ``SELECT `f`(?,…) AS `f` `` and
+//! ``SELECT * FROM `v` LIMIT ?``. OUT and INOUT parameters are placeholders like the others; their values come back as one
+//! more result set.
+//!
+//! Not here: whether an object may be bound at all, which is `bind/fit`'s; which value fits which type, which is `convert`'s.
 
-use std::collections::BTreeMap;
+mod fit;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use beds_core::template::Offer;
-use beds_core::{Event, Fields, Operation, Problem, Result, Template};
+use beds_core::{AnswerShape, Event, Fields, Problem, Result, Template};
 use mysql_async::Value as Sql;
 use serde_json::Value as Json;
 
 use super::catalog::{Catalog, Mode, Parameter};
 use super::convert::SqlType;
+use crate::answer::{Form, Page};
 use crate::operations;
 
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
 pub(super) struct Binding {
-    /// The object's name, for the lineage.
-    pub(super) object: String,
     pub(super) statement: String,
+    pub(super) form: Form,
     slots: Vec<Slot>,
-    operation: Operation,
     /// The object takes the whole payload and names no field: any field goes.
     takes_any_field: bool,
     /// OUT and INOUT parameters, in order.
     pub(super) out: Vec<Out>,
-    /// The column that identifies a record.
-    pub(super) id_column: String,
-    /// The position of the `p_limit` argument, where the object pages: where it takes `p_after` too.
+    /// The position of the page size among the arguments, if there is one.
     limit_at: Option<usize>,
+    page: Page,
+    pub(super) guard: Guard,
+    /// The object asks the session what an earlier call has left.
+    pub(super) reads_session: bool,
+    /// The object leaves something in the session.
+    pub(super) leaves_session: bool,
+    /// Of the routine that was bound. A read has one only where values could be mistaken for each other.
+    pub(super) signature: Option<String>,
+    pub(super) json: JsonNames,
+}
+
+/// What keeps a read from writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// It runs in a transaction that cannot write. Of writes, nothing does.
+    ReadOnly,
+    /// It builds a temporary table: it runs in a transaction that is rolled back.
+    RolledBack,
+}
+
+/// Which texts of an answer are JSON: what the template says of a name comes before what the catalogue does.
+#[derive(Debug)]
+pub(super) struct JsonNames {
+    told: HashMap<String, bool>,
+    /// Names that the object gives to JSON; a function that returns JSON gives its own.
+    named: BTreeSet<String>,
     pub(super) catalog: Arc<Catalog>,
 }
 
@@ -62,6 +90,11 @@ enum Source {
     Nothing,
 }
 
+/// What the objects of a template can answer, as far as the catalogue tells.
+pub(super) fn answers<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet<&'c str> {
+    fit::names(catalog, template)
+}
+
 /// Fits one offer to the catalogue. What does not fit is reported and gives no binding.
 pub(super) fn bind(
     catalog: &Arc<Catalog>,
@@ -69,77 +102,76 @@ pub(super) fn bind(
     offer: &Offer<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Binding> {
-    let mut refuse = |message: String, fix: &str| -> Option<Binding> {
-        problems.push(template.problem(&offer.key, message, fix));
-        None
-    };
+    let fit = fit::fit(catalog, template, offer, problems)?;
     let object = offer.object;
-    if object.is_empty()
-        || object.len() > 64
-        || !object.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
-    {
-        return refuse(format!("{object:?} cannot be the name of a database object"), "use letters, digits, _ and $");
-    }
-    let parameters: &[Parameter] = match catalog.routines.get(object) {
-        Some(routine) if offer.operation.is_write() && routine.is_function => {
-            return refuse(format!("{object} is a function, and {} writes", offer.operation), "name a procedure");
-        }
-        Some(routine) => match &routine.refusal {
-            Some(reason) => {
-                let message = format!("{object} cannot run inside the transaction of BEDS: {reason}");
-                return refuse(message, "remove it from the procedure; BEDS begins and commits");
-            }
-            None => &routine.parameters,
-        },
-        None if catalog.views.contains(object) && !offer.operation.is_write() => &[],
-        None => {
-            let message = format!(
-                "the database {} has no procedure, function or view {object} that this login may use",
-                template.database
-            );
-            return refuse(
-                message,
-                "ask the DBA to create it and to grant it to the role beds_runtime, or correct the name",
-            );
-        }
-    };
-    let routine = catalog.routines.get(object);
+    let parameters = fit.routine.map_or(&[][..], |routine| &routine.parameters);
     let marks = vec!["?"; parameters.len()].join(",");
-    let statement = match routine {
-        Some(routine) if routine.is_function => format!("SELECT `{object}`({marks})"),
+    let statement = match fit.routine {
+        Some(routine) if routine.is_function => format!("SELECT `{object}`({marks}) AS `{object}`"),
         Some(_) => format!("CALL `{object}`({marks})"),
         None => format!("SELECT * FROM `{object}` LIMIT ?"),
     };
     let mut slots: Vec<Slot> =
         parameters.iter().map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) }).collect();
-    if routine.is_none() {
+    let is_view = fit.routine.is_none();
+    if is_view {
         slots.push(Slot { source: Source::Limit, sql_type: SqlType::UNSIGNED });
     }
     let has = |wanted: &Source| slots.iter().any(|slot| slot.source == *wanted);
-    let is_by_id =
-        offer.name.is_none() && matches!(offer.operation, Operation::Fetch | Operation::Update | Operation::Delete);
-    if is_by_id && !has(&Source::Id) {
-        return refuse(
-            format!("{object} has no parameter p_id, which {} needs", offer.operation),
-            "ask the DBA for p_id",
-        );
+    if offer.is_by_id() && !has(&Source::Id) {
+        let message = format!("{object} has no parameter p_id, which {} needs", offer.operation);
+        problems.push(template.problem(&offer.key, message, "ask the DBA for p_id"));
+        return None;
     }
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));
-    Some(Binding {
-        object: offer.object.to_owned(),
-        takes_any_field: has(&Source::Document) && !names_a_field,
-        limit_at: slots.iter().position(|slot| slot.source == Source::Limit).filter(|_| has(&Source::After)),
-        statement,
-        slots,
+    // With one value there is no other place that it could go to.
+    let values = slots.iter().filter(|slot| slot.source != Source::Nothing).count();
+    let is_checked = offer.operation.is_write() || values > 1;
+    let out: Vec<Out> = parameters
+        .iter()
+        .filter(|p| p.mode != Mode::In)
+        .map(|p| Out { name: field_of(&p.name).to_owned(), is_json: SqlType::of(p).is_json() })
+        .collect();
+    let form = Form {
+        object: object.to_owned(),
         operation: offer.operation,
-        out: parameters
-            .iter()
-            .filter(|p| p.mode != Mode::In)
-            .map(|p| Out { name: field_of(&p.name).to_owned(), is_json: SqlType::of(p).is_json() })
-            .collect(),
-        id_column: template.id.clone(),
-        catalog: Arc::clone(catalog),
+        is_named: offer.name.is_some(),
+        shape: if out.is_empty() { offer.answer } else { AnswerShape::All },
+        id: template.id.clone(),
+    };
+    Some(Binding {
+        takes_any_field: has(&Source::Document) && !names_a_field,
+        limit_at: slots.iter().position(|slot| slot.source == Source::Limit),
+        page: Page { size: None, has_next: has(&Source::After), has_spare: is_view },
+        statement,
+        form,
+        slots,
+        out,
+        guard: fit.guard,
+        reads_session: fit.reads_session,
+        leaves_session: fit.leaves_session,
+        signature: fit.routine.filter(|_| is_checked).and_then(|routine| routine.signature.clone()),
+        json: JsonNames {
+            told: template.fields.iter().filter_map(|(name, field)| Some((name.clone(), field.json?))).collect(),
+            named: fit.json_names,
+            catalog: Arc::clone(catalog),
+        },
     })
+}
+
+impl JsonNames {
+    /// True where the text of a column is JSON. `table` is none where it comes from no table of this database; `looks_so`
+    /// where the server describes the column as it does JSON, which it also does other texts that are compared by bytes.
+    pub(super) fn is_json(&self, name: &str, table: Option<&str>, column: &str, looks_so: bool) -> bool {
+        if let Some(told) = self.told.get(name) {
+            return *told;
+        }
+        let columns = &self.catalog.columns;
+        match table.and_then(|table| columns.is_json(table, column)) {
+            Some(is_json) => is_json,
+            None => looks_so || self.named.contains(name) || columns.are_json(name),
+        }
+    }
 }
 
 impl Binding {
@@ -149,12 +181,14 @@ impl Binding {
         self.slots.iter().map(|slot| self.argument(slot, event, id, fields)).collect()
     }
 
-    /// The page size among the arguments, where the object pages.
-    pub(super) fn limit(&self, arguments: &[Sql]) -> Option<u64> {
-        match arguments.get(self.limit_at?) {
-            Some(Sql::UInt(limit)) => Some(*limit),
+    /// The page that the arguments ask for.
+    pub(super) fn page(&self, arguments: &[Sql]) -> Page {
+        let asked = match self.limit_at.and_then(|at| arguments.get(at)) {
+            Some(Sql::UInt(limit)) => usize::try_from(*limit).ok(),
             _ => None,
-        }
+        };
+        let spare = usize::from(self.page.has_spare);
+        Page { size: asked.map(|asked| asked.saturating_sub(spare)), ..self.page }
     }
 
     pub(super) fn takes_any_field(&self) -> bool {
@@ -195,21 +229,22 @@ impl Binding {
     }
 
     fn argument(&self, slot: &Slot, event: &Event, id: Option<&str>, fields: &Fields) -> Result<Sql> {
+        let is_write = self.form.operation.is_write();
         match &slot.source {
             Source::Id => match id {
                 Some(id) => slot.sql_type.parse("id", id),
                 None => Ok(Sql::NULL),
             },
-            Source::Limit => operations::limit(fields).map(|limit| Sql::UInt(u64::from(limit))),
+            Source::Limit => {
+                let spare = u32::from(self.page.has_spare);
+                operations::limit(fields).map(|limit| Sql::UInt(u64::from(limit + spare)))
+            }
             Source::After => match fields.get("after") {
                 Some(Json::String(after)) => slot.sql_type.parse("after", after),
                 Some(other) => slot.sql_type.convert("after", other),
                 None => Ok(Sql::NULL),
             },
             Source::Document => {
-                for (name, value) in fields.iter() {
-                    operations::exact(name, value)?;
-                }
                 let text = serde_json::to_string(fields).unwrap_or_default();
                 Ok(Sql::Bytes(text.into_bytes()))
             }
@@ -218,9 +253,9 @@ impl Binding {
             Source::Nothing => Ok(Sql::NULL),
             Source::Field(name) => match fields.get(name) {
                 // What a read asks with comes from a URL, so numbers and dates may be text there.
-                Some(Json::String(text)) if event.text || !self.operation.is_write() => slot.sql_type.parse(name, text),
+                Some(Json::String(text)) if event.text || !is_write => slot.sql_type.parse(name, text),
                 Some(value) => slot.sql_type.convert(name, value),
-                None if self.operation.is_write() => Ok(Sql::NULL),
+                None if is_write => Ok(Sql::NULL),
                 None => Err(operations::missing(name)),
             },
         }
@@ -238,7 +273,7 @@ fn source(parameter: &Parameter, offer: &Offer<'_>) -> Source {
         "after" if is_read => Source::After,
         "document" if SqlType::of(parameter).is_text() => Source::Document,
         // A named fetch may have an argument called id; the basic operations have the record's.
-        "id" if offer.name.is_none() && offer.operation != Operation::Create => Source::Id,
+        "id" if offer.name.is_none() && offer.operation != beds_core::Operation::Create => Source::Id,
         field => Source::Field(field.to_owned()),
     }
 }

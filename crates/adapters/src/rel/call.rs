@@ -1,15 +1,17 @@
-//! One call of a named object, from values to rows as JSON. Which values is `bind`'s; transactions are `once`'s.
+//! One call of a named object, from values to rows as JSON.
+//!
+//! Not here: which values, which is `bind`'s; the transactions of writes, which are `once`'s.
 
 use beds_core::reply::Answer;
 use beds_core::{BedsError, ErrorKind, Event, Result};
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Params, Row, Value as Sql};
-use serde_json::value::RawValue;
+use mysql_async::{Conn, Params, Value as Sql};
 
-use super::bind::Binding;
-use super::connect::Database;
+use super::bind::{Binding, Guard};
+use super::connect::{Database, Loan};
 use super::error;
 use super::json::Columns;
+use crate::answer::Set;
 
 /// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
 const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
@@ -29,6 +31,11 @@ impl Failure {
         }
     }
 
+    /// True where the connection is there, with nothing under way on it.
+    fn leaves_connection(&self) -> bool {
+        matches!(self, Failure::Sql(error) if error::is_from_server(error))
+    }
+
     pub(super) fn into_beds(self, database: &Database) -> BedsError {
         match self {
             Failure::Sql(error) => error::to_beds(error, database),
@@ -43,45 +50,95 @@ impl From<mysql_async::Error> for Failure {
     }
 }
 
-/// Reads. A connection that turns out to be dead is no reason to fail: a read is repeated on another one.
-pub(super) async fn read(database: &Database, binding: &Binding, arguments: Vec<Sql>, event: &Event) -> Result<Answer> {
+/// Reads, in a transaction that cannot write or is rolled back. A connection that turns out to be dead is no reason to fail:
+/// a read is repeated on another one.
+///
+/// # Errors
+/// None where the object was replaced since it was bound: the values may have gone to other parameters.
+pub(super) async fn read(
+    database: &Database,
+    binding: &Binding,
+    arguments: &[Sql],
+    event: &Event,
+) -> Result<Option<Answer>> {
     let mut attempts = 0;
     loop {
-        let step = event.steps.begin(&binding.object);
-        let mut loan = database.connection().await?;
-        let called = call(loan.conn(), binding, &arguments).await;
+        let step = event.steps.begin(&binding.form.object);
+        let mut loan = database.reader().await?;
+        let called = read_once(&mut loan, binding, arguments).await;
         step.end(called.as_ref().err().map(Failure::code));
+        let is_clean = called.is_ok() && !binding.leaves_session && binding.guard == Guard::ReadOnly;
         match called {
             Ok(answer) => {
-                loan.give_back();
+                if is_clean { loan.give_back() } else { loan.renew() }
                 return Ok(answer);
             }
-            Err(Failure::Sql(e)) if attempts < 2 && (error::is_connection_lost(&e) || error::is_transient(&e)) => {
-                attempts += 1;
-                if error::is_connection_lost(&e) {
-                    database.lost();
-                }
+            // Its parameters are others now.
+            Err(Failure::Sql(e)) if error::is_replaced(&e) => {
+                loan.renew();
+                return Ok(None);
             }
-            Err(failure) => return Err(failure.into_beds(database)),
+            Err(Failure::Sql(e)) if attempts < 2 && error::is_lost(&e) => {
+                attempts += 1;
+                database.lost();
+            }
+            Err(Failure::Sql(e)) if attempts < 2 && error::is_transient(&e) => {
+                attempts += 1;
+                loan.renew();
+            }
+            Err(failure) => {
+                if failure.leaves_connection() {
+                    loan.renew();
+                }
+                return Err(failure.into_beds(database));
+            }
         }
     }
+}
+
+async fn read_once(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Result<Option<Answer>, Failure> {
+    if binding.reads_session {
+        loan.refresh().await?;
+    }
+    if binding.guard == Guard::RolledBack {
+        loan.begin_to_roll_back().await?;
+    }
+    let answer = call(loan.conn(), binding, arguments).await?;
+    if binding.guard == Guard::RolledBack {
+        loan.roll_back().await?;
+    }
+    let Some(bound) = &binding.signature else { return Ok(Some(answer)) };
+    let found: Option<Option<String>> =
+        loan.conn().exec_first("CALL `beds_read_check`(?)", (&binding.form.object,)).await?;
+    Ok((found.flatten().as_ref() == Some(bound)).then_some(answer))
 }
 
 /// Calls the object and takes in everything it answers.
 pub(super) async fn call(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Result<Answer, Failure> {
     let mut result = conn.exec_iter(binding.statement.as_str(), Params::Positional(arguments.to_vec())).await?;
     let mut sets: Vec<Set> = Vec::new();
+    let mut out = None;
     let mut size = 0;
     while !result.is_empty() {
         let columns = result.columns().unwrap_or_default();
         let is_rows = !columns.is_empty();
-        let mut set = Set::new(Columns::new(columns, &binding.id_column, &binding.catalog));
+        let columns = Columns::new(columns, &binding.form.id, &binding.json);
+        if let Some(name) = columns.twice() {
+            return Err(Failure::Beds(binding.form.twice(&name)));
+        }
+        let mut set = Set::default();
         while let Some(row) = result.next().await? {
-            size += set.push(row, sets.is_empty());
+            let Ok(record) = columns.record(&row) else { continue };
+            size += record.get().len();
             if size > MAX_ANSWER_BYTES {
                 let text = format!("the answer is larger than {} MiB; ask for a smaller page", MAX_ANSWER_BYTES >> 20);
                 return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
             }
+            // The values of OUT parameters come last, as a set of one row.
+            if !binding.out.is_empty() && set.rows.is_empty() {
+                out = columns.record_of(&binding.out, &row).ok();
+            }
+            set.push(record, columns.id(&row));
         }
         // What only says "done" has no columns.
         if is_rows {
@@ -89,61 +146,8 @@ pub(super) async fn call(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) 
         }
     }
     drop(result);
-    Ok(answer(sets, binding, arguments))
-}
-
-/// One result set, written as JSON.
-struct Set {
-    columns: Columns,
-    rows: Vec<Box<RawValue>>,
-    first: Option<Row>,
-    first_id: Option<String>,
-    last_id: Option<String>,
-}
-
-impl Set {
-    fn new(columns: Columns) -> Self {
-        Self { columns, rows: Vec::new(), first: None, first_id: None, last_id: None }
+    if !binding.out.is_empty() {
+        sets.pop();
     }
-
-    /// Takes a row and says how many bytes it has as JSON.
-    fn push(&mut self, row: Row, is_first_set: bool) -> usize {
-        if is_first_set {
-            self.last_id = self.columns.id(&row);
-            if self.rows.is_empty() {
-                self.first_id.clone_from(&self.last_id);
-            }
-        }
-        let size = self.columns.record(&row).map_or(0, |record| {
-            let size = record.get().len();
-            self.rows.push(record);
-            size
-        });
-        self.first.get_or_insert(row);
-        size
-    }
-
-    fn into_array(self) -> Option<Box<RawValue>> {
-        serde_json::value::to_raw_value(&self.rows).ok()
-    }
-}
-
-fn answer(mut sets: Vec<Set>, binding: &Binding, arguments: &[Sql]) -> Answer {
-    // The values of OUT parameters come last, as a set of one row.
-    let out = match binding.out.is_empty() {
-        true => None,
-        false => sets.pop().and_then(|set| set.columns.record_of(&binding.out, &set.first?).ok()),
-    };
-    let mut sets = sets.into_iter();
-    let Some(first) = sets.next() else { return Answer { out, ..Answer::default() } };
-    let is_full = binding.limit(arguments).is_some_and(|limit| first.rows.len() as u64 >= limit);
-    Answer {
-        id: first.first_id,
-        next: first.last_id.filter(|_| is_full),
-        records: first.rows,
-        result_sets: sets.filter_map(Set::into_array).collect(),
-        out,
-        has_set: true,
-        ..Answer::default()
-    }
+    binding.form.answer(sets, out, binding.page(arguments)).map_err(Failure::Beds)
 }

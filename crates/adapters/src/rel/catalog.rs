@@ -1,30 +1,72 @@
-//! What a MariaDB database offers: its routines, their parameters and its views, as `beds_catalog` reads them from
-//! `information_schema`. Whether a template fits is `bind`'s to say.
+//! What a MariaDB database offers: its routines with their parameters, its views, and what the two lead to, as
+//! `beds_catalog` reads it from `information_schema`.
+//!
+//! Not here: whether a template fits, which is `bind`'s.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use beds_core::{BedsError, ErrorKind, Result};
+use jiff::Timestamp;
 use mysql_async::Row;
 use mysql_async::prelude::Queryable;
 
 use super::connect::Database;
-use super::{error, lint};
+use super::error;
+use super::lint::{Body, Code, Findings};
 
 /// The objects of one database.
 #[derive(Debug, Default)]
 pub(super) struct Catalog {
     pub(super) routines: BTreeMap<String, Routine>,
-    pub(super) views: HashSet<String>,
-    /// The JSON columns of each table: MariaDB sends them as text.
-    pub(super) json_columns: HashMap<String, HashSet<String>>,
+    pub(super) views: BTreeMap<String, View>,
+    pub(super) columns: Columns,
+    pub(super) server: Server,
+    /// The name of the database at the server.
+    pub(super) schema: String,
 }
 
 #[derive(Debug)]
 pub(super) struct Routine {
     pub(super) is_function: bool,
     pub(super) parameters: Vec<Parameter>,
-    /// Why it must not be called inside a transaction of BEDS, if so.
-    pub(super) refusal: Option<String>,
+    /// Changes when the routine is replaced.
+    pub(super) signature: Option<String>,
+    pub(super) is_declared_to_write: bool,
+    /// Runs with the rights of the node's login.
+    pub(super) is_invoker: bool,
+    pub(super) definer: String,
+    /// A function that returns JSON.
+    pub(super) returns_json: bool,
+    pub(super) findings: Findings,
+}
+
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) is_invoker: bool,
+    pub(super) findings: Findings,
+}
+
+/// The columns of tables and views.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    /// By table or view, in capitals: the names of its columns.
+    of: HashMap<String, HashSet<String>>,
+    /// By table, as the server spells it, and not of views: the JSON columns, which MariaDB sends as text.
+    json: HashMap<String, HashSet<String>>,
+    /// Names that are JSON in each table that has them.
+    json_everywhere: HashSet<String>,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Default)]
+pub(super) struct Server {
+    /// How far its clock is ahead of this node's, in seconds.
+    pub(super) clock_ahead: Option<f64>,
+    pub(super) time_zone: String,
+    /// Who defines `beds_catalog`: the DBA.
+    pub(super) definer: String,
+    /// The age of the oldest key in the inbox.
+    pub(super) oldest_key_hours: Option<i64>,
 }
 
 /// A parameter as the DBA declared it.
@@ -33,7 +75,7 @@ pub(super) struct Parameter {
     pub(super) name: String,
     /// The base type, such as `varchar`.
     pub(super) data_type: String,
-    /// The whole declaration, such as `bigint(20) unsigned`.
+    /// The whole declaration, such as `bigint(20) unsigned` or `enum('G','PG')`.
     pub(super) declared: String,
     pub(super) max_length: Option<u64>,
     pub(super) collation: Option<String>,
@@ -47,16 +89,48 @@ pub(super) enum Mode {
     InOut,
 }
 
-pub(super) async fn read(database: &Database) -> Result<Catalog> {
-    let mut loan = database.connection().await?;
-    let failed = |e: mysql_async::Error| match &e {
-        mysql_async::Error::Server(server) if matches!(server.code, 1305 | 1370) => {
-            let text = format!(
-                "the database {} has no beds_catalog or beds_granted that this login may call; apply schema/rel/*/0001_beds.sql and grant the role beds_runtime",
-                database.name
-            );
-            BedsError::new(ErrorKind::TemplateUnusable, text).with_source(e)
+impl Columns {
+    /// Whether a column of a table is JSON; none where there is no such table, or it is a view.
+    pub(super) fn is_json(&self, table: &str, column: &str) -> Option<bool> {
+        self.json.get(table).map(|columns| columns.contains(column))
+    }
+
+    /// True for a name that is JSON in each table that has it.
+    pub(super) fn are_json(&self, name: &str) -> bool {
+        self.json_everywhere.contains(name)
+    }
+
+    /// The columns of the given tables and views, whose names are in capitals.
+    pub(super) fn of_tables<'c>(&'c self, tables: impl Iterator<Item = &'c String>) -> impl Iterator<Item = &'c str> {
+        tables.filter_map(|table| self.of.get(table)).flatten().map(String::as_str)
+    }
+
+    fn read(rows: &[Row]) -> Self {
+        let mut columns = Self::default();
+        let mut plain = HashSet::new();
+        for row in rows {
+            let (Some(table), Some(column)) = (text(row, "table_name"), text(row, "column_name")) else { continue };
+            columns.of.entry(table.to_uppercase()).or_default().insert(column.clone());
+            // Of a view's columns nothing tells whether they are JSON.
+            if number(row, "is_view") == Some(1) {
+                continue;
+            }
+            let json = columns.json.entry(table).or_default();
+            if number(row, "is_json") == Some(1) {
+                json.insert(column);
+            } else {
+                plain.insert(column);
+            }
         }
+        columns.json_everywhere = columns.json.values().flatten().filter(|name| !plain.contains(*name)).cloned().collect();
+        columns
+    }
+}
+
+pub(super) async fn read(database: &Database) -> Result<Catalog> {
+    let mut loan = database.writer().await?;
+    let failed = |e: mysql_async::Error| match &e {
+        mysql_async::Error::Server(server) if matches!(server.code, 1305 | 1318 | 1370) => database.not_set_up(e),
         _ => error::to_beds(e, database),
     };
     let mut result = loan.conn().exec_iter("CALL `beds_catalog`()", ()).await.map_err(failed)?;
@@ -66,58 +140,137 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
     }
     drop(result);
     let granted: Vec<String> = loan.conn().exec("CALL `beds_granted`()", ()).await.map_err(failed)?;
+    let schema = loan.conn().opts().db_name().unwrap_or_default().to_owned();
     loan.give_back();
-    let mut sets = sets.into_iter();
-    let mut next = || sets.next().unwrap_or_default();
-    let (routines, parameters, views, json) = (next(), next(), next(), next());
-    let mut catalog = build(&routines, &parameters, &views, &json);
-    // What this login may not use does not exist for it. The lint above has seen it all the same.
+    if sets.len() != 8 {
+        let text = format!("beds_catalog of the database {} is of another release; apply 0001_beds.sql again", database.name);
+        return Err(BedsError::new(ErrorKind::TemplateUnusable, text));
+    }
+    let mut catalog = build(&sets);
+    catalog.schema = schema;
+    // What this login may not use does not exist for it. The lint has seen it all the same.
     let granted: HashSet<String> = granted.into_iter().collect();
     catalog.routines.retain(|name, _| granted.contains(name));
-    catalog.views.retain(|name| granted.contains(name));
+    catalog.views.retain(|name, _| granted.contains(name));
     Ok(catalog)
 }
 
-fn build(routines: &[Row], parameters: &[Row], views: &[Row], json: &[Row]) -> Catalog {
-    let mut catalog = Catalog::default();
-    let mut ambiguous = HashSet::new();
-    let mut definitions = lint::Definitions::new();
-    for row in routines {
-        let Some(name) = text(row, "name") else { continue };
-        definitions.insert(name.clone(), text(row, "definition"));
-        let is_function = text(row, "kind").as_deref() == Some("FUNCTION");
-        let routine = Routine { is_function, parameters: Vec::new(), refusal: None };
-        if catalog.routines.insert(name.clone(), routine).is_some() {
-            ambiguous.insert(name);
+/// What changes whenever the catalogue does. None while a further change could still go unseen.
+pub(super) async fn version(database: &Database) -> Result<Option<String>> {
+    let mut loan = database.writer().await?;
+    let row: Option<Row> = loan
+        .conn()
+        .exec_first("CALL `beds_catalog_version`()", ())
+        .await
+        .map_err(|e| error::to_beds(e, database))?;
+    loan.give_back();
+    let settled = row.filter(|row| number(row, "is_settled") == Some(1));
+    Ok(settled.and_then(|row| text(&row, "version")))
+}
+
+/// In the order of the sets of `beds_catalog`.
+fn build(sets: &[Vec<Row>]) -> Catalog {
+    let [signatures, routines, parameters, views, columns, tables, triggers, server] = sets else {
+        return Catalog::default();
+    };
+    let mut code = Code::default();
+    for row in tables {
+        if let (Some(name), engine) = (text(row, "name"), text(row, "engine").unwrap_or_default()) {
+            code.tables.insert(name.to_uppercase(), engine);
         }
     }
-    for row in parameters {
-        let Some(routine) = text(row, "routine").and_then(|name| catalog.routines.get_mut(&name)) else { continue };
-        let mode = match text(row, "mode").as_deref() {
-            Some("OUT") => Mode::Out,
-            Some("INOUT") => Mode::InOut,
-            _ => Mode::In,
-        };
-        routine.parameters.push(Parameter {
-            name: text(row, "name").unwrap_or_default(),
-            data_type: text(row, "type").unwrap_or_default().to_lowercase(),
-            declared: text(row, "declared").unwrap_or_default().to_lowercase(),
-            max_length: row.get_opt::<Option<u64>, _>("max_length").and_then(|r| r.ok()).flatten(),
-            collation: text(row, "collation"),
-            mode,
-        });
+    for row in triggers {
+        let (Some(name), Some(table)) = (text(row, "name"), text(row, "table_name")) else { continue };
+        let body = Body::new(format!("the trigger {name}"), text(row, "definition").as_deref(), text(row, "sql_mode"));
+        code.triggers.entry(table.to_uppercase()).or_default().push(body);
     }
-    for (name, routine) in &mut catalog.routines {
-        routine.refusal = match ambiguous.contains(name) {
-            true => Some(format!("{name} is the name of a procedure and of a function")),
-            false => lint::refusal(name, &definitions),
-        };
+    for row in views {
+        let Some(name) = text(row, "name") else { continue };
+        code.views.insert(name.to_uppercase(), Body::new(name, text(row, "definition").as_deref(), None));
     }
-    catalog.views = views.iter().filter_map(|row| text(row, "name")).collect();
-    for (table, column) in json.iter().filter_map(|row| Some((text(row, "table_name")?, text(row, "column_name")?))) {
-        catalog.json_columns.entry(table).or_default().insert(column);
+    let is_function = |row: &Row| text(row, "kind").as_deref() == Some("FUNCTION");
+    for row in routines {
+        let Some(name) = text(row, "name") else { continue };
+        let of_its_kind = if is_function(row) { &mut code.functions } else { &mut code.procedures };
+        let body = Body::new(name.clone(), text(row, "definition").as_deref(), Some(text(row, "sql_mode").unwrap_or_default()));
+        of_its_kind.insert(name.to_uppercase(), body);
+    }
+    let parameters: Vec<(String, Parameter)> = parameters.iter().filter_map(parameter).collect();
+    for (routine, parameter) in &parameters {
+        for bodies in [&mut code.procedures, &mut code.functions] {
+            if let Some(body) = bodies.get_mut(&routine.to_uppercase()) {
+                body.add_parameter(&parameter.name);
+            }
+        }
+    }
+    let mut catalog = Catalog { columns: Columns::read(columns), ..Catalog::default() };
+    for row in routines {
+        let Some(name) = text(row, "name") else { continue };
+        let mut findings = code.inspect(&name, is_function(row));
+        let is_other = |other: &&Row| text(other, "name").as_ref() == Some(&name);
+        if routines.iter().filter(is_other).count() > 1 {
+            findings.refusal = Some(format!("{name} is the name of a procedure and of a function"));
+        }
+        let of = parameters.iter().filter(|(routine, _)| *routine == name);
+        let signature = signatures.iter().find(|row| text(row, "name").as_ref() == Some(&name));
+        let routine = Routine {
+            is_function: is_function(row),
+            parameters: of.map(|(_, parameter)| parameter.clone()).collect(),
+            signature: signature.and_then(|row| text(row, "signature")),
+            is_declared_to_write: text(row, "data_access").as_deref() == Some("MODIFIES SQL DATA"),
+            is_invoker: text(row, "security").as_deref() == Some("INVOKER"),
+            definer: text(row, "definer").unwrap_or_default(),
+            returns_json: text(row, "returns").as_deref() == Some("longtext")
+                && text(row, "collation").as_deref() == Some("utf8mb4_bin"),
+            findings,
+        };
+        catalog.routines.insert(name, routine);
+    }
+    for row in views {
+        let Some(name) = text(row, "name") else { continue };
+        let is_invoker = text(row, "security").as_deref() == Some("INVOKER");
+        let view = View { is_invoker, findings: code.inspect_view(&name) };
+        catalog.views.insert(name, view);
+    }
+    if let Some(row) = server.first() {
+        catalog.server = Server::read(row);
     }
     catalog
+}
+
+impl Server {
+    fn read(row: &Row) -> Self {
+        let utc = text(row, "utc").and_then(|utc| utc.parse::<Timestamp>().ok());
+        let zone = text(row, "time_zone").unwrap_or_default();
+        let system = text(row, "system_time_zone").unwrap_or_default();
+        Self {
+            clock_ahead: utc.map(|utc| utc.duration_since(Timestamp::now()).as_secs_f64()),
+            time_zone: if zone == "SYSTEM" { system } else { zone },
+            definer: text(row, "definer").unwrap_or_default(),
+            oldest_key_hours: number(row, "oldest_key_hours"),
+        }
+    }
+}
+
+fn parameter(row: &Row) -> Option<(String, Parameter)> {
+    let mode = match text(row, "mode").as_deref() {
+        Some("OUT") => Mode::Out,
+        Some("INOUT") => Mode::InOut,
+        _ => Mode::In,
+    };
+    let parameter = Parameter {
+        name: text(row, "name").unwrap_or_default(),
+        data_type: text(row, "type").unwrap_or_default().to_lowercase(),
+        declared: text(row, "declared").unwrap_or_default(),
+        max_length: row.get_opt::<Option<u64>, _>("max_length").and_then(|r| r.ok()).flatten(),
+        collation: text(row, "collation"),
+        mode,
+    };
+    Some((text(row, "routine")?, parameter))
+}
+
+fn number(row: &Row, column: &str) -> Option<i64> {
+    row.get_opt::<Option<i64>, _>(column)?.ok()?
 }
 
 fn text(row: &Row, column: &str) -> Option<String> {

@@ -1,49 +1,77 @@
-//! The connections to one MariaDB database. What is said over them is `call`'s and `once`'s.
+//! The connections to one MariaDB database: those that read, each in a transaction that cannot write, and those that write.
+//! A connection that goes back is as the next caller may have it: what a call left in the session is gone.
+//!
+//! Not here: what is said over them, which is `call`'s and `once`'s.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Result, config};
-use mysql_async::{Conn, Opts, OptsBuilder, Pool, PoolConstraints, PoolOpts};
+use mysql_async::prelude::Queryable;
+use mysql_async::{ChangeUserOpts, Conn, Opts, OptsBuilder};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 /// How long a task waits for a connection before it says that the database is away.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// One database with its pool of connections: one for each broker task that can use it, and one to ask with.
+/// Connections that read, beyond one for each task: each goes back only when its next transaction is open.
+const SPARE_READERS: usize = 2;
+
+/// The first statement of every session, and after every renewal. The mode decides whether a value that does not fit a
+/// parameter is refused or cut; the zone, what TIMESTAMP and NOW() are.
+const SET_UP: &str = "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
+
+/// A read cannot write: unlike the session's setting, a routine cannot undo the transaction's (tried on 10.11.19 and 11.8).
+/// The session's holds where a statement ends the transaction, such as DDL that nobody saw coming.
+const READS_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
+const READ_ONLY: &str = "START TRANSACTION READ ONLY";
+/// For a fetch that builds a temporary table, which the above refuses (error 1792).
+const TO_ROLL_BACK: &str = "START TRANSACTION READ WRITE";
+const ROLL_BACK: &str = "ROLLBACK";
+
+/// One database with its connections: one for each broker task that can use it, and some to ask with.
 pub(crate) struct Database {
     pub(crate) name: String,
     pub(crate) address: String,
-    pool: Pool,
-    /// Connections that nobody uses now. The pool would pass each one through a task of its own and ask the socket first;
-    /// a dead one shows itself at its first use, and then all of these go.
-    idle: Mutex<Vec<Conn>>,
+    /// For how many days the inbox is asked about.
+    pub(crate) keep_days: u16,
+    opts: Opts,
+    readers: Arc<Lane>,
+    writers: Arc<Lane>,
     tasks: TaskTracker,
 }
 
-/// A connection on loan. It goes back by [`Loan::give_back`] only: dropped otherwise it is closed, because a handler that
-/// was cancelled may have left it in the middle of a result or of a transaction.
-pub(crate) struct Loan<'d> {
-    database: &'d Database,
+/// Connections of one kind. One that nobody uses waits in `idle`; a dead one shows itself at its first use, and then all go.
+struct Lane {
+    is_of_reads: bool,
+    places: Arc<Semaphore>,
+    idle: Mutex<Vec<Conn>>,
+}
+
+/// A connection on loan. It goes back by [`Loan::give_back`] or [`Loan::renew`] only: dropped otherwise it is closed, because
+/// a handler that was cancelled may have left it in the middle of a result or of a transaction.
+pub(crate) struct Loan {
+    lane: Arc<Lane>,
+    tasks: TaskTracker,
     conn: Option<Conn>,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Database {
-    /// Prepares the pool; connects to nothing yet.
-    pub(crate) fn new(name: &str, config: &config::Database, connections: usize) -> Result<Self> {
+    /// Prepares the connections; connects to nothing yet.
+    pub(crate) fn new(
+        name: &str,
+        config: &config::Database,
+        instances: config::Instances,
+        inbox: config::Inbox,
+    ) -> Result<Self> {
         let opts = Opts::from_url(config.url.expose()).map_err(|e| {
             let text = format!("databases.rel.{name}: the url cannot be used");
             BedsError::new(ErrorKind::StoreUnavailable, text).with_source(e)
         })?;
-        let constraints = PoolConstraints::new(connections, connections + 1).unwrap_or_default();
-        let pool_opts = PoolOpts::new()
-            .with_constraints(constraints)
-            // A reset on each return would also clear the statement cache: two more round trips a call. Objects that
-            // leave session state behind break the contract with the DBA (docs/dba.md).
-            .with_reset_connection(false)
-            .with_inactive_connection_ttl(Duration::from_secs(60));
         let opts = OptsBuilder::from_opts(opts)
-            .pool_opts(pool_opts)
+            .setup(vec![SET_UP])
             .stmt_cache_size(256)
             // Counts rows found, not rows changed: an update that changes nothing is not a 404.
             .client_found_rows(true)
@@ -51,29 +79,56 @@ impl Database {
             // Said here, or the driver asks the server for both at each new connection.
             .max_allowed_packet(Some(16 * 1024 * 1024))
             .wait_timeout(Some(28_800));
-        let address = config.url.address().to_owned();
-        let (pool, idle) = (Pool::new(opts), Mutex::default());
-        Ok(Self { name: name.to_owned(), address, pool, idle, tasks: TaskTracker::new() })
+        let lane = |is_of_reads, places| {
+            Arc::new(Lane { is_of_reads, places: Arc::new(Semaphore::new(places)), idle: Mutex::default() })
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            address: config.url.address().to_owned(),
+            keep_days: inbox.keep_days.get(),
+            opts: opts.into(),
+            readers: lane(true, usize::from(instances.read.get()) + SPARE_READERS),
+            // The one more asks for the pulse and the catalogue.
+            writers: lane(false, usize::from(instances.write.get()) + 1),
+            tasks: TaskTracker::new(),
+        })
     }
 
-    /// A connection, or "not available" after [`PATIENCE`].
-    pub(crate) async fn connection(&self) -> Result<Loan<'_>> {
-        let idle = self.idle().pop();
-        let conn = match idle {
-            Some(conn) => conn,
-            None => match tokio::time::timeout(PATIENCE, self.pool.get_conn()).await {
-                Ok(Ok(conn)) => conn,
-                Ok(Err(error)) => return Err(self.unavailable().with_source(error)),
-                Err(_) => return Err(self.unavailable()),
-            },
+    /// A connection in a transaction that cannot write, or "not available" after [`PATIENCE`].
+    pub(crate) async fn reader(&self) -> Result<Loan> {
+        self.loan(&self.readers).await
+    }
+
+    /// A connection without a transaction, or "not available" after [`PATIENCE`].
+    pub(crate) async fn writer(&self) -> Result<Loan> {
+        self.loan(&self.writers).await
+    }
+
+    async fn loan(&self, lane: &Arc<Lane>) -> Result<Loan> {
+        let connecting = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&lane.places).acquire_owned().await.ok();
+            let idle = lane.idle().pop();
+            let conn = match idle {
+                Some(conn) => conn,
+                None => {
+                    let mut conn = Conn::new(self.opts.clone()).await?;
+                    lane.begin(&mut conn).await?;
+                    conn
+                }
+            };
+            mysql_async::Result::Ok(Loan { lane: Arc::clone(lane), tasks: self.tasks.clone(), conn: Some(conn), place })
         };
-        Ok(Loan { database: self, conn: Some(conn) })
+        match tokio::time::timeout(PATIENCE, connecting).await {
+            Ok(Ok(loan)) => Ok(loan),
+            Ok(Err(error)) => Err(self.unavailable().with_source(error)),
+            Err(_) => Err(self.unavailable()),
+        }
     }
 
     /// Asks whether the database answers.
     pub(crate) async fn ping(&self) -> Result<()> {
-        use mysql_async::prelude::Queryable;
-        let mut loan = self.connection().await?;
+        let mut loan = self.writer().await?;
         match tokio::time::timeout(PATIENCE, loan.conn().ping()).await {
             Ok(Ok(())) => loan.give_back(),
             Err(_) => return Err(self.unavailable()),
@@ -87,55 +142,125 @@ impl Database {
 
     /// A connection broke, so the idle ones are most likely broken too.
     pub(crate) fn lost(&self) {
-        let idle = std::mem::take(&mut *self.idle());
-        idle.into_iter().for_each(|conn| self.discard(conn));
-    }
-
-    fn discard(&self, conn: Conn) {
-        self.tasks.spawn(async move {
-            if let Err(error) = conn.disconnect().await {
-                tracing::debug!(%error, "A discarded connection did not close cleanly.");
-            }
-        });
-    }
-
-    fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        for lane in [&self.readers, &self.writers] {
+            let idle = std::mem::take(&mut *lane.idle());
+            idle.into_iter().for_each(|conn| discard(&self.tasks, conn));
+        }
     }
 
     pub(crate) async fn close(&self) {
         self.lost();
         self.tasks.close();
         self.tasks.wait().await;
-        if let Err(error) = self.pool.clone().disconnect().await {
-            tracing::debug!(%error, "The pool did not close cleanly.");
-        }
     }
 
     pub(crate) fn unavailable(&self) -> BedsError {
         let text = format!("the database {} is not available; not executed", self.name);
         BedsError::new(ErrorKind::StoreUnavailable, text)
     }
+
+    /// What BEDS needs in the database is not there, or is of another release.
+    pub(crate) fn not_set_up(&self, source: mysql_async::Error) -> BedsError {
+        let text = format!(
+            "the database {} lacks beds_* procedures of this release that this login may call; apply schema/rel/*/0001_beds.sql and grant the role beds_runtime",
+            self.name
+        );
+        BedsError::new(ErrorKind::TemplateUnusable, text).with_source(source)
+    }
 }
 
-impl Loan<'_> {
-    #[expect(clippy::expect_used, reason = "the connection is only taken by give_back and drop, which end the loan")]
+impl Lane {
+    fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a new session what a borrower of this lane expects.
+    async fn begin(&self, conn: &mut Conn) -> mysql_async::Result<()> {
+        if self.is_of_reads {
+            conn.query_drop(READS_ONLY).await?;
+        }
+        self.ready(conn).await
+    }
+
+    /// The same for a clean session. Ends the transaction that was open.
+    async fn ready(&self, conn: &mut Conn) -> mysql_async::Result<()> {
+        if self.is_of_reads { conn.query_drop(READ_ONLY).await } else { Ok(()) }
+    }
+}
+
+impl Loan {
+    #[expect(clippy::expect_used, reason = "the connection is only taken where the loan ends")]
     pub(crate) fn conn(&mut self) -> &mut Conn {
         self.conn.as_mut().expect("the loan has not ended")
     }
 
-    /// Nothing is open on the connection: the next one may have it.
+    /// For an object that asks the session what an earlier call has left: it finds nothing.
+    pub(crate) async fn refresh(&mut self) -> mysql_async::Result<()> {
+        self.conn().change_user(ChangeUserOpts::default()).await?;
+        let lane = Arc::clone(&self.lane);
+        lane.begin(self.conn()).await
+    }
+
+    /// Leaves the transaction that cannot write for one that [`Loan::roll_back`] ends.
+    pub(crate) async fn begin_to_roll_back(&mut self) -> mysql_async::Result<()> {
+        self.conn().query_drop(TO_ROLL_BACK).await
+    }
+
+    pub(crate) async fn roll_back(&mut self) -> mysql_async::Result<()> {
+        self.conn().query_drop(ROLL_BACK).await
+    }
+
+    /// The session is clean: the next one may have the connection. The caller does not wait for it to be ready.
     pub(crate) fn give_back(mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        if self.lane.is_of_reads {
+            return self.prepare(conn, false);
+        }
+        self.lane.idle().push(conn);
+    }
+
+    /// A procedure has left something in the session, or did not come to its end: an open transaction, temporary tables,
+    /// variables, locks by name. As a new connection would be, the connection goes back.
+    pub(crate) fn renew(mut self) {
         if let Some(conn) = self.conn.take() {
-            self.database.idle().push(conn);
+            self.prepare(conn, true);
+        }
+    }
+
+    /// Keeps the place until the connection is ready, so that there are never more connections than places.
+    fn prepare(&mut self, mut conn: Conn, is_to_be_renewed: bool) {
+        let (lane, place) = (Arc::clone(&self.lane), self.place.take());
+        self.tasks.spawn(async move {
+            let preparing = async {
+                if is_to_be_renewed {
+                    // With its character set, which a mere reset would take from the server's defaults.
+                    conn.change_user(ChangeUserOpts::default()).await?;
+                    return lane.begin(&mut conn).await;
+                }
+                lane.ready(&mut conn).await
+            };
+            match tokio::time::timeout(PATIENCE, preparing).await {
+                Ok(Ok(())) => lane.idle().push(conn),
+                Ok(Err(error)) => tracing::debug!(%error, "A connection could not be used again."),
+                Err(_) => tracing::debug!("A connection did not become ready in time."),
+            }
+            drop(place);
+        });
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take() {
+            discard(&self.tasks, conn);
         }
     }
 }
 
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.database.discard(conn);
+fn discard(tasks: &TaskTracker, conn: Conn) {
+    tasks.spawn(async move {
+        if let Err(error) = conn.disconnect().await {
+            tracing::debug!(%error, "A discarded connection did not close cleanly.");
         }
-    }
+    });
 }

@@ -1,94 +1,43 @@
 //! JSON to MariaDB values, such that every value survives exactly or is refused: DECIMAL comes as text, BLOB as base64,
-//! DATE and DATETIME as ISO 8601, BOOL as true or false. The way back is `json.rs`'s; `rec/convert.rs` does the same for BSON.
+//! DATE and DATETIME as ISO 8601, BOOL as true or false. `rec/convert.rs` does the same for BSON.
+//!
+//! Not here: the types, which are `convert/types`'s; the way back, which is `json`'s.
+
+mod types;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use beds_core::Fields;
+use beds_core::number::{exact_double, places};
+use beds_core::{Fields, Result};
 use jiff::civil;
 use mysql_async::Value as Sql;
 use serde_json::Value as Json;
 
-use super::catalog::Parameter;
+pub(super) use types::SqlType;
+
 use crate::iso;
-use crate::operations::{bad_value, double, exact, out_of_range, wrong_type};
-
-/// A parameter's type, as far as values must be checked and converted for it.
-#[derive(Debug, Clone)]
-pub(super) struct SqlType {
-    pub(super) declared: String,
-    family: Family,
-    max_length: Option<u64>,
-    /// Digits behind the point that the server keeps, of decimals and seconds; it cuts off the others without a word.
-    scale: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
-    /// Smallest and largest value.
-    Integer(i128, i128),
-    Boolean,
-    Decimal,
-    Float,
-    Text,
-    Json,
-    Date,
-    DateTime,
-    Time,
-    Binary,
-}
+use crate::operations::{bad_value, double, out_of_range, wrong_type};
+use types::{Family, Floating};
 
 impl SqlType {
-    /// The type of a page size.
-    pub(super) const UNSIGNED: SqlType =
-        SqlType { declared: String::new(), family: Family::Integer(0, u64::MAX as i128), max_length: None, scale: 0 };
-
-    pub(super) fn of(parameter: &Parameter) -> Self {
-        let unsigned = parameter.declared.contains("unsigned");
-        let integer = |bits: u32| match unsigned {
-            true => Family::Integer(0, (1 << bits) - 1),
-            false => Family::Integer(-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
-        };
-        let family = match parameter.data_type.as_str() {
-            "tinyint" if parameter.declared.starts_with("tinyint(1)") => Family::Boolean,
-            "tinyint" => integer(8),
-            "smallint" => integer(16),
-            "mediumint" => integer(24),
-            "int" | "integer" => integer(32),
-            "bigint" => integer(64),
-            "bit" => Family::Integer(0, u64::MAX as i128),
-            "year" => Family::Integer(0, 2155),
-            "decimal" | "numeric" => Family::Decimal,
-            "float" | "double" | "real" => Family::Float,
-            "date" => Family::Date,
-            "datetime" | "timestamp" => Family::DateTime,
-            "time" => Family::Time,
-            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => Family::Binary,
-            // JSON is LONGTEXT with this collation; information_schema shows no other difference.
-            "longtext" if parameter.collation.as_deref() == Some("utf8mb4_bin") => Family::Json,
-            _ => Family::Text,
-        };
-        let scale = scale(&parameter.declared);
-        Self { declared: parameter.declared.clone(), family, max_length: parameter.max_length, scale }
-    }
-
-    pub(super) fn is_text(&self) -> bool {
-        matches!(self.family, Family::Text | Family::Json)
-    }
-
-    pub(super) fn is_json(&self) -> bool {
-        self.family == Family::Json
-    }
-
-    /// A value that can only be text where it comes from: in a path or a query string.
-    pub(super) fn parse(&self, field: &str, text: &str) -> beds_core::Result<Sql> {
+    /// A value that can only be text where it comes from: in a path, a query string or a CSV file.
+    pub(super) fn parse(&self, field: &str, text: &str) -> Result<Sql> {
         let json = match self.family {
-            Family::Integer(..) => {
+            Family::Integer(..) | Family::Year => {
                 text.parse().ok().map(|n: i64| Json::from(n)).or_else(|| text.parse().ok().map(|n: u64| Json::from(n)))
             }
-            Family::Float => text.parse().ok().and_then(serde_json::Number::from_f64).map(Json::Number),
+            Family::Float(_) => {
+                if text.parse::<f64>().is_ok_and(f64::is_finite) && exact_double(text).is_none() {
+                    return Err(out_of_range(field, "has more digits than a number with a floating point keeps"));
+                }
+                exact_double(text).and_then(serde_json::Number::from_f64).map(Json::Number)
+            }
             Family::Boolean => match text {
-                "true" | "1" => Some(Json::Bool(true)),
-                "false" | "0" => Some(Json::Bool(false)),
+                "1" => Some(Json::Bool(true)),
+                "0" => Some(Json::Bool(false)),
+                // Spreadsheets write them in capitals.
+                text if text.eq_ignore_ascii_case("true") => Some(Json::Bool(true)),
+                text if text.eq_ignore_ascii_case("false") => Some(Json::Bool(false)),
                 _ => None,
             },
             Family::Json => Fields::value_of(text).ok(),
@@ -98,53 +47,48 @@ impl SqlType {
     }
 
     /// A JSON value as this type, or what is wrong with it.
-    pub(super) fn convert(&self, field: &str, value: &Json) -> beds_core::Result<Sql> {
+    pub(super) fn convert(&self, field: &str, value: &Json) -> Result<Sql> {
         let wrong = || wrong_type(field, &self.wanted(), value);
         let invalid = || bad_value(field, &self.wanted());
-        match (self.family, value) {
-            (Family::Json, Json::Null) => Ok(Sql::NULL),
-            (Family::Json, value) => {
-                exact(field, value)?;
-                Ok(Sql::Bytes(value.to_string().into_bytes()))
-            }
+        match (&self.family, value) {
             (_, Json::Null) => Ok(Sql::NULL),
+            (Family::Json, value) => Ok(Sql::Bytes(value.to_string().into_bytes())),
             (Family::Boolean, Json::Bool(flag)) => Ok(Sql::Int(i64::from(*flag))),
-            (Family::Boolean, Json::Number(number)) => {
-                number.as_i64().filter(|n| (-128..=127).contains(n)).map(Sql::Int).ok_or_else(wrong)
-            }
             (Family::Integer(least, most), Json::Number(number)) => {
-                let wide =
-                    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from)).ok_or_else(wrong)?;
-                if !(least..=most).contains(&wide) {
+                let wide = whole(number).ok_or_else(invalid)?;
+                if !(*least..=*most).contains(&wide) {
                     return Err(out_of_range(field, &format!("is a number from {least} to {most}")));
                 }
                 Ok(i64::try_from(wide).map_or_else(|_| Sql::UInt(wide as u64), Sql::Int))
             }
-            (Family::Decimal, Json::String(text)) => {
-                let decimal = decimal(text).ok_or_else(invalid)?;
-                let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction.trim_end_matches('0'));
-                self.check_scale(field, fraction.len())?;
-                Ok(decimal)
+            (Family::Year, Json::Number(number)) => match number.as_i64().ok_or_else(invalid)? {
+                year @ (0 | 1901..=2155) => Ok(Sql::Int(year)),
+                _ => Err(out_of_range(field, "is a year from 1901 to 2155, or 0")),
+            },
+            (Family::Decimal { .. }, Json::String(text)) => self.decimal(field, text),
+            (Family::Decimal { .. }, Json::Number(number)) if number.is_i64() || number.is_u64() => {
+                self.decimal(field, &number.to_string())
             }
-            (Family::Decimal, Json::Number(number)) if number.is_i64() || number.is_u64() => {
-                Ok(Sql::Bytes(number.to_string().into_bytes()))
+            (Family::Float(float), Json::Number(number)) => floating(field, *float, double(field, number)?),
+            (Family::Text, Json::String(text)) => self.text(field, text),
+            (Family::FixedText, Json::String(text)) if text.ends_with(' ') => {
+                Err(out_of_range(field, "does not end in spaces, which a CHAR does not keep"))
             }
-            (Family::Float, Json::Number(number)) => double(field, number).map(Sql::Double),
-            (Family::Text, Json::String(text)) => {
-                let most = self.max_length.unwrap_or(u64::MAX);
-                if text.chars().count() as u64 > most {
-                    return Err(out_of_range(field, &format!("has at most {most} characters")));
+            (Family::FixedText, Json::String(text)) => self.text(field, text),
+            (Family::Choice(members), Json::String(text)) => match members.contains(text) {
+                true => Ok(Sql::Bytes(text.clone().into_bytes())),
+                false => Err(out_of_range(field, &format!("is one of {}", shown(members)))),
+            },
+            (Family::Choices(members), Json::String(text)) => {
+                let chosen: Vec<&str> = if text.is_empty() { Vec::new() } else { text.split(',').collect() };
+                let is_member = |one: &&str| members.iter().any(|member| member == one);
+                let is_once = |(at, one): (usize, &&str)| !chosen[..at].contains(one);
+                if chosen.iter().all(is_member) && chosen.iter().enumerate().all(is_once) {
+                    return Ok(Sql::Bytes(text.clone().into_bytes()));
                 }
-                Ok(Sql::Bytes(text.clone().into_bytes()))
+                Err(out_of_range(field, &format!("holds each at most once, with commas between: {}", shown(members))))
             }
-            (Family::Binary, Json::String(text)) => {
-                let bytes = BASE64.decode(text).map_err(|_| invalid())?;
-                let most = self.max_length.unwrap_or(u64::MAX);
-                if bytes.len() as u64 > most {
-                    return Err(out_of_range(field, &format!("has at most {most} bytes")));
-                }
-                Ok(Sql::Bytes(bytes))
-            }
+            (Family::Binary | Family::FixedBinary | Family::Geometry, Json::String(text)) => self.bytes(field, text),
             (Family::Date, Json::String(text)) => {
                 iso::date(text).map(|day| at(day.to_datetime(civil::Time::midnight()))).ok_or_else(invalid)
             }
@@ -162,7 +106,46 @@ impl SqlType {
         }
     }
 
-    fn check_scale(&self, field: &str, digits: usize) -> beds_core::Result<()> {
+    fn text(&self, field: &str, text: &str) -> Result<Sql> {
+        let most = self.max_length.unwrap_or(u64::MAX);
+        if text.chars().count() as u64 > most {
+            return Err(out_of_range(field, &format!("has at most {most} characters")));
+        }
+        Ok(Sql::Bytes(text.as_bytes().to_vec()))
+    }
+
+    fn bytes(&self, field: &str, text: &str) -> Result<Sql> {
+        let bytes = BASE64.decode(text).map_err(|_| bad_value(field, &self.wanted()))?;
+        let (length, most) = (bytes.len() as u64, self.max_length.unwrap_or(u64::MAX));
+        if self.family == Family::FixedBinary && length != most {
+            return Err(out_of_range(field, &format!("has exactly {most} bytes")));
+        }
+        if self.family == Family::Binary && length > most {
+            return Err(out_of_range(field, &format!("has at most {most} bytes")));
+        }
+        Ok(Sql::Bytes(bytes))
+    }
+
+    fn decimal(&self, field: &str, text: &str) -> Result<Sql> {
+        let Family::Decimal { whole: most, is_unsigned } = self.family else { return Ok(Sql::NULL) };
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !all_digits(whole) || !all_digits(fraction) || text.len() > 80 {
+            return Err(bad_value(field, &self.wanted()));
+        }
+        self.check_scale(field, fraction.trim_end_matches('0').len())?;
+        if whole.trim_start_matches('0').len() > most {
+            return Err(out_of_range(field, &format!("has at most {most} digits in front of the point")));
+        }
+        let is_zero = digits.bytes().all(|b| matches!(b, b'0' | b'.'));
+        if is_unsigned && text.starts_with('-') && !is_zero {
+            return Err(out_of_range(field, "is not negative"));
+        }
+        Ok(Sql::Bytes(text.as_bytes().to_vec()))
+    }
+
+    fn check_scale(&self, field: &str, digits: usize) -> Result<()> {
         if digits <= self.scale {
             return Ok(());
         }
@@ -170,38 +153,54 @@ impl SqlType {
     }
 
     fn wanted(&self) -> String {
-        let words = match self.family {
-            Family::Integer(..) => "a whole number",
+        let words = match &self.family {
+            Family::Integer(..) => "a whole number, written without a point or an exponent",
+            Family::Year => "a year, such as 2026",
             Family::Boolean => "true or false",
-            Family::Decimal => "a decimal number as text, such as \"10.50\"",
-            Family::Float => "a number",
-            Family::Text => "a string",
+            Family::Decimal { .. } => "a decimal number as text, such as \"10.50\"",
+            Family::Float(_) => "a number",
+            Family::Text | Family::FixedText | Family::Unknown => "a string",
+            Family::Choice(members) | Family::Choices(members) => return format!("a string of {}", shown(members)),
             Family::Json => "any JSON value",
             Family::Date => "a date such as \"2026-11-23\"",
             Family::DateTime => "a date and time such as \"2026-11-23T10:00:00\" (UTC, at most microseconds)",
             Family::Time => "a time such as \"10:00:00\"",
-            Family::Binary => "bytes in base64",
+            Family::Binary | Family::FixedBinary => "bytes in base64",
+            Family::Geometry => "a geometry in base64, as an answer has it: its reference system in four bytes, then WKB",
         };
         words.to_owned()
     }
 }
 
-fn decimal(text: &str) -> Option<Sql> {
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
-    let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-    (all_digits(whole) && all_digits(fraction) && text.len() <= 80).then(|| Sql::Bytes(text.as_bytes().to_vec()))
+fn whole(number: &serde_json::Number) -> Option<i128> {
+    number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from))
 }
 
-/// The last number in the parentheses of `decimal(30,10)` or `datetime(6)`; without any, 0.
-fn scale(declared: &str) -> usize {
-    let inner = declared.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inner, _)| inner);
-    let is_decimal = declared.starts_with("decimal") || declared.starts_with("numeric");
-    match inner.split_once(',') {
-        Some((_, scale)) => scale.trim().parse().unwrap_or(0),
-        None if is_decimal => 0,
-        None => inner.parse().unwrap_or(0),
+/// A number that comes back as it was sent: that fits the bits and the digits of its column.
+fn floating(field: &str, float: Floating, number: f64) -> Result<Sql> {
+    if float.is_unsigned && number < 0.0 {
+        return Err(out_of_range(field, "is not negative"));
     }
+    if let Some((before, behind)) = float.places {
+        let (sent_behind, sent_before) = places(number);
+        if sent_before > before || sent_behind > behind {
+            let text = format!("has at most {before} digits in front of the point and {behind} behind it");
+            return Err(out_of_range(field, &text));
+        }
+    }
+    if !float.is_single {
+        return Ok(Sql::Double(number));
+    }
+    let single = number as f32;
+    // What an answer shows is the shortest text of the 32 bits.
+    if exact_double(&format!("{single:e}")) != Some(number) {
+        return Err(out_of_range(field, "is a number that 32 bits of floating point hold, with about 7 digits"));
+    }
+    Ok(Sql::Float(single))
+}
+
+fn shown(members: &[String]) -> String {
+    members.iter().map(|member| format!("{member:?}")).collect::<Vec<_>>().join(", ")
 }
 
 /// How many digits a fraction of a second needs.

@@ -1,5 +1,7 @@
 //! MariaDB rows to JSON, such that every value survives exactly: DECIMAL is text, BLOB is base64, DATE and DATETIME are
 //! ISO 8601 without a zone, BOOL is true or false. `rec/json.rs` does the same for BSON.
+//!
+//! Not here: which texts are JSON, which `bind` and `catalog` know.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,8 +15,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value as Json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::bind::Out;
-use super::catalog::Catalog;
+use super::bind::{JsonNames, Out};
 
 /// The character set number of binary data. The BINARY flag says nothing: JSON columns have it too.
 const BINARY_CHARSET: u16 = 63;
@@ -35,15 +36,23 @@ enum Kind {
     Json,
     Binary,
     Date,
+    /// Digits behind the second.
     DateTime(u8),
+    Time(u8),
     Bits,
 }
 
 impl Columns {
-    pub(super) fn new(columns: Arc<[Column]>, id: &str, catalog: &Catalog) -> Self {
+    pub(super) fn new(columns: Arc<[Column]>, id: &str, json: &JsonNames) -> Self {
         let id = columns.iter().position(|column| column.name_ref() == id.as_bytes());
-        let kinds = columns.iter().map(|column| kind(column, catalog)).collect();
+        let kinds = columns.iter().map(|column| kind(column, json)).collect();
         Self { columns, kinds, id }
+    }
+
+    /// The name of a column that stands twice.
+    pub(super) fn twice(&self) -> Option<String> {
+        let mut seen = HashSet::new();
+        self.columns.iter().map(Column::name_str).find(|name| !seen.insert(name.clone())).map(Cow::into_owned)
     }
 
     /// A row as one JSON object.
@@ -115,27 +124,46 @@ impl Serialize for Cell<'_> {
             (Sql::Date(y, m, d, ..), Kind::Date) => serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}")),
             (Sql::Date(y, m, d, h, min, s, us), kind) => {
                 let whole = format_args!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}");
-                match if let Kind::DateTime(digits) = kind { u32::from(digits.min(6)) } else { 6 } {
-                    0 => serializer.collect_str(&whole),
-                    digits => {
-                        let fraction = us / 10_u32.pow(6 - digits);
-                        serializer.collect_str(&format_args!("{whole}.{fraction:0width$}", width = digits as usize))
-                    }
-                }
+                let known = if let Kind::DateTime(digits) = kind { digits } else { 6 };
+                write_seconds(serializer, whole, known, *us)
             }
             (Sql::Time(negative, days, h, min, s, us), _) => {
                 let sign = if *negative { "-" } else { "" };
                 let hours = u64::from(*days) * 24 + u64::from(*h);
-                match us {
-                    0 => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}")),
-                    us => serializer.collect_str(&format_args!("{sign}{hours:02}:{min:02}:{s:02}.{us:06}")),
-                }
+                let whole = format_args!("{sign}{hours:02}:{min:02}:{s:02}");
+                let known = if let Kind::Time(digits) = self.1 { digits } else { u8::MAX };
+                write_seconds(serializer, whole, known, *us)
             }
         }
     }
 }
 
-fn kind(column: &Column, catalog: &Catalog) -> Kind {
+/// As many digits behind the second as the column has; of an expression, whose digits nobody declared, those that there are.
+fn write_seconds<S: Serializer>(
+    serializer: S,
+    whole: std::fmt::Arguments<'_>,
+    digits: u8,
+    micros: u32,
+) -> Result<S::Ok, S::Error> {
+    match u32::from(digits) {
+        0 => serializer.collect_str(&whole),
+        digits @ 1..=6 => {
+            let fraction = micros / 10_u32.pow(6 - digits);
+            serializer.collect_str(&format_args!("{whole}.{fraction:0width$}", width = digits as usize))
+        }
+        _ if micros == 0 => serializer.collect_str(&whole),
+        _ => serializer.collect_str(&format_args!("{whole}.{micros:06}")),
+    }
+}
+
+/// As the server describes a JSON column, and any other LONGTEXT with a collation by bytes (tried on 10.11.19 and 11.8.9).
+fn looks_like_json(column: &Column) -> bool {
+    column.column_type() == ColumnType::MYSQL_TYPE_BLOB
+        && column.column_length() == u32::MAX
+        && column.flags().contains(ColumnFlags::BLOB_FLAG | ColumnFlags::BINARY_FLAG)
+}
+
+fn kind(column: &Column, json: &JsonNames) -> Kind {
     let is_binary = column.character_set() == BINARY_CHARSET;
     match column.column_type() {
         ColumnType::MYSQL_TYPE_TINY if column.column_length() == 1 => Kind::Boolean,
@@ -143,6 +171,7 @@ fn kind(column: &Column, catalog: &Catalog) -> Kind {
         ColumnType::MYSQL_TYPE_JSON => Kind::Json,
         ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE => Kind::Date,
         ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => Kind::DateTime(column.decimals()),
+        ColumnType::MYSQL_TYPE_TIME | ColumnType::MYSQL_TYPE_TIME2 => Kind::Time(column.decimals()),
         ColumnType::MYSQL_TYPE_BIT => Kind::Bits,
         ColumnType::MYSQL_TYPE_TINY_BLOB
         | ColumnType::MYSQL_TYPE_BLOB
@@ -152,10 +181,13 @@ fn kind(column: &Column, catalog: &Catalog) -> Kind {
         | ColumnType::MYSQL_TYPE_VARCHAR
         | ColumnType::MYSQL_TYPE_STRING
         | ColumnType::MYSQL_TYPE_GEOMETRY => {
-            let is_json = |columns: &HashSet<String>| columns.contains(&*column.org_name_str());
+            // A table of the same name in another database says nothing about this one's.
+            let is_of_here = column.schema_str() == json.catalog.schema;
+            let table = column.org_table_str();
+            let table = is_of_here.then_some(&*table);
             match is_binary {
                 true if column.flags().contains(ColumnFlags::BINARY_FLAG) => Kind::Binary,
-                _ if catalog.json_columns.get(&*column.org_table_str()).is_some_and(is_json) => Kind::Json,
+                _ if json.is_json(&column.name_str(), table, &column.org_name_str(), looks_like_json(column)) => Kind::Json,
                 _ => Kind::Plain,
             }
         }

@@ -1,220 +1,202 @@
-//! Finds procedures that would break the transaction that BEDS calls them in: an inner COMMIT would make the claim of
-//! the idempotency key and the change two things. It reads words outside comments and texts, and follows nested CALLs.
+//! What BEDS must know of a routine before it calls it: whether the routine would end the transaction that it is called in,
+//! whether it was made under a mode that cuts values or changes the language, and what it leaves in the session. It reads
+//! words outside comments and texts, and follows nested calls, functions, the triggers of written tables, and views.
+//!
+//! Not here: what single statements do, which is `lint/statements`'s; what becomes of the findings, which is `bind`'s.
 
-use std::collections::{BTreeMap, HashSet};
+mod statements;
+pub(crate) mod words;
 
-/// Bodies of routines by name; none where the catalogue may not show one.
-pub(super) type Definitions = BTreeMap<String, Option<String>>;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// Why a routine must not be called, or `None`. `definitions` are those of all routines of the database.
-pub(super) fn refusal(name: &str, definitions: &Definitions) -> Option<String> {
-    let mut seen = HashSet::new();
-    follow(name, definitions, &mut seen)
+use statements::{Effects, effects};
+use words::{Word, words};
+
+/// Everything of one database that can run when a routine is called. Names are in capitals.
+#[derive(Debug, Default)]
+pub(super) struct Code {
+    pub(super) procedures: BTreeMap<String, Body>,
+    pub(super) functions: BTreeMap<String, Body>,
+    pub(super) views: BTreeMap<String, Body>,
+    /// By table.
+    pub(super) triggers: BTreeMap<String, Vec<Body>>,
+    /// Tables with their engines.
+    pub(super) tables: BTreeMap<String, String>,
 }
 
-fn follow<'d>(name: &'d str, definitions: &'d Definitions, seen: &mut HashSet<&'d str>) -> Option<String> {
-    if !seen.insert(name) {
-        return None;
-    }
-    let Some(body) = definitions.get(name)? else {
-        return Some(format!("the body of {name} cannot be read; whoever defines beds_catalog must be able to see it"));
-    };
-    let words = words(body);
-    if let Some(found) = forbidden(&words) {
-        return Some(format!("{name} uses {found}"));
-    }
-    for (at, _) in words.iter().enumerate().filter(|(_, word)| *word == "CALL") {
-        let callee = words.get(at + 1).map_or("", String::as_str);
-        if words.get(at + 2).is_some_and(|word| word == ".") {
-            return Some(format!("{name} names the database of a procedure that it calls; leave the database out"));
-        }
-        let callee = definitions.keys().find(|known| known.eq_ignore_ascii_case(callee));
-        if let Some(found) = callee.and_then(|callee| follow(callee, definitions, seen)) {
-            return Some(found);
-        }
-    }
-    None
+/// The text of a routine, trigger or view.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// As messages name it, such as `the trigger flights_rules`.
+    shown: String,
+    /// None where the catalogue may not show it.
+    words: Option<Vec<Word>>,
+    sql_mode: Option<String>,
+    parameters: BTreeSet<String>,
 }
 
-/// Statements that commit, by their first word (MariaDB: "SQL statements that cause an implicit commit").
-const COMMITTING: &[&str] = &[
-    "CREATE",
-    "DROP",
-    "ALTER",
-    "RENAME",
-    "GRANT",
-    "REVOKE",
-    "TRUNCATE",
-    "ANALYZE",
-    "OPTIMIZE",
-    "REPAIR",
-    "CHECK",
-    "FLUSH",
-    "RESET",
-    "CACHE",
-    "LOAD",
-    "INSTALL",
-    "UNINSTALL",
-    "UNLOCK",
-];
+/// What was found out about a routine and all that it leads to.
+#[derive(Debug, Default)]
+pub(super) struct Findings {
+    /// Why it must not be called, if so.
+    pub(super) refusal: Option<String>,
+    pub(super) leaves_session: bool,
+    pub(super) reads_session: bool,
+    pub(super) builds_temporary: bool,
+    pub(super) advances_sequence: bool,
+    /// Names under which JSON is answered.
+    pub(super) json_names: BTreeSet<String>,
+    /// Tables that are written and whose engine cannot roll back.
+    pub(super) unsafe_tables: BTreeSet<String>,
+    /// Tables and views that are named, in capitals.
+    pub(super) tables: BTreeSet<String>,
+    /// Every word, as it was written: the names of what it may answer are among them.
+    pub(super) names: BTreeSet<String>,
+}
 
-fn forbidden(words: &[String]) -> Option<String> {
-    let at = |i: usize| words.get(i).map_or("", String::as_str);
-    for i in 0..words.len() {
-        let found = match (at(i), at(i + 1)) {
-            ("COMMIT", _) => "COMMIT",
-            ("ROLLBACK", "TO") => continue,
-            ("ROLLBACK", _) => "ROLLBACK",
-            ("START", "TRANSACTION") => "START TRANSACTION",
-            ("BEGIN", "WORK") => "BEGIN WORK",
-            ("AUTOCOMMIT", _) if statement(words, i).iter().any(|word| word == "SET") => "SET autocommit",
-            ("PREPARE", _) if begins(words, i) => "PREPARE (dynamic SQL)",
-            ("EXECUTE", "IMMEDIATE") => "EXECUTE IMMEDIATE (dynamic SQL)",
-            ("LOCK", "TABLES" | "TABLE") => "LOCK TABLES",
-            ("TRUNCATE", "(") | ("CREATE" | "DROP", "TEMPORARY") => continue,
-            (word, _) if COMMITTING.contains(&word) && begins(words, i) => {
-                return Some(format!("{word}, which commits"));
+impl Body {
+    /// `sql_mode` is none for what has none, such as a view.
+    pub(super) fn new(shown: String, text: Option<&str>, sql_mode: Option<String>) -> Self {
+        Self { shown, words: text.map(words), sql_mode, parameters: BTreeSet::new() }
+    }
+
+    pub(super) fn add_parameter(&mut self, name: &str) {
+        self.parameters.insert(name.to_uppercase());
+    }
+
+    /// Why nothing that was made under this mode may run, or `None`.
+    fn mode_refusal(&self) -> Option<String> {
+        let mode = self.sql_mode.as_ref()?;
+        let has = |name: &str| mode.split(',').any(|word| word.eq_ignore_ascii_case(name));
+        for language in ["ORACLE", "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"] {
+            if has(language) {
+                return Some(format!("{} was made with sql_mode {language}, which BEDS does not read", self.shown));
             }
-            _ => continue,
+        }
+        let is_strict = has("STRICT_ALL_TABLES") || has("STRICT_TRANS_TABLES");
+        (!is_strict).then(|| {
+            format!("{} was made without strict mode, so it would cut values silently: make it anew in strict mode", self.shown)
+        })
+    }
+}
+
+impl Code {
+    /// Looks at a routine; `name` as the catalogue spells it.
+    pub(super) fn inspect(&self, name: &str, is_function: bool) -> Findings {
+        let mut walk = Walk { code: self, seen: HashSet::new(), findings: Findings::default() };
+        let routines = if is_function { &self.functions } else { &self.procedures };
+        if let Some(body) = routines.get(&name.to_uppercase()) {
+            walk.body(body);
+        }
+        walk.findings
+    }
+
+    /// Looks at a view.
+    pub(super) fn inspect_view(&self, name: &str) -> Findings {
+        let mut walk = Walk { code: self, seen: HashSet::new(), findings: Findings::default() };
+        walk.findings.tables.insert(name.to_uppercase());
+        if let Some(body) = self.views.get(&name.to_uppercase()) {
+            walk.body(body);
+        }
+        walk.findings
+    }
+}
+
+struct Walk<'c> {
+    code: &'c Code,
+    seen: HashSet<&'c str>,
+    findings: Findings,
+}
+
+impl<'c> Walk<'c> {
+    fn body(&mut self, body: &'c Body) {
+        if !self.seen.insert(&body.shown) {
+            return;
+        }
+        self.refuse(body.mode_refusal());
+        let Some(words) = &body.words else {
+            let text = "cannot be read; its definer must be the definer of beds_catalog, or beds_catalog's must see it";
+            return self.refuse(Some(format!("the body of {} {text}", body.shown)));
         };
-        return Some(found.to_owned());
-    }
-    None
-}
-
-/// True where a statement begins: at the front, behind what ends or opens one, or behind the conditions of a handler.
-fn begins(words: &[String], i: usize) -> bool {
-    let Some(before) = i.checked_sub(1).map(|before| words[before].as_str()) else { return true };
-    if OPENING.contains(&before) {
-        return true;
-    }
-    let statement = statement(words, i);
-    let is_set_for = before == "FOR" && matches!(statement, [set, what, ..] if set == "SET" && what == "STATEMENT");
-    is_set_for || statement.iter().any(|word| word == "HANDLER")
-}
-
-/// The words of a statement before one of them.
-fn statement(words: &[String], i: usize) -> &[String] {
-    let opens = |word: &String| OPENING.contains(&word.as_str());
-    let begin = words[..i].iter().rposition(opens).map_or(0, |end| end + 1);
-    &words[begin..i]
-}
-
-/// What a statement stands behind.
-const OPENING: &[&str] = &[";", "BEGIN", "THEN", "ELSE", "DO", "LOOP", "REPEAT"];
-
-/// The words of a body in capitals, with `;`, `(` and `.` as words of their own; comments and texts are left out.
-fn words(body: &str) -> Vec<String> {
-    let chars: Vec<char> = body.chars().collect();
-    let mut words = Vec::new();
-    let mut i = 0;
-    let skip_to =
-        |from: usize, end: &dyn Fn(usize) -> bool| (from..chars.len()).find(|i| end(*i)).unwrap_or(chars.len());
-    while i < chars.len() {
-        let next = chars.get(i + 1).copied().unwrap_or(' ');
-        match chars[i] {
-            // `5--1` is arithmetic; only white space makes it a comment.
-            '-' if next == '-' && chars.get(i + 2).is_none_or(|c| c.is_whitespace() || c.is_control()) => {
-                i = skip_to(i, &|j| chars[j] == '\n')
-            }
-            '#' => i = skip_to(i, &|j| chars[j] == '\n'),
-            // Executable comments (/*! … */ and /*M! … */) are code and are read as such.
-            '/' if next == '*' && !matches!(chars.get(i + 2..), Some(['!', ..] | ['M', '!', ..])) => {
-                i = skip_to(i + 2, &|j| chars[j] == '/' && chars[j - 1] == '*') + 1;
-            }
-            quote @ ('\'' | '"') => {
-                i += 1;
-                while i < chars.len() && chars[i] != quote {
-                    i += if chars[i] == '\\' { 2 } else { 1 };
-                }
-                i += 1;
-            }
-            '`' => {
-                let end = skip_to(i + 1, &|j| chars[j] == '`');
-                words.push(chars[i + 1..end].iter().collect());
-                i = end + 1;
-            }
-            c if is_of_a_word(c) => {
-                let end = skip_to(i, &|j| !is_of_a_word(chars[j]));
-                words.push(chars[i..end].iter().collect::<String>().to_uppercase());
-                i = end;
-            }
-            c => {
-                if matches!(c, ';' | '(' | '.') {
-                    words.push(c.to_string());
-                }
-                i += 1;
-            }
+        let Effects {
+            forbidden,
+            leaves_session,
+            reads_session,
+            builds_temporary,
+            advances_sequence,
+            json_names,
+            writes,
+        } = effects(words, &body.parameters);
+        self.refuse(forbidden.map(|found| format!("{} uses {found}", body.shown)));
+        self.findings.leaves_session |= leaves_session;
+        self.findings.reads_session |= reads_session;
+        self.findings.builds_temporary |= builds_temporary;
+        self.findings.advances_sequence |= advances_sequence;
+        self.findings.json_names.extend(json_names);
+        for (i, word) in words.iter().enumerate() {
+            self.word(body, words, i, word);
+        }
+        for name in &writes {
+            self.write(name);
         }
     }
-    words
+
+    fn word(&mut self, body: &Body, words: &'c [Word], i: usize, word: &Word) {
+        self.findings.names.insert(word.written.clone());
+        let name = word.upper.trim_start_matches('`');
+        if BELONGS_TO_BEDS.iter().any(|own| name.starts_with(own)) {
+            self.refuse(Some(format!("{} uses {}, which belongs to BEDS itself", body.shown, word.written)));
+        }
+        if word.is("CALL") {
+            let mark = |at: usize| words.get(at).map_or("", |word| word.upper.as_str());
+            if mark(i + 2) == "." {
+                let text = "names the database of a procedure that it calls; leave the database out";
+                return self.refuse(Some(format!("{} {text}", body.shown)));
+            }
+            if let Some(callee) = self.code.procedures.get(mark(i + 1).trim_start_matches('`')) {
+                self.body(callee);
+            }
+        }
+        if words.get(i + 1).is_some_and(|next| next.is("("))
+            && let Some(function) = self.code.functions.get(name)
+        {
+            self.body(function);
+        }
+        if self.code.tables.contains_key(name) {
+            self.findings.tables.insert(name.to_owned());
+        }
+        if let Some(view) = self.code.views.get(name) {
+            self.findings.tables.insert(name.to_owned());
+            self.body(view);
+        }
+    }
+
+    /// A table is written, or a view, and with it any of the tables that it is made of.
+    fn write(&mut self, name: &str) {
+        if let Some(view) = self.code.views.get(name) {
+            let words: Vec<String> = view.words.iter().flatten().map(|word| word.upper.trim_start_matches('`').to_owned()).collect();
+            for table in words.iter().filter(|word| self.code.tables.contains_key(*word)) {
+                self.write(table);
+            }
+        }
+        let Some(engine) = self.code.tables.get(name) else { return };
+        if !engine.eq_ignore_ascii_case("InnoDB") {
+            self.findings.unsafe_tables.insert(format!("{} ({engine})", name.to_lowercase()));
+        }
+        for trigger in self.code.triggers.get(name).into_iter().flatten() {
+            self.body(trigger);
+        }
+    }
+
+    fn refuse(&mut self, reason: Option<String>) {
+        if self.findings.refusal.is_none() {
+            self.findings.refusal = reason;
+        }
+    }
 }
 
-fn is_of_a_word(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '$')
-}
+/// How the names of BEDS's own objects begin.
+const BELONGS_TO_BEDS: &[&str] = &["BEDS_INBOX", "BEDS_SCHEMA", "BEDS_CATALOG", "BEDS_GRANTED", "BEDS_SIGNATURE", "BEDS_READ"];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(body: &str) -> Option<String> {
-        let definitions = BTreeMap::from([
-            ("p".to_owned(), Some(body.to_owned())),
-            ("inner_commit".to_owned(), Some("BEGIN UPDATE t SET a = 1; COMMIT; END".to_owned())),
-            ("pay$inner".to_owned(), Some("BEGIN COMMIT; END".to_owned())),
-            ("unseen".to_owned(), None),
-        ]);
-        refusal("p", &definitions)
-    }
-
-    #[test]
-    fn what_ends_the_transaction_is_refused() {
-        for body in [
-            "BEGIN INSERT INTO t VALUES (1); COMMIT; END",
-            "BEGIN START TRANSACTION; END",
-            "BEGIN IF a THEN rollback; END IF; END",
-            "BEGIN TRUNCATE TABLE t; END",
-            "BEGIN CREATE TABLE x (a INT); END",
-            "BEGIN SET @s = CONCAT('DROP TABLE ', n); PREPARE st FROM @s; EXECUTE st; END",
-            "BEGIN EXECUTE IMMEDIATE 'x'; END",
-            "BEGIN ALTER TABLE t ADD b INT; END",
-            "BEGIN SET autocommit = 1; END",
-            "BEGIN LOCK TABLES t WRITE; END",
-            "BEGIN /*! COMMIT */; END",
-            "BEGIN CALL inner_commit(); END",
-            "BEGIN CALL `inner_commit`(); END",
-            "BEGIN CALL main.inner_commit(); END",
-            "BEGIN CALL `main` . `inner_commit`(); END",
-            "BEGIN CALL unseen(); END",
-            "BEGIN ANALYZE TABLE t; END",
-            "BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION DROP TABLE t; SELECT 1; END",
-            "BEGIN DECLARE EXIT HANDLER FOR 1062, NOT FOUND TRUNCATE t; SELECT 1; END",
-            "BEGIN SET x = 5--1; COMMIT; END",
-            "BEGIN /*M! COMMIT */; END",
-            "BEGIN CALL pay$inner(); END",
-            "BEGIN SET STATEMENT max_statement_time = 60 FOR TRUNCATE TABLE t; END",
-            "BEGIN SET @@session.autocommit = 0; END",
-            "BEGIN IF a THEN SET LOCAL autocommit = 1; END IF; END",
-            "BEGIN SET x = 1, autocommit = 1; END",
-        ] {
-            assert!(check(body).is_some(), "{body}");
-        }
-    }
-
-    #[test]
-    fn innocent_words_are_not() {
-        for body in [
-            "BEGIN -- COMMIT\n SELECT 'COMMIT; ROLLBACK', \"it''s COMMIT\"; /* COMMIT */ END",
-            "BEGIN SELECT TRUNCATE(a, 2), created, committed FROM t; END",
-            "BEGIN CREATE TEMPORARY TABLE x (a INT); DROP TEMPORARY TABLE x; END",
-            "BEGIN SAVEPOINT s; ROLLBACK TO s; END",
-            "BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION SELECT 'x'; SELECT 1 -- COMMIT\n; --\n END",
-            "BEGIN SELECT t.create, t.check, t.load FROM t; END",
-            "BEGIN SET @a = 1; SELECT @@autocommit; SET STATEMENT max_statement_time = 1 FOR SELECT 1; END",
-            "BEGIN # COMMIT\n SELECT `COMMIT_at` FROM t; END",
-        ] {
-            assert_eq!(check(body), None, "{body}");
-        }
-    }
-}
+mod tests;

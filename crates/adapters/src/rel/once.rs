@@ -1,5 +1,7 @@
 //! A write takes effect once per key: the key is claimed in the write's own transaction, and the answer is stored
 //! beside it. A repeat gets the stored answer. `rec/once.rs` does the same in MongoDB.
+//!
+//! Not here: the call itself, which is `call`'s.
 
 use std::time::Duration;
 
@@ -7,21 +9,25 @@ use beds_core::reply::{Answer, Stored};
 use beds_core::{BedsError, ErrorKind, Event, Result};
 use fail::fail_point;
 use mysql_async::prelude::Queryable;
-use mysql_async::{ChangeUserOpts, Row, Value as Sql};
+use mysql_async::{Row, Value as Sql};
 
 use super::bind::Binding;
 use super::call::{self, Failure};
 use super::connect::{Database, Loan};
 use super::error;
-use crate::{inbox, operations};
+use crate::inbox;
 
 /// How often a write is tried when other writes or a lost connection are in the way.
 const ATTEMPTS: u32 = 4;
 
 /// What one attempt came to, where it is not an answer.
 enum Miss {
-    /// Final: certainly without effect.
+    /// Final: this attempt had no effect, and none before it had one, because the key was free.
     Refused(BedsError),
+    /// Final, and without effect itself: the inbox did not say what attempts before it came to.
+    Unasked(BedsError),
+    /// The object was replaced since it was bound. Without effect.
+    Replaced(BedsError),
     /// Without effect, and worth another attempt.
     Again(BedsError),
     /// The commit was sent and its answer did not come.
@@ -31,28 +37,35 @@ enum Miss {
 impl Miss {
     fn error(&self) -> &BedsError {
         match self {
-            Miss::Refused(error) | Miss::Again(error) | Miss::Unknown(error) => error,
+            Miss::Refused(error)
+            | Miss::Unasked(error)
+            | Miss::Replaced(error)
+            | Miss::Again(error)
+            | Miss::Unknown(error) => error,
         }
     }
 }
 
-/// Writes once. The error kinds say what is certain: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
+/// Writes once. The error kinds say what is certain of this event: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
+///
+/// # Errors
+/// None where the object was replaced since it was bound, and nothing was written.
 pub(super) async fn write(
     database: &Database,
     binding: &Binding,
-    arguments: Vec<Sql>,
+    arguments: &[Sql],
     event: &Event,
-) -> Result<Answer> {
-    let (key, fingerprint) = (event.inbox_key(), event.fingerprint());
+) -> Result<Option<Answer>> {
+    let claim = Claim::of(event);
     let mut may_have_happened = false;
     let mut attempt = 0;
     loop {
         attempt += 1;
-        let step = event.steps.begin(&binding.object);
-        let outcome = once(database, binding, &arguments, event, &key, &fingerprint).await;
+        let step = event.steps.begin(&binding.form.object);
+        let outcome = once(database, binding, arguments, event, &claim).await;
         // The connection that an attempt before lost may still hold the key: that is not somebody else's request.
         let outcome = match outcome {
-            Err(Miss::Refused(error)) if attempt > 1 && error.kind == ErrorKind::KeyInFlight => Err(Miss::Again(error)),
+            Err(Miss::Unasked(error)) if attempt > 1 && error.kind == ErrorKind::KeyInFlight => Err(Miss::Again(error)),
             outcome => outcome,
         };
         match &outcome {
@@ -61,13 +74,16 @@ pub(super) async fn write(
             outcome => step.end(outcome.as_ref().err().map(|miss| miss.error().code())),
         }
         let miss = match outcome {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => return Ok(Some(answer)),
             Err(miss) => miss,
         };
         let error = match miss {
+            Miss::Replaced(_) if !may_have_happened => return Ok(None),
             Miss::Refused(error) => return Err(error),
-            Miss::Again(error) if may_have_happened => inbox::outcome_unknown(error),
-            Miss::Again(error) => error,
+            Miss::Unasked(error) if may_have_happened => return Err(inbox::outcome_unknown(error)),
+            Miss::Unasked(error) => return Err(error),
+            Miss::Again(error) | Miss::Replaced(error) if may_have_happened => inbox::outcome_unknown(error),
+            Miss::Again(error) | Miss::Replaced(error) => error,
             Miss::Unknown(error) => {
                 may_have_happened = true;
                 inbox::outcome_unknown(error)
@@ -76,7 +92,59 @@ pub(super) async fn write(
         if attempt >= ATTEMPTS {
             return Err(error);
         }
+        fail_point!("in_doubt", may_have_happened, |_| unreachable!("only waits are set on it"));
         tokio::time::sleep(Duration::from_millis(10 << attempt)).await;
+    }
+}
+
+/// Asks the inbox whether a write with this event's key took effect, and changes nothing: none where it did not.
+///
+/// # Errors
+/// [`ErrorKind::KeyInFlight`] while it may still do so.
+pub(super) async fn recall(database: &Database, event: &Event) -> Result<Option<Answer>> {
+    let mut loan = database.writer().await?;
+    let claim = Claim::of(event);
+    match claim.take(&mut loan, database).await {
+        Ok(Some(stored)) => {
+            loan.give_back();
+            Ok(Some(repeated(stored, event)))
+        }
+        Ok(None) => {
+            abort(loan).await;
+            event.steps.note_asked_inbox();
+            Ok(None)
+        }
+        Err(miss) => {
+            give_back_unless_lost(loan, &miss);
+            let (Miss::Refused(error)
+            | Miss::Unasked(error)
+            | Miss::Replaced(error)
+            | Miss::Again(error)
+            | Miss::Unknown(error)) = miss;
+            Err(error)
+        }
+    }
+}
+
+/// The key of a write and what was asked under it.
+struct Claim {
+    key: String,
+    fingerprint: String,
+}
+
+impl Claim {
+    fn of(event: &Event) -> Self {
+        Self { key: event.inbox_key(), fingerprint: event.fingerprint() }
+    }
+
+    /// Opens the transaction and claims the key: none where it was free, the stored answer where a write is done.
+    async fn take(&self, loan: &mut Loan, database: &Database) -> Result<Option<Stored>, Miss> {
+        let row = loan.conn().exec_first("CALL `beds_inbox_begin`(?,?)", (&self.key, &self.fingerprint)).await;
+        let row = row.map_err(|e| match classify(Failure::Sql(e), database) {
+            Miss::Refused(error) => Miss::Unasked(error),
+            miss => miss,
+        })?;
+        claimed(row, &self.fingerprint)
     }
 }
 
@@ -85,20 +153,25 @@ async fn once(
     binding: &Binding,
     arguments: &[Sql],
     event: &Event,
-    key: &str,
-    fingerprint: &str,
+    claim: &Claim,
 ) -> Result<Answer, Miss> {
     // Unless it is given back, the connection is not used again: it may be in the middle of the transaction.
-    let mut loan = database.connection().await.map_err(Miss::Again)?;
-
-    let sql = |e: mysql_async::Error| classify(Failure::Sql(e), database);
-    let claim = loan.conn().exec_first("CALL `beds_inbox_begin`(?,?)", (key, fingerprint)).await;
-    if let Some(stored) = claimed(claim.map_err(sql)?, fingerprint)? {
-        loan.give_back();
-        event.steps.note_repeat(stored.event_id);
-        return Ok(stored.answer);
+    let mut loan = database.writer().await.map_err(Miss::Again)?;
+    if binding.reads_session {
+        loan.refresh().await.map_err(|e| classify(Failure::Sql(e), database))?;
     }
-    if event.remaining().is_zero() {
+    match claim.take(&mut loan, database).await {
+        Ok(None) => event.steps.note_asked_inbox(),
+        Ok(Some(stored)) => {
+            loan.give_back();
+            return Ok(repeated(stored, event));
+        }
+        Err(miss) => {
+            give_back_unless_lost(loan, &miss);
+            return Err(miss);
+        }
+    }
+    if event.time_to_work().is_zero() {
         // Handed out again, and nothing was done before.
         abort(loan).await;
         return Err(Miss::Refused(inbox::too_late()));
@@ -107,27 +180,28 @@ async fn once(
     let answer = match call::call(loan.conn(), binding, arguments).await {
         Ok(answer) => answer,
         Err(failure) => {
-            renew(loan).await;
+            loan.renew();
             return Err(classify(failure, database));
         }
     };
-    let answer = match operations::touched(answer, event.operation) {
-        Ok(answer) => answer,
-        Err(error) => {
-            abort(loan).await;
-            return Err(Miss::Refused(error));
-        }
-    };
-    let reply = Stored::text(&event.event_id, &answer);
+    if event.time_to_work().is_zero() {
+        abort(loan).await;
+        return Err(Miss::Refused(inbox::too_late()));
+    }
     fail_point!("uncommitted", |_| std::process::abort());
-    match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?)", (key, reply)).await {
+    let reply = Stored::text(&event.event_id, &answer);
+    let arguments = (&claim.key, reply, &binding.form.object, &binding.signature);
+    match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?,?,?)", arguments).await {
         Ok(()) => {
-            loan.give_back();
+            if binding.leaves_session { loan.renew() } else { loan.give_back() }
             Ok(answer)
         }
-        Err(e) if error::is_before_commit(&e) => Err(classify(Failure::Sql(e), database)),
+        Err(e) if error::is_before_commit(&e) => {
+            loan.renew();
+            Err(classify(Failure::Sql(e), database))
+        }
         Err(e) => {
-            if error::is_connection_lost(&e) {
+            if error::is_lost(&e) {
                 database.lost();
             }
             Err(Miss::Unknown(error::to_beds(e, database)))
@@ -135,16 +209,28 @@ async fn once(
     }
 }
 
-/// Rolls back, and ends what a procedure that did not come to its end has left in the session: temporary tables, variables,
-/// locks by name.
-async fn renew(mut loan: Loan<'_>) {
-    // As a new connection would be, with its character set, which a mere reset would take from the server's defaults.
-    if loan.conn().change_user(ChangeUserOpts::default()).await.is_ok() {
-        loan.give_back();
+/// The answer of an event that wrote before. A redelivered event can find its own.
+fn repeated(stored: Stored, event: &Event) -> Answer {
+    event.steps.note_repeat(stored.event_id.clone());
+    let repeat_of = Some(stored.event_id).filter(|first| *first != event.event_id);
+    Answer { repeat_of, ..stored.answer }
+}
+
+/// What the inbox refuses leaves the session as it was: the connection can be used again.
+fn give_back_unless_lost(loan: Loan, miss: &Miss) {
+    match miss {
+        Miss::Refused(error) | Miss::Unasked(error)
+            if matches!(error.kind, ErrorKind::KeyReused | ErrorKind::KeyInFlight) =>
+        {
+            loan.give_back();
+        }
+        // The server said no: it may stand in the middle of the procedure's transaction.
+        Miss::Refused(_) | Miss::Unasked(_) | Miss::Replaced(_) => loan.renew(),
+        Miss::Again(_) | Miss::Unknown(_) => {}
     }
 }
 
-async fn abort(mut loan: Loan<'_>) {
+async fn abort(mut loan: Loan) {
     if loan.conn().exec_drop("CALL `beds_inbox_abort`()", ()).await.is_ok() {
         loan.give_back();
     }
@@ -152,12 +238,12 @@ async fn abort(mut loan: Loan<'_>) {
 
 /// Reads what `beds_inbox_begin` said: claimed (nothing), done (the stored answer), or still running.
 fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> {
-    let broken = || Miss::Refused(BedsError::new(ErrorKind::Internal, "the inbox could not be read"));
+    let broken = || Miss::Unasked(BedsError::new(ErrorKind::Internal, "the inbox could not be read"));
     let row = row.ok_or_else(broken)?;
     let text = |column: &str| row.get_opt::<Option<String>, _>(column).and_then(std::result::Result::ok).flatten();
     match text("state").as_deref() {
         Some("claimed") => Ok(None),
-        Some("running") => Err(Miss::Refused(inbox::in_flight())),
+        Some("running") => Err(Miss::Unasked(inbox::in_flight())),
         Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(inbox::key_reused())),
         Some("done") => text("reply").and_then(|reply| Stored::read(&reply)).map(Some).ok_or_else(broken),
         _ => Err(broken()),
@@ -166,10 +252,11 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> 
 
 fn classify(failure: Failure, database: &Database) -> Miss {
     match failure {
-        Failure::Sql(e) if error::is_connection_lost(&e) => {
+        Failure::Sql(e) if error::is_lost(&e) => {
             database.lost();
             Miss::Again(error::to_beds(e, database))
         }
+        Failure::Sql(e) if error::is_replaced(&e) => Miss::Replaced(error::to_beds(e, database)),
         Failure::Sql(e) if error::is_transient(&e) => Miss::Again(error::to_beds(e, database)),
         failure => Miss::Refused(failure.into_beds(database)),
     }

@@ -51,4 +51,5 @@ pub(super) const KEYS: &[Key] = keys! {
     "databases.rel.*.url" Text,
     "databases.rel.*.url_file" Text,
     "templates.path" Text,
+    "inbox.keep_days" Integer,
 };

@@ -17,6 +17,8 @@ pub struct Noted {
     pub calls: Vec<Step>,
     /// The event whose stored answer was given instead of a call, if so. A redelivered event can find its own.
     pub repeat_of: Option<EventId>,
+    /// The inbox said that no earlier delivery or event with this key has written.
+    has_asked_inbox: bool,
 }
 
 /// One call of a named database object.
@@ -59,6 +61,16 @@ impl Steps {
     /// No call was needed: this event had written under the same key.
     pub fn note_repeat(&self, of: EventId) {
         self.noted().repeat_of = Some(of);
+    }
+
+    /// The inbox has said of this event's key that nothing was written under it.
+    pub fn note_asked_inbox(&self) {
+        self.noted().has_asked_inbox = true;
+    }
+
+    /// True where an error says what became of a write, and not only that this attempt came to nothing.
+    pub fn has_asked_inbox(&self) -> bool {
+        self.noted().has_asked_inbox
     }
 
     pub fn is_repeat(&self) -> bool {

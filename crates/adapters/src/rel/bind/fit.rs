@@ -1,0 +1,138 @@
+//! Whether an offer's object may be called for its operation, and with which care. What must not be bound is a problem; what
+//! works and is not as it should be, a warning.
+//!
+//! Not here: which parameter takes which value, which is the parent's.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use beds_core::template::Offer;
+use beds_core::{Problem, Template};
+
+use super::Guard;
+use crate::rel::catalog::{Catalog, Routine};
+use crate::rel::convert::SqlType;
+use crate::rel::lint::Findings;
+
+/// An object that fits.
+pub(super) struct Fit<'c> {
+    /// None for a view.
+    pub(super) routine: Option<&'c Routine>,
+    pub(super) guard: Guard,
+    pub(super) reads_session: bool,
+    pub(super) leaves_session: bool,
+    /// Names under which it answers JSON.
+    pub(super) json_names: BTreeSet<String>,
+}
+
+/// Fits an object to its offer, or reports why it does not fit.
+pub(super) fn fit<'c>(
+    catalog: &'c Arc<Catalog>,
+    template: &Template,
+    offer: &Offer<'_>,
+    problems: &mut Vec<Problem>,
+) -> Option<Fit<'c>> {
+    let object = offer.object;
+    let is_write = offer.operation.is_write();
+    let mut refuse = |message: String, fix: &str| -> Option<Fit<'c>> {
+        problems.push(template.problem(&offer.key, message, fix));
+        None
+    };
+    if object.is_empty()
+        || object.len() > 64
+        || !object.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
+    {
+        return refuse(format!("{object:?} cannot be the name of a database object"), "use letters, digits, _ and $");
+    }
+    let routine = catalog.routines.get(object);
+    let view = catalog.views.get(object).filter(|_| routine.is_none() && !is_write);
+    let findings = match (routine, view) {
+        (Some(routine), _) => &routine.findings,
+        (None, Some(view)) => &view.findings,
+        (None, None) => {
+            let message = format!(
+                "the database {} has no procedure, function or view {object} that this login may use",
+                template.database
+            );
+            let fix = "ask the DBA to create it and to grant it to the role beds_runtime, or correct the name";
+            return refuse(message, fix);
+        }
+    };
+    if let Some(reason) = &findings.refusal {
+        let fix = "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
+        return refuse(format!("{object} cannot be called: {reason}"), fix);
+    }
+    if let Some(routine) = routine {
+        if is_write && routine.is_function {
+            return refuse(format!("{object} is a function, and {} writes", offer.operation), "name a procedure");
+        }
+        if !is_write && routine.is_declared_to_write {
+            let message = format!("{object} declares MODIFIES SQL DATA, and {} reads", offer.operation);
+            return refuse(message, "name an object that reads, or ask the DBA to declare what it does");
+        }
+        if let Some(parameter) = routine.parameters.iter().find(|p| SqlType::of(p).is_unknown()) {
+            let message = format!("{object} has the parameter {} of the type {}", parameter.name, parameter.declared);
+            return refuse(message, "ask the DBA for another type; values of this one have no form in JSON");
+        }
+    }
+    let guard = if !is_write && findings.builds_temporary { Guard::RolledBack } else { Guard::ReadOnly };
+    if guard == Guard::RolledBack {
+        // Rolling back ends what InnoDB did, and nothing else.
+        let kept = findings.unsafe_tables.iter().map(String::as_str).next();
+        if let Some(kept) = kept.or(findings.advances_sequence.then_some("a sequence")) {
+            let message = format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
+            return refuse(message, "ask the DBA to leave that write out of what reads");
+        }
+    }
+    warn(catalog, template, offer, findings, problems);
+    let (reads_session, leaves_session) = (findings.reads_session, findings.leaves_session);
+    let mut json_names = findings.json_names.clone();
+    json_names.extend(routine.filter(|routine| routine.returns_json).map(|_| object.to_owned()));
+    Some(Fit { routine, guard, reads_session, leaves_session, json_names })
+}
+
+fn warn(
+    catalog: &Catalog,
+    template: &Template,
+    offer: &Offer<'_>,
+    findings: &Findings,
+    problems: &mut Vec<Problem>,
+) {
+    let object = offer.object;
+    let mut warn = |message: String, fix: &str| {
+        problems.push(template.problem(&offer.key, message, fix).as_warning());
+    };
+    if offer.operation.is_write() && !findings.unsafe_tables.is_empty() {
+        let tables: Vec<&str> = findings.unsafe_tables.iter().map(String::as_str).collect();
+        let message = format!("{object} writes {}, which is not rolled back when the write is refused", tables.join(", "));
+        warn(message, "ask the DBA to make it an InnoDB table");
+    }
+    let (routine, view) = (catalog.routines.get(object), catalog.views.get(object));
+    if routine.is_some_and(|routine| routine.is_invoker) || view.is_some_and(|view| view.is_invoker) {
+        let message = format!("{object} is SQL SECURITY INVOKER, so the node's login needs rights on its tables");
+        warn(message, "ask the DBA to make it SQL SECURITY DEFINER");
+    }
+    if let Some(routine) = routine.filter(|r| !r.is_invoker && r.definer != catalog.server.definer) {
+        let message =
+            format!("{object} runs with the rights of {}, and beds_catalog with those of {}", routine.definer, catalog.server.definer);
+        warn(message, "ask the DBA whether that login is to stay; without it, the object cannot be called (error 1449)");
+    }
+}
+
+/// What all objects of a template can answer, as far as the catalogue tells: columns of their tables, and every word of theirs.
+pub(in crate::rel) fn names<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet<&'c str> {
+    let of = |object: &str| {
+        let routine = catalog.routines.get(object).map(|routine| &routine.findings);
+        routine.or_else(|| catalog.views.get(object).map(|view| &view.findings))
+    };
+    let mut names = BTreeSet::new();
+    let offers = template.offers();
+    for findings in offers.iter().filter_map(|offer| of(offer.object)) {
+        names.extend(findings.names.iter().map(String::as_str));
+        names.extend(catalog.columns.of_tables(findings.tables.iter()));
+    }
+    // A function's value has the function's name.
+    let functions = catalog.routines.iter().filter(|(_, routine)| routine.is_function);
+    names.extend(functions.map(|(name, _)| name.as_str()).filter(|name| offers.iter().any(|offer| offer.object == *name)));
+    names
+}

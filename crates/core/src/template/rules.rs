@@ -1,0 +1,41 @@
+//! What a template may not name, and how an object is written: rules over more than one key.
+//!
+//! Not here: which keys there are, which is the table of the parent's.
+
+use toml::Value;
+
+use crate::Problem;
+use crate::config::LOGS_DATABASE;
+use crate::shape::Checked;
+
+/// Reports what breaks a rule.
+pub(super) fn check(file: &str, checked: &Checked, problems: &mut Vec<Problem>) {
+    let text = |key: &str| checked.table.get(key).and_then(Value::as_str).unwrap_or_default();
+    let is_of_reports = text("store") == "rec" && text("database") == LOGS_DATABASE;
+    for section in ["objects", "fetches", "jobs"] {
+        let Some(Value::Table(table)) = checked.table.get(section) else { continue };
+        for (name, value) in table {
+            let line = checked.line(&format!("{section}.{name}"));
+            let mut refuse = |message: String, fix: &str| problems.push(Problem::new(file, line, message, fix));
+            let object = match value {
+                Value::String(object) => Some(object.as_str()),
+                value => value.get("object").and_then(Value::as_str),
+            };
+            let Some(object) = object else {
+                refuse(format!("[{section}.{name}] names no object"), "add object = \"…\"");
+                continue;
+            };
+            if !matches!(value.get("answer").and_then(Value::as_str), None | Some("record" | "all")) {
+                let fix = "write all to get result_sets and out beside the record, or leave it out";
+                refuse("`answer` is neither record nor all".to_owned(), fix);
+            }
+            if object.to_ascii_lowercase().starts_with("beds_") {
+                refuse(format!("{object} belongs to BEDS itself"), "name an object of your own domain");
+            }
+            if is_of_reports && section == "objects" && matches!(name.as_str(), "create" | "update" | "delete") {
+                let message = format!("only nodes write into the database {LOGS_DATABASE}, which holds their reports");
+                refuse(message, "remove it; the reports can be read");
+            }
+        }
+    }
+}
