@@ -43,6 +43,8 @@ struct Create {
     begin: Statement,
     create: Statement,
     commit: Statement,
+    /// Of `flights_create`, which `beds_inbox_commit` compares before it commits.
+    signature: String,
 }
 
 impl Session for Create {
@@ -50,8 +52,10 @@ impl Session for Create {
         let mut conn = pool.get_conn().await?;
         let begin = conn.prep("CALL beds_inbox_begin(?,?)").await?;
         let create = conn.prep(CALL_CREATE).await?;
-        let commit = conn.prep("CALL beds_inbox_commit(?,?)").await?;
-        Ok(Self { conn, begin, create, commit })
+        let commit = conn.prep("CALL beds_inbox_commit(?,?,?,?)").await?;
+        let signature = conn.exec_first("CALL beds_read_check(?)", (CREATES,)).await?;
+        let signature = signature.context("there is no flights_create")?;
+        Ok(Self { conn, begin, create, commit, signature })
     }
 
     async fn work(&mut self, delivery: &Delivery) -> Result<Answer> {
@@ -83,7 +87,7 @@ impl Session for Create {
             Err(error) => return Err(error.into()),
         };
         let body = maria::row_to_json(&row)?;
-        self.conn.exec_drop(&self.commit, (&key, &body)).await?;
+        self.conn.exec_drop(&self.commit, (&key, &body, CREATES, &self.signature)).await?;
         Ok(Answer { status: 201, body })
     }
 }
@@ -96,6 +100,8 @@ fn repeat(mut stored: Row, fingerprint: &str) -> Result<Answer> {
         _ => bail!("beds_inbox_begin gave no reply"),
     }
 }
+
+const CREATES: &str = "flights_create";
 
 pub(super) const CALL_CREATE: &str = "CALL flights_create(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)";
 

@@ -1,5 +1,7 @@
 //! [`Domains`]: the templates of a node and their bindings, kept true. A database that was away is bound when it comes
-//! back; a reload replaces everything at once, or nothing.
+//! back, and anew when its objects change; a reload replaces everything at once, or nothing.
+//!
+//! Not here: how a template is bound, which is the adapters'.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ pub struct Domains {
 #[derive(Debug, Clone, Default)]
 struct State {
     is_bound: bool,
+    /// Of the objects that were bound; none where they may have changed since.
+    version: Option<String>,
     /// Why it is not there, if so.
     missing: Option<String>,
     /// What of its templates does not fit.
@@ -51,6 +55,9 @@ pub struct Reloaded {
     pub templates: usize,
     pub applied: bool,
     pub problems: Vec<String>,
+    /// What works and should be known.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 impl Domains {
@@ -72,7 +79,9 @@ impl Domains {
 
     /// Reads the template files and takes those without mistakes.
     pub fn read(&self) -> Vec<Problem> {
-        let (catalogue, problems) = self.read_files();
+        let (catalogue, told) = self.read_files();
+        let (problems, warnings) = sorted(told);
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         *self.mistakes.lock().unwrap_or_else(PoisonError::into_inner) = texts(&problems);
         self.factory.replace(self.unbound(&catalogue));
         self.catalogue.store(Arc::new(catalogue));
@@ -92,30 +101,44 @@ impl Domains {
 
     /// Binds the templates of one database and puts them into the factory.
     pub async fn bind(&self, store: Store, name: &str) -> Result<Vec<Problem>> {
-        let bound = self.stores.bind(store, name, &self.catalogue.load()).await?;
+        // Asked first: what changes from here on has another version.
+        let version = self.stores.version(store, name).await?;
+        let (bound, told) = self.stores.bind(store, name, &self.catalogue.load()).await?;
         let (slots, problems) = slots(bound);
         self.factory.add(slots);
-        self.note(store, name, |state| *state = State::bound(&problems));
+        let (problems, mut warnings) = sorted(problems);
+        warnings.extend(told);
+        self.note(store, name, |state| {
+            // Said when it is news, and not at each change of an object.
+            if !state.is_bound {
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            }
+            *state = State::bound(&problems, version);
+        });
         Ok(problems)
     }
 
     /// Reads the files again and binds them. A file with mistakes stops the reload: what runs goes on as it was.
     pub async fn reload(&self) -> Reloaded {
-        let (catalogue, problems) = self.read_files();
+        let (catalogue, told) = self.read_files();
+        let (problems, mut warnings) = sorted(told);
         if !problems.is_empty() {
-            let problems = texts(&problems);
-            return Reloaded { templates: self.catalogue.load().len(), applied: false, problems };
+            let (problems, warnings) = (texts(&problems), texts(&warnings));
+            return Reloaded { templates: self.catalogue.load().len(), applied: false, problems, warnings };
         }
         self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut found = Vec::new();
         let mut fresh = self.unbound(&catalogue);
         for (store, name, _) in self.stores.names() {
             match self.stores.bind(store, &name, &catalogue).await {
-                Ok(bound) => {
+                Ok((bound, told)) => {
                     let (slots, problems) = slots(bound);
                     fresh.extend(slots);
+                    let (problems, of_templates) = sorted(problems);
                     found.extend(texts(&problems));
-                    self.note(store, &name, |state| *state = State::bound(&problems));
+                    warnings.extend(of_templates.into_iter().chain(told));
+                    // The pulse learns the version, and binds once more if it has to.
+                    self.note(store, &name, |state| *state = State::bound(&problems, None));
                 }
                 Err(error) => {
                     found.push(format!(
@@ -130,7 +153,7 @@ impl Domains {
         self.catalogue.store(Arc::new(catalogue));
         self.factory.replace(fresh);
         tracing::info!(templates, problems = found.len(), "Templates were reloaded.");
-        Reloaded { templates, applied: true, problems: found }
+        Reloaded { templates, applied: true, problems: found, warnings: texts(&warnings) }
     }
 
     /// Asks each database for its pulse, and binds the ones that were not there before. Runs for as long as the node. One
@@ -154,8 +177,21 @@ impl Domains {
                 (Ok(()), true) => tracing::info!(%store, database = name, "A database is there."),
                 _ => {}
             }
-            if pong.is_ok() && !self.is_bound(store, name) {
+            if pong.is_ok() && (!self.is_bound(store, name) || self.has_changed(store, name).await) {
                 self.bind_late(store, name).await;
+            }
+        }
+    }
+
+    /// True where the objects of a database are not those that were bound.
+    async fn has_changed(&self, store: Store, name: &str) -> bool {
+        match self.stores.version(store, name).await {
+            // Not to be told yet: a moment later it is.
+            Ok(None) => false,
+            Ok(version) => self.note(store, name, |state| state.version != version),
+            Err(error) => {
+                tracing::debug!(%store, database = name, source = source(&error), "The version of a database is unknown.");
+                false
             }
         }
     }
@@ -235,13 +271,19 @@ impl Domains {
 }
 
 impl State {
-    fn bound(problems: &[Problem]) -> Self {
-        Self { is_bound: true, missing: None, mistakes: texts(problems) }
+    fn bound(problems: &[Problem], version: Option<String>) -> Self {
+        Self { is_bound: true, version, missing: None, mistakes: texts(problems) }
     }
 
     fn missing(why: String) -> Self {
-        Self { is_bound: false, missing: Some(why), mistakes: Vec::new() }
+        Self { missing: Some(why), ..Self::default() }
     }
+}
+
+/// Mistakes, and what is only to be known.
+fn sorted(told: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
+    let (warnings, problems) = told.into_iter().partition(Problem::is_warning);
+    (problems, warnings)
 }
 
 fn texts(problems: &[Problem]) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! IPL: the start of a node, which reads like the diagram. Each step is printed with its time. In production a failed
 //! step ends the process; in development the node goes on without it and takes it up when it can.
+//!
+//! Not here: what the parts do once they run.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -125,7 +127,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     }
     let mut address = None;
     if config.services.appserver.is_local {
-        let bound = Gateway::bind(&config.services.appserver, lend(&client, &domains, probes))?;
+        let bound = Gateway::bind(&config.services.appserver, lend(&client, &domains, probes, config.inbox))?;
         address = Some(bound.address());
         let (stop, grace) = (stop_gateway.clone(), config.node.shutdown_grace);
         gateway.spawn(async move {
@@ -300,10 +302,10 @@ fn readiness(
     })
 }
 
-fn lend(client: &Client, domains: &Arc<Domains>, probes: Arc<Probes>) -> Lent {
+fn lend(client: &Client, domains: &Arc<Domains>, probes: Arc<Probes>, inbox: beds_core::config::Inbox) -> Lent {
     let factory = Arc::clone(&domains.factory);
     let describe = Box::new(move || factory.describe());
-    Lent { client: client.clone(), catalogue: Arc::clone(&domains.catalogue), describe, probes }
+    Lent { client: client.clone(), catalogue: Arc::clone(&domains.catalogue), describe, probes, inbox }
 }
 
 fn spawn(tasks: &TaskTracker, stop: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {

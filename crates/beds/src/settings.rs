@@ -1,4 +1,6 @@
-//! Reads `beds.toml`, the environment and the template files from the disk. What they mean is `beds_core`'s.
+//! Reads `beds.toml`, the environment and the template files from the disk.
+//!
+//! Not here: what they mean, which is `beds_core`'s.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +36,8 @@ pub fn without_database<'t>(
     templates: impl Iterator<Item = &'t Arc<Template>>,
     has_database: impl Fn(&Template) -> bool,
 ) -> Vec<Problem> {
-    let lost = templates.filter(|template| !has_database(template)).map(|template| {
+    // A node that does not store reports needs no place for them.
+    let lost = templates.filter(|template| !template.is_of_nodes && !has_database(template)).map(|template| {
         let path = format!("databases.{}.{}", template.store, template.database);
         let fix = format!("add [{path}] to beds.toml, or correct the name");
         template.problem("database", format!("there is no [{path}]"), fix)
@@ -44,6 +47,12 @@ pub fn without_database<'t>(
 
 /// Path and text of the files of a folder that end in `.extension`, in the order of their names.
 pub fn read_folder(folder: &Path, extension: &str) -> std::io::Result<Vec<(String, String)>> {
+    let read = |path: PathBuf| Ok((path.display().to_string(), std::fs::read_to_string(&path)?));
+    paths(folder, extension)?.into_iter().map(read).collect()
+}
+
+/// The files of a folder that end in `.extension`, in the order of their names.
+pub fn paths(folder: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -52,5 +61,5 @@ pub fn read_folder(folder: &Path, extension: &str) -> std::io::Result<Vec<(Strin
         }
     }
     paths.sort();
-    paths.into_iter().map(|path| Ok((path.display().to_string(), std::fs::read_to_string(&path)?))).collect()
+    Ok(paths)
 }

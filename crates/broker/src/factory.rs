@@ -1,10 +1,13 @@
-//! [`Factory`]: template name to adapter, at run time. What an adapter is, it does not know.
+//! [`Factory`]: template name to adapter, at run time.
+//!
+//! Not here: what an adapter is, which the factory does not know.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use beds_core::catalogue::quote;
+use beds_core::reply::Answer;
 use beds_core::{BedsError, ErrorKind, Event, NamasteCore, Result, Store, TemplateAdapter, TemplateDescription};
 
 /// What the factory knows of one template.
@@ -39,6 +42,15 @@ impl Factory {
 
     /// Opens the template of an event that came through a queue of `store`.
     pub fn open(&self, event: &Arc<Event>, store: Store) -> Result<Box<dyn NamasteCore>> {
+        Ok(self.adapter(event, store)?.open(Arc::clone(event)))
+    }
+
+    /// Asks the inbox of the event's template what became of a write: [`TemplateAdapter::recall`].
+    pub async fn recall(&self, event: &Event, store: Store) -> Result<Option<Answer>> {
+        self.adapter(event, store)?.recall(event).await
+    }
+
+    fn adapter(&self, event: &Event, store: Store) -> Result<Arc<dyn TemplateAdapter>> {
         let slots = self.slots.load();
         let slot = slots.get(&event.template).ok_or_else(|| {
             let text = format!("there is no template {}", quote(&event.template));
@@ -50,7 +62,7 @@ impl Factory {
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         match &slot.adapter {
-            Some(adapter) => Ok(Arc::clone(adapter).open(Arc::clone(event))),
+            Some(adapter) => Ok(Arc::clone(adapter)),
             None => {
                 let text = format!("the database of {} has not been reached yet; not executed", event.template);
                 Err(BedsError::new(ErrorKind::StoreUnavailable, text))

@@ -1,6 +1,7 @@
 //! [`Pools`]: how many broker tasks work on which queue, and how they end. What a task does with a message is
 //! `worker`'s; what happens when one panics is `supervisor`'s.
 
+mod complaints;
 mod heads;
 mod report;
 mod scribe;
@@ -93,6 +94,7 @@ impl Pools {
     ) -> Self {
         let (tasks, stop, census) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
         let heads = heads::Heads::default();
+        let complaints = Arc::new(complaints::Complaints::default());
         let events = pools.iter().map(|pool| {
             let prefetch = if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH };
             (pool.key.as_str(), pool.tasks, prefetch, Work::Events(*pool))
@@ -110,6 +112,7 @@ impl Pools {
                     stop: stop.clone(),
                     census: Arc::clone(&census),
                     heads: heads.clone(),
+                    complaints: Arc::clone(&complaints),
                 };
                 census.wanted.fetch_add(1, Ordering::Relaxed);
                 tasks.spawn(supervisor::supervise(task, tasks.clone()));

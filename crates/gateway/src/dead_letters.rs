@@ -1,4 +1,6 @@
 //! `/v1/dead-letters`: what could not be worked on, for administrators. One pass of `transport::DeadLetters` each.
+//!
+//! Not here: how the queue is gone through, which is the transport's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +23,19 @@ type RoomState = State<Arc<Room>>;
 #[derive(Deserialize)]
 pub(crate) struct OfCause {
     cause: String,
+    #[serde(default)]
+    even_if_it_may_happen_twice: bool,
+}
+
+/// Whether writes that the inbox may have forgotten are sent again too.
+#[derive(Deserialize)]
+pub(crate) struct AtAnyAge {
+    #[serde(default)]
+    even_if_it_may_happen_twice: bool,
+}
+
+fn replaying(at_any_age: bool) -> Verdict {
+    if at_any_age { Verdict::ReplayAtAnyAge } else { Verdict::Replay }
 }
 
 pub(crate) async fn list(State(room): RoomState) -> Response {
@@ -49,8 +64,16 @@ pub(crate) async fn show(State(room): RoomState, Path(id): Path<String>) -> Resp
     answer(&room, found)
 }
 
-pub(crate) async fn replay(State(room): RoomState, Path(id): Path<String>) -> Response {
-    settle(&room, Verdict::Replay, move |letter| letter.id == id).await
+pub(crate) async fn replay(
+    State(room): RoomState,
+    Path(id): Path<String>,
+    asked: Result<Query<AtAnyAge>, QueryRejection>,
+) -> Response {
+    let Ok(Query(AtAnyAge { even_if_it_may_happen_twice })) = asked else {
+        let text = "even_if_it_may_happen_twice is true or false";
+        return answer(&room, Err(BedsError::new(ErrorKind::WrongType, text)));
+    };
+    settle(&room, replaying(even_if_it_may_happen_twice), move |letter| letter.id == id).await
 }
 
 pub(crate) async fn discard(State(room): RoomState, Path(id): Path<String>) -> Response {
@@ -67,7 +90,10 @@ pub(crate) async fn discard_all(State(room): RoomState, asked: Result<Query<OfCa
 
 async fn settle_all(room: &Arc<Room>, verdict: Verdict, asked: Result<Query<OfCause>, QueryRejection>) -> Response {
     match asked {
-        Ok(Query(OfCause { cause })) => settle(room, verdict, move |letter| letter.cause() == cause).await,
+        Ok(Query(OfCause { cause, even_if_it_may_happen_twice })) => {
+            let verdict = if verdict == Verdict::Replay { replaying(even_if_it_may_happen_twice) } else { verdict };
+            settle(room, verdict, move |letter| letter.cause() == cause).await
+        }
         Err(_) => {
             let text = "which ones? Give ?cause= as the list names it, or an id in the path";
             answer(room, Err(BedsError::new(ErrorKind::MissingParameter, text).with_field("cause")))
@@ -82,12 +108,18 @@ async fn settle(
 ) -> Response {
     let judge = move |letter: &DeadLetter| if is_meant(letter) { verdict } else { Verdict::Leave };
     let settled = sort(room, judge).await.and_then(|letters| {
-        let done = letters.iter().filter(|(_, verdict)| *verdict != Verdict::Leave);
-        let ids: Vec<&str> = done.map(|(letter, _)| letter.id.as_str()).collect();
-        if ids.is_empty() {
+        let of = |is_meant: fn(Verdict) -> bool| -> Vec<&str> {
+            let meant = letters.iter().filter(|(_, verdict)| is_meant(*verdict));
+            meant.map(|(letter, _)| letter.id.as_str()).collect()
+        };
+        let (ids, too_old) = (of(|verdict| !verdict.leaves()), of(|verdict| verdict == Verdict::TooOld));
+        if ids.is_empty() && too_old.is_empty() {
             return Err(none_fits());
         }
-        Ok(if verdict == Verdict::Replay { json!({ "replayed": ids }) } else { json!({ "discarded": ids }) })
+        Ok(match verdict {
+            Verdict::Discard => json!({ "discarded": ids }),
+            _ => json!({ "replayed": ids, "left_because_they_may_happen_twice": too_old }),
+        })
     });
     answer(room, settled)
 }
@@ -99,7 +131,7 @@ async fn sort(
 ) -> Result<Vec<(DeadLetter, Verdict)>> {
     let _permit = limits::in_flight(room)?;
     // Until callers can be authenticated, nobody's name is known.
-    let dead_letters = room.lent.client.dead_letters(Actor::default());
+    let dead_letters = room.lent.client.dead_letters(Actor::default(), room.lent.inbox);
     let pass = room.tasks.spawn(async move { dead_letters.sort(judge).await });
     let abort = pass.abort_handle();
     let unavailable = |source: String| {

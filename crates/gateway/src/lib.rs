@@ -21,7 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum_server::Handle;
-use beds_core::config::AppServer;
+use beds_core::config::{AppServer, Inbox};
 use beds_core::{Catalogue, EventId, TemplateDescription};
 use beds_transport::Client;
 use hyper_util::rt::TokioTimer;
@@ -50,6 +50,8 @@ pub struct Lent {
     /// The parameters of the templates that are bound on this node.
     pub describe: Box<dyn Fn() -> HashMap<String, TemplateDescription> + Send + Sync>,
     pub probes: Arc<Probes>,
+    /// How long writes are remembered.
+    pub inbox: Inbox,
 }
 
 /// A gateway with its port.

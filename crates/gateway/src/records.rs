@@ -1,4 +1,6 @@
 //! The record routes: each becomes one call of `NamasteCore` on the other side of the queue.
+//!
+//! Not here: what stands in a request, which is `request`'s.
 
 use std::sync::Arc;
 
@@ -85,8 +87,15 @@ enum What {
     Delete(String),
 }
 
-/// Status, `Location`, and the body as JSON.
-type Answered = (StatusCode, Option<String>, String);
+/// A good outcome.
+struct Answered {
+    status: StatusCode,
+    location: Option<String>,
+    /// JSON.
+    body: String,
+    /// An earlier request with the same key had written: this is its answer.
+    is_repeat: bool,
+}
 
 /// Reads a request, sends it, and turns its outcome into HTTP, with the event id on every answer.
 async fn answer(
@@ -115,7 +124,7 @@ async fn answer(
         }
     };
     let response = match answered {
-        Ok((status, location, body)) => success(status, location, body, &event_id),
+        Ok(answered) => success(answered, &event_id),
         Err(error) => Problem::new(error, event_id).into_response(),
     };
     measured.end(response.status());
@@ -139,28 +148,33 @@ fn offering(room: &Room, operation: Operation, asked: &Asked) -> Result<Store> {
 }
 
 async fn send(core: Opened, asked: Asked) -> Result<Answered> {
-    Ok(match asked.what {
-        What::Create(payload) => {
-            let response = core.create_record(&payload).await?;
-            let location = response.id.as_ref().map(|id| format!("/v1/records/{}/{}", asked.template, encode(id)));
-            (StatusCode::CREATED, location, one(response))
+    let (response, status) = match asked.what {
+        What::Many(query) => {
+            let body = many(core.fetch_records(&query).await?);
+            return Ok(Answered { status: StatusCode::OK, location: None, body, is_repeat: false });
         }
+        What::Create(payload) => (core.create_record(&payload).await?, StatusCode::CREATED),
         What::One(query) => {
-            let response = core.fetch_records(&query).await?.into_iter().next().unwrap_or_default();
-            (StatusCode::OK, None, one(response))
+            (core.fetch_records(&query).await?.into_iter().next().unwrap_or_default(), StatusCode::OK)
         }
-        What::Many(query) => (StatusCode::OK, None, many(core.fetch_records(&query).await?)),
-        What::Update(payload) => (StatusCode::OK, None, one(core.update_record(&payload).await?)),
-        What::Delete(id) => (StatusCode::OK, None, one(core.delete_record(&id).await?)),
-    })
+        What::Update(payload) => (core.update_record(&payload).await?, StatusCode::OK),
+        What::Delete(id) => (core.delete_record(&id).await?, StatusCode::OK),
+    };
+    let id = response.id.as_ref().filter(|_| status == StatusCode::CREATED);
+    let location = id.map(|id| format!("/v1/records/{}/{}", asked.template, encode(id)));
+    let is_repeat = response.repeat_of.is_some();
+    Ok(Answered { status, location, body: one(response), is_repeat })
 }
 
-fn success(status: StatusCode, location: Option<String>, body: String, event_id: &EventId) -> Http {
-    let mut response = (status, body).into_response();
+fn success(answered: Answered, event_id: &EventId) -> Http {
+    let mut response = (answered.status, answered.body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(location) = location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+    if let Some(location) = answered.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
         headers.insert(LOCATION, location);
+    }
+    if answered.is_repeat {
+        headers.insert("Idempotent-Replayed", HeaderValue::from_static("true"));
     }
     with_event_id(response, event_id)
 }
@@ -170,7 +184,7 @@ fn path_of<T>(path: Params<T>) -> Result<T> {
         .map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the path holds something that is not UTF-8"))
 }
 
-/// One record is the body itself, unless something came back beside it.
+/// One record is the body itself; of an operation that answers everything, it is a member beside the rest.
 fn one(response: Response) -> String {
     let record = response.record.as_ref().map_or("null", |record| record.get());
     match &response.beside {
@@ -181,6 +195,7 @@ fn one(response: Response) -> String {
 
 fn many(responses: Vec<Response>) -> String {
     let next = responses.last().and_then(|last| last.next.clone());
+    let is_cut = responses.last().is_some_and(|last| last.more);
     let beside = responses.first().and_then(|first| first.beside.as_deref()).map(beside_text).unwrap_or_default();
     let size: usize = responses.iter().filter_map(|r| r.record.as_ref()).map(|record| record.get().len() + 1).sum();
     let mut body = String::with_capacity(size + beside.len() + 64);
@@ -194,6 +209,7 @@ fn many(responses: Vec<Response>) -> String {
     }
     body.push_str("],\"next\":");
     body.push_str(&serde_json::to_string(&next).unwrap_or_default());
+    body.push_str(if is_cut { ",\"more\":true" } else { ",\"more\":false" });
     body.push_str(&beside);
     body.push('}');
     body

@@ -1,4 +1,6 @@
 //! What a request says besides its path: deadline, idempotency key, body and query. Every mistake is a clear problem.
+//!
+//! Not here: which template and operation a path means, which is `records`'s.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -110,8 +112,12 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
     };
     let late = || BedsError::new(ErrorKind::MalformedBody, "the body did not arrive in time");
     let bytes = tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
-    Fields::from_slice(&bytes)
-        .map_err(|e| BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {}", what_is_wrong(&e))))
+    let fields = Fields::from_slice(&bytes).map_err(|e| {
+        BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {}", what_is_wrong(&e)))
+    })?;
+    // An event holds the number as it was read, so only here it shows what was sent.
+    fields.check_exact()?;
+    Ok(fields)
 }
 
 /// The query string as fields, each a text.

@@ -1,14 +1,17 @@
 //! [`Client`]: what an application holds. A template opened through it is a [`NamasteCore`] whose records are on the
 //! other side of the queue. The gateway uses nothing else.
+//!
+//! Not here: how a message leaves and an answer comes back, which is `publish`'s and `reply_desk`'s.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
     Actor, BedsError, ErrorKind, Event, EventId, Fields, NamasteCore, Operation, Origin, Payload, Query, Reply,
-    Response, Result, RoutingKey, Select, Store,
+    Response, Result, RoutingKey, Select, Store, config,
 };
 use jiff::SignedDuration;
 use tokio::sync::Semaphore;
@@ -99,12 +102,12 @@ impl Client {
 
     /// Opens a template for one event.
     pub fn open(&self, store: Store, template: &str, context: Context) -> Opened {
-        Opened { client: self.clone(), store, template: template.to_owned(), context }
+        Opened { client: self.clone(), store, template: template.to_owned(), context, is_used: Arc::default() }
     }
 
-    /// The dead letters, gone through in somebody's name.
-    pub fn dead_letters(&self, actor: Actor) -> DeadLetters {
-        DeadLetters::new(&self.publisher, &self.recorder, &self.dead_letter_passes, actor)
+    /// The dead letters, gone through in somebody's name. `inbox` says how long writes are remembered.
+    pub fn dead_letters(&self, actor: Actor, inbox: config::Inbox) -> DeadLetters {
+        DeadLetters::new(&self.publisher, &self.recorder, &self.dead_letter_passes, actor, inbox)
     }
 
     /// Reports a request that was refused before it became an event on the wire. `template` is none where there is no such.
@@ -155,18 +158,25 @@ impl Client {
     }
 }
 
-/// A template on the other side of the queue, opened for one event.
+/// A template on the other side of the queue, opened for one event. The first call is that event; each further one is an
+/// event of its own, caused by what caused the first, or by the first where nothing did.
 #[derive(Clone)]
 pub struct Opened {
     client: Client,
     store: Store,
     template: String,
     context: Context,
+    /// The event's own id has been given to a call. Clones share it.
+    is_used: Arc<AtomicBool>,
 }
 
 impl Opened {
     fn event(&self, operation: Operation) -> Event {
-        let Context { event_id, cause, origin, actor, key, patience } = self.context.clone();
+        let Context { mut event_id, mut cause, origin, actor, key, patience } = self.context.clone();
+        if self.is_used.swap(true, Ordering::Relaxed) {
+            let first = std::mem::replace(&mut event_id, EventId::new(&self.client.node, &self.client.environment));
+            cause = cause.or_else(|| Some(Cause { event_id: first.clone(), root_id: first, depth: 0 }));
+        }
         let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
         let mut event = Event::root(event_id, &self.template, operation, patience);
         if let Some(cause) = cause {

@@ -1,12 +1,14 @@
 //! [`DeadLetters`]: the queue of what could not be worked on, as a person goes through it. One pass looks at every message;
-//! what is left goes back in its order. Who may do this, and what is shown of a message, is the caller's.
+//! what is left goes back in its order.
+//!
+//! Not here: who may do this, and what is shown of a message, which is the caller's.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::audit::AuditRecord;
 use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome};
-use beds_core::{Actor, Catalogue, Event, EventId, RecordStream};
+use beds_core::{Actor, Catalogue, Event, EventId, RecordStream, config};
 use jiff::{SignedDuration, Timestamp};
 use lapin::BasicProperties;
 use lapin::message::BasicGetMessage;
@@ -49,9 +51,21 @@ pub struct DeadLetter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Leave,
-    /// It is sent again as a child of the dead event. Only then the dead one goes.
+    /// It is sent again as a child of the dead event. Only then the dead one goes. A write that the inbox may have forgotten
+    /// is left, and said to be [`Verdict::TooOld`].
     Replay,
+    /// The same, also where it may take effect a second time.
+    ReplayAtAnyAge,
+    /// Left where it is: it was to be replayed, and nobody remembers any more whether it took effect.
+    TooOld,
     Discard,
+}
+
+impl Verdict {
+    /// True where the letter stays in its queue.
+    pub fn leaves(self) -> bool {
+        matches!(self, Verdict::Leave | Verdict::TooOld)
+    }
 }
 
 /// Goes through the dead letters for somebody.
@@ -60,12 +74,19 @@ pub struct DeadLetters {
     recorder: Recorder,
     passes: Arc<Semaphore>,
     actor: Actor,
+    inbox: config::Inbox,
 }
 
 impl DeadLetters {
     /// `passes` lets one pass at a time go through: what one has in hand, another would not see.
-    pub(crate) fn new(publisher: &Publisher, recorder: &Recorder, passes: &Arc<Semaphore>, actor: Actor) -> Self {
-        Self { publisher: publisher.clone(), recorder: recorder.clone(), passes: Arc::clone(passes), actor }
+    pub(crate) fn new(
+        publisher: &Publisher,
+        recorder: &Recorder,
+        passes: &Arc<Semaphore>,
+        actor: Actor,
+        inbox: config::Inbox,
+    ) -> Self {
+        Self { publisher: publisher.clone(), recorder: recorder.clone(), passes: Arc::clone(passes), actor, inbox }
     }
 
     /// Looks at each dead letter once, oldest first, and does with it what is said. Answers all that it saw.
@@ -89,15 +110,18 @@ impl DeadLetters {
             bytes += letter.bytes;
             // Only what is an event can be sent again.
             let verdict = match judge(&letter) {
-                Verdict::Replay if letter.event.is_none() && !letter.is_of_records() => Verdict::Leave,
+                Verdict::Replay | Verdict::ReplayAtAnyAge if letter.event.is_none() && !letter.is_of_records() => {
+                    Verdict::Leave
+                }
+                Verdict::Replay if letter.is_forgotten(self.inbox) => Verdict::TooOld,
                 verdict => verdict,
             };
             match verdict {
-                Verdict::Leave => {}
-                Verdict::Replay => self.replay(&letter).await?,
+                Verdict::Leave | Verdict::TooOld => {}
+                Verdict::Replay | Verdict::ReplayAtAnyAge => self.replay(&letter).await?,
                 Verdict::Discard => self.report(&letter, None).await?,
             }
-            if verdict != Verdict::Leave {
+            if !verdict.leaves() {
                 within(channel.basic_ack(tag, BasicAckOptions::default())).await?;
             }
             letter.body = Vec::new();
@@ -105,7 +129,7 @@ impl DeadLetters {
         }
         // What was not settled goes back with the channel.
         within(channel.close(200, "looked through".into())).await?;
-        if seen.iter().all(|(_, verdict)| *verdict == Verdict::Leave) {
+        if seen.iter().all(|(_, verdict)| verdict.leaves()) {
             self.recorder.act(&self.actor.subject, "look at dead letters", Outcome::Ok).await;
         }
         Ok(seen)
@@ -210,6 +234,12 @@ impl DeadLetter {
     /// True for a batch of what nodes report, whoever gave it up.
     fn is_of_records(&self) -> bool {
         RecordStream::ALL.into_iter().any(|stream| stream.as_str() == self.queue)
+    }
+
+    /// True for a write that may have taken effect so long ago that no inbox remembers it.
+    pub fn is_forgotten(&self, inbox: config::Inbox) -> bool {
+        let event = self.event.as_ref().filter(|event| event.operation.is_write() && !self.is_of_records());
+        event.is_some_and(|event| inbox.may_have_forgotten(event.first_issued_at()))
     }
 
     /// Template and operation of the event; `-` where it is none.

@@ -1,4 +1,6 @@
 //! `beds check`: does everything fit? The configuration, the templates, and every named object with its parameters.
+//!
+//! Not here: what fits, which is `core`'s and the adapters'.
 
 use std::process::ExitCode;
 
@@ -24,7 +26,10 @@ pub struct CheckArgs {
 
 #[derive(Default, Serialize)]
 struct Findings {
+    /// What does not work.
     problems: Vec<Problem>,
+    /// What works and should be known.
+    warnings: Vec<Problem>,
     templates: Vec<Checked>,
     /// Why something could not be checked.
     not_checked: Vec<String>,
@@ -48,6 +53,7 @@ pub(super) async fn check(args: CheckArgs) -> ExitCode {
         Ok(config) => findings.take(config).await,
         Err(problems) => findings.problems = problems,
     }
+    findings.sort();
     let code = match (&findings.not_checked[..], &findings.problems[..]) {
         ([], []) => 0,
         ([], _) => 1,
@@ -78,7 +84,8 @@ impl Findings {
         };
         for (store, name, address) in stores.names() {
             match stores.bind(store, &name, &catalogue).await {
-                Ok(bound) => {
+                Ok((bound, told)) => {
+                    self.problems.extend(told);
                     for bound in bound {
                         self.problems.extend(bound.problems);
                         self.templates.push(Checked {
@@ -96,7 +103,11 @@ impl Findings {
             }
         }
         stores.close().await;
+    }
+
+    fn sort(&mut self) {
         self.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        self.warnings = self.problems.extract_if(.., |problem| problem.is_warning()).collect();
     }
 
     fn print(&self) {
@@ -109,8 +120,9 @@ impl Findings {
                 say(&format!("  {}{name}({})", operation.operation, parameters.join(", ")));
             }
         }
-        self.problems.iter().for_each(|problem| warn(&problem.to_string()));
+        self.problems.iter().chain(&self.warnings).for_each(|problem| warn(&problem.to_string()));
         self.not_checked.iter().for_each(|text| warn(&format!("not checked: {text}")));
-        say(&format!("{} templates, {} problem(s)", self.templates.len(), self.problems.len()));
+        let (templates, problems, warnings) = (self.templates.len(), self.problems.len(), self.warnings.len());
+        say(&format!("{templates} templates, {problems} problem(s), {warnings} warning(s)"));
     }
 }

@@ -1,9 +1,11 @@
 //! How a command reaches templates: the way an application does, through RabbitMQ.
+//!
+//! Not here: what a command asks for, which is each command's.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use beds_core::{Actor, Config, EventId, Fields, NamasteCore, Query, Result, Select, Store};
+use beds_core::{Actor, Config, EventId, Fields, NamasteCore, Query, Result, Select, Store, config};
 use beds_transport::{Cause, Client, Context, DeadLetters, Recorder, Transport};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -56,6 +58,13 @@ impl Connection {
         context
     }
 
+    /// The context of a request that is a root of its own, in the name of who runs the command.
+    pub(super) fn own_root(&self, patience: Duration) -> Context {
+        let mut context = self.client.context(patience);
+        context.actor.subject = Self::user();
+        context
+    }
+
     /// Who runs the command.
     fn user() -> String {
         let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).unwrap_or_default();
@@ -63,8 +72,8 @@ impl Connection {
     }
 
     /// The dead letters, gone through in the name of who runs the command.
-    pub(super) fn dead_letters(&self) -> DeadLetters {
-        self.client.dead_letters(Actor { subject: Self::user(), roles: Vec::new() })
+    pub(super) fn dead_letters(&self, inbox: config::Inbox) -> DeadLetters {
+        self.client.dead_letters(Actor { subject: Self::user(), roles: Vec::new() }, inbox)
     }
 
     /// A named fetch of a template of BEDS's own.

@@ -1,4 +1,6 @@
 //! `beds dead`: what could not be worked on, for the person who decides what becomes of it.
+//!
+//! Not here: how the queue is gone through, which is the transport's.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -23,7 +25,7 @@ pub enum DeadCommand {
     /// Show one, with sensitive values left out
     Show(OneArgs),
     /// Send dead letters again, each as a child of the dead event. A write that took effect after all does not do so twice
-    Replay(SomeArgs),
+    Replay(ReplayArgs),
     /// Throw dead letters away
     Discard(SomeArgs),
 }
@@ -46,6 +48,15 @@ pub struct SomeArgs {
     cause: Option<String>,
 }
 
+#[derive(Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    which: SomeArgs,
+    /// Also writes that are older than inbox.keep_days, of which nobody remembers whether they took effect
+    #[arg(long)]
+    even_if_it_may_happen_twice: bool,
+}
+
 impl SomeArgs {
     fn meets(&self, letter: &DeadLetter) -> bool {
         self.ids.contains(&letter.id) || self.cause.as_deref() == Some(letter.cause().as_str())
@@ -56,13 +67,14 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
     let config = match &command {
         DeadCommand::Ls { config, .. } => config,
         DeadCommand::Show(args) => &args.config,
-        DeadCommand::Replay(args) | DeadCommand::Discard(args) => &args.config,
+        DeadCommand::Replay(args) => &args.which.config,
+        DeadCommand::Discard(args) => &args.config,
     };
     let config = match config.load() {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let DeadCommand::Replay(args) | DeadCommand::Discard(args) = &command
+    if let DeadCommand::Replay(ReplayArgs { which: args, .. }) | DeadCommand::Discard(args) = &command
         && args.ids.is_empty()
         && args.cause.is_none()
     {
@@ -73,11 +85,14 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
         Err(code) => return code,
     };
     let judge = |letter: &DeadLetter| match &command {
-        DeadCommand::Replay(args) if args.meets(letter) => Verdict::Replay,
+        DeadCommand::Replay(args) if args.which.meets(letter) => match args.even_if_it_may_happen_twice {
+            true => Verdict::ReplayAtAnyAge,
+            false => Verdict::Replay,
+        },
         DeadCommand::Discard(args) if args.meets(letter) => Verdict::Discard,
         _ => Verdict::Leave,
     };
-    let sorted = connection.dead_letters().sort(judge).await;
+    let sorted = connection.dead_letters(config.inbox).sort(judge).await;
     connection.close().await;
     match sorted {
         Ok(letters) => print(&command, &config, &letters),
@@ -95,8 +110,16 @@ fn print(command: &DeadCommand, config: &Config, letters: &[(DeadLetter, Verdict
         },
         DeadCommand::Replay(_) | DeadCommand::Discard(_) => {
             let word = if matches!(command, DeadCommand::Replay(_)) { "replayed" } else { "discarded" };
-            let done: Vec<_> = letters.iter().filter(|(_, verdict)| *verdict != Verdict::Leave).collect();
+            let done: Vec<_> = letters.iter().filter(|(_, verdict)| !verdict.leaves()).collect();
             done.iter().for_each(|(letter, _)| say(&format!("{word} {}", letter.id)));
+            let too_old = letters.iter().filter(|(_, verdict)| *verdict == Verdict::TooOld).count();
+            if too_old > 0 {
+                let days = config.inbox.keep_days;
+                let text = format!(
+                    "{too_old} left: they are older than the inbox remembers ({days} days), so they could take effect twice. Look at the records, then add --even-if-it-may-happen-twice"
+                );
+                return fail(1, &text);
+            }
             if done.is_empty() {
                 return fail(1, "no dead letter fits, or what fits is no event and can only be discarded");
             }

@@ -1,4 +1,6 @@
 //! `beds reload`: makes a running node read its templates again, and says what came of it.
+//!
+//! Not here: the reading, which is `domains`'s.
 
 use std::process::ExitCode;
 
@@ -18,7 +20,7 @@ pub(super) async fn reload(args: ConfigArgs) -> ExitCode {
     };
     match control::reload(&path).await {
         Ok(reloaded) => {
-            reloaded.problems.iter().for_each(|problem| warn(problem));
+            reloaded.problems.iter().chain(&reloaded.warnings).for_each(|problem| warn(problem));
             if !reloaded.applied {
                 return fail(1, "nothing was changed; correct the templates and try again");
             }

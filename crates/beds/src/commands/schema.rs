@@ -1,4 +1,6 @@
 //! `beds schema apply`: the DBA's numbered files, with the DBA's own login. Nodes never have that login.
+//!
+//! Not here: how a store takes a file, which is the adapters'.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -73,22 +75,35 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<File>, String> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    let files =
-        settings::read_folder(folder, extension).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
-    files
-        .into_iter()
-        .map(|(path, text)| {
-            let path = PathBuf::from(path);
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let is_numbered =
-                name.len() > 5 && name.as_bytes()[..4].iter().all(u8::is_ascii_digit) && name.as_bytes()[4] == b'_';
-            match is_numbered {
-                true => Ok(File { name, path, text }),
-                false => Err(format!(
-                    "{} is not named NNNN_name.{extension}, so its place in the order is unknown",
-                    path.display()
-                )),
-            }
-        })
-        .collect()
+    let paths = settings::paths(folder, extension).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
+    let files = paths.into_iter().map(|path| file(path, extension)).collect::<Result<Vec<_>, _>>()?;
+    for pair in files.windows(2) {
+        if pair[0].name[..4] == pair[1].name[..4] {
+            let (one, other) = (&pair[0].name, &pair[1].name);
+            return Err(format!("{one} and {other} have one number, so their order is unknown; give one of them another"));
+        }
+    }
+    Ok(files)
+}
+
+fn file(path: PathBuf, extension: &str) -> Result<File, String> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_numbered =
+        name.len() > 5 && name.as_bytes()[..4].iter().all(u8::is_ascii_digit) && name.as_bytes()[4] == b'_';
+    if !is_numbered {
+        let shown = path.display();
+        return Err(format!("{shown} is not named NNNN_name.{extension}, so its place in the order is unknown"));
+    }
+    let bytes = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    match String::from_utf8(bytes) {
+        // Editors and export tools put a byte order mark in front.
+        Ok(text) => {
+            let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
+            Ok(File { name, path, text })
+        }
+        Err(error) => {
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+            Err(format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display()))
+        }
+    }
 }

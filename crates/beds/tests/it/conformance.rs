@@ -304,7 +304,7 @@ async fn both_adapters_pass_the_suite() -> Result<()> {
     let (catalogue, _) = settings::templates(&config.templates.path);
     let stores = Stores::new(&config).await?;
     for (store, template, id, missing) in TEMPLATES {
-        let bound = stores.bind(store, "main", &catalogue).await?;
+        let (bound, _) = stores.bind(store, "main", &catalogue).await?;
         let adapter = bound.into_iter().find(|bound| bound.template.name == template).unwrap().adapter;
         let open = move |key: Option<&str>| open_directly(&adapter, template, key);
         let target = Target { name: format!("{store} directly"), id, missing, open: Box::new(open) };

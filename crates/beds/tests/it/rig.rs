@@ -65,13 +65,14 @@ impl World {
         }
         let mongo = variable("BEDS_TEST_MONGO_URL")?;
         let mongo = |name: &str| mongo.replacen("/?", &format!("/{name}?"), 1);
+        // No template may write into the reports, so those that attack them call their database by another name.
+        let logs = mongo(&format!("{}_logs", self.name));
         let databases = format!(
             "[databases.rel.main]\nurl = \"{}/{}\"\n[databases.rec.main]\nurl = \"{}\"\n\
-             [databases.rec.msLogs]\nurl = \"{}\"\n",
+             [databases.rec.msLogs]\nurl = \"{logs}\"\n[databases.rec.attacks]\nurl = \"{logs}\"\n",
             self.maria,
             self.name,
             mongo(&self.name),
-            mongo(&format!("{}_logs", self.name)),
         );
         std::fs::write(self.folder.join("dba.toml"), &databases)?;
         let node = format!(

@@ -2,6 +2,8 @@
 //!
 //! The task's consumer outlives it: only the message that it panicked on goes back to the queue. Were the channel
 //! closed instead, its innocent neighbours would be counted as failed deliveries too.
+//!
+//! Not here: what a task does with a message, which is `worker`'s and `scribe`'s.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -14,6 +16,7 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::complaints::Complaints;
 use super::heads::Heads;
 use super::report::Reporter;
 use super::scribe::Scribe;
@@ -37,6 +40,7 @@ pub(super) struct Task {
     pub(super) stop: CancellationToken,
     pub(super) census: Arc<Census>,
     pub(super) heads: Heads,
+    pub(super) complaints: Arc<Complaints>,
 }
 
 /// Keeps one place in the pool filled until the pool stops.
@@ -84,6 +88,7 @@ async fn run(task: Task) {
             factory: &task.factory,
             reporter: Reporter { recorder: &task.recorder, worker: &task.name, meters: &meters },
             recording: &recording,
+            complaints: &task.complaints,
         });
         let handled = async {
             match (&worker, task.work) {

@@ -1,5 +1,7 @@
 //! One message, from its bytes to its acknowledgement. The order at the end is the promise: the database has committed,
 //! then the reply is on its way, then RabbitMQ has the records of it, then the message is acknowledged.
+//!
+//! Not here: what becomes of a write that is in doubt, which is `worker/doubt`'s.
 
 mod doubt;
 
@@ -15,9 +17,12 @@ use beds_transport::topology::DELIVERY_LIMIT;
 use beds_transport::{Delivery, Publisher};
 use fail::fail_point;
 use futures_util::FutureExt;
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::TaskTracker;
+use tracing::Level;
 
 use super::PoolSpec;
+use super::complaints::Complaints;
 use super::report::{Begun, Reporter};
 use crate::Factory;
 use crate::dispatch::dispatch;
@@ -35,6 +40,7 @@ pub(super) struct Worker<'t> {
     pub(super) reporter: Reporter<'t>,
     /// Messages that are done with and wait until their records are confirmed.
     pub(super) recording: &'t TaskTracker,
+    pub(super) complaints: &'t Complaints,
 }
 
 impl Worker<'_> {
@@ -54,23 +60,25 @@ impl Worker<'_> {
             tokio::time::sleep(wait).await;
         }
         let mut is_answered = false;
-        if let Err(error) = &outcome {
-            log(&event, error);
-            if !self.is_certain(error, delivery) {
-                // The caller of a write that may have happened need not wait until that is known.
-                is_answered = error.kind == ErrorKind::OutcomeUnknown;
-                let found = if is_answered {
-                    self.answer(delivery, &event.event_id, event.operation, Err(error)).await;
-                    self.find_out(delivery, &event).await
+        outcome = match outcome {
+            Err(error) => {
+                self.log(&event, &error);
+                if self.is_certain(&error, &event, delivery) {
+                    Err(error)
                 } else {
-                    self.resume(delivery, &event).await
-                };
-                match found {
-                    Some(found) => outcome = found,
-                    None => return delivery.requeue(),
+                    // The caller of a write that may have happened need not wait until that is known.
+                    is_answered = error.kind == ErrorKind::OutcomeUnknown;
+                    if is_answered {
+                        self.answer(delivery, &event.event_id, event.operation, Err(&error)).await;
+                    }
+                    match self.resolve(delivery, &event, error).await {
+                        Some(found) => found,
+                        None => return delivery.requeue(),
+                    }
                 }
             }
-        }
+            done => done,
+        };
         match &outcome {
             _ if is_answered && delivery.reply_to().is_some() => {}
             Err(error) if delivery.reply_to().is_none() => {
@@ -128,7 +136,7 @@ impl Worker<'_> {
         }
         let begun = Begun::now();
         if let Some(event) = &event
-            && let Ok(Some(Ok(answer))) = AssertUnwindSafe(self.find_out(delivery, event)).catch_unwind().await
+            && let Ok(Some(answer)) = AssertUnwindSafe(self.done_before(event)).catch_unwind().await
         {
             // It had its effect before the panic.
             self.answer(delivery, &event.event_id, event.operation, Ok(&answer)).await;
@@ -139,7 +147,10 @@ impl Worker<'_> {
     }
 
     fn read(&self, delivery: &Delivery) -> Result<Event> {
-        let event = Event::from_slice(delivery.body())?;
+        let mut event = Event::from_slice(delivery.body())?;
+        // What this worker does not wait for any more must not be committed either.
+        let longest = SignedDuration::try_from(self.pool.handler_timeout).unwrap_or(SignedDuration::MAX);
+        event.work_until = Some(Timestamp::now().checked_add(longest).unwrap_or(Timestamp::MAX));
         if event.operation.is_write() != self.pool.key.is_write() {
             let text = format!("the operation {} does not belong into the queue {}", event.operation, self.pool.key);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
@@ -175,6 +186,32 @@ impl Worker<'_> {
             }
         };
         tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    /// Failures that an operator must know of are logged here, each cause once a minute; what the caller did wrong is the
+    /// caller's to know.
+    fn log(&self, event: &Event, error: &BedsError) {
+        let source = error.source.as_ref().map(ToString::to_string);
+        let (id, template, operation, code) = (&event.event_id.0, &event.template, event.operation.as_str(), error.code());
+        let level = match error.kind {
+            ErrorKind::Internal | ErrorKind::TemplateUnusable | ErrorKind::WrongAnswer => Level::ERROR,
+            kind if kind.status() >= 500 => Level::WARN,
+            _ => Level::DEBUG,
+        };
+        if level == Level::DEBUG {
+            return tracing::debug!(event.id = id, template, operation, code, "An event was refused.");
+        }
+        let object = event.object.as_deref().unwrap_or_default();
+        let Some(before) = self.complaints.say(&format!("{template} {operation} {object} {code}")) else {
+            return tracing::debug!(event.id = id, template, operation, code, source, "An event failed as others did.");
+        };
+        // The message says what the object did, and holds no value.
+        let detail = (error.kind == ErrorKind::WrongAnswer).then_some(error.message.as_str());
+        if level == Level::ERROR {
+            tracing::error!(event.id = id, template, operation, code, source, detail, before, "An event failed.");
+        } else {
+            tracing::warn!(event.id = id, template, operation, code, source, before, "An event was not completed.");
+        }
     }
 
     /// False where what is done must be recorded and cannot be.
@@ -273,21 +310,6 @@ impl Worker<'_> {
 fn not_recorded() -> BedsError {
     let text = "what is done with this template must be recorded, and no record can be queued now; nothing was changed";
     BedsError::new(ErrorKind::Unavailable, text)
-}
-
-/// Failures that an operator must know of are logged once, here; what the caller did wrong is the caller's to know.
-fn log(event: &Event, error: &BedsError) {
-    let source = error.source.as_ref().map(ToString::to_string);
-    let (id, template, operation, code) = (&event.event_id.0, &event.template, event.operation.as_str(), error.code());
-    match error.kind {
-        ErrorKind::Internal | ErrorKind::TemplateUnusable => {
-            tracing::error!(event.id = id, template, operation, code, source, "An event failed.");
-        }
-        kind if kind.status() >= 500 => {
-            tracing::warn!(event.id = id, template, operation, code, source, "An event was not completed.");
-        }
-        _ => tracing::debug!(event.id = id, template, operation, code, "An event was refused."),
-    }
 }
 
 /// For tests of answers that leave when their callers have stopped waiting. The fail point's own sleep would hold up the

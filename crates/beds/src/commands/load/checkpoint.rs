@@ -1,10 +1,13 @@
 //! How far a load has come, kept in a file. Rows finish out of order; what is noted is the row up to which all are done.
-//! A note that is too old only costs time, because a row takes effect once.
+//! A note that is behind only costs time, because a row takes effect once for as long as the inbox remembers it.
+//!
+//! Not here: what is done with a row, which is the parent's.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 const EVERY: Duration = Duration::from_millis(500);
@@ -17,23 +20,42 @@ pub(super) struct Checkpoint {
     saved: Instant,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Note {
+/// What is noted of a load.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Note {
     /// Of the file's content.
-    digest: String,
+    pub(super) digest: String,
     /// Where the rows went: a note about another system says nothing about this one.
-    address: String,
-    done: usize,
+    pub(super) address: String,
+    pub(super) done: usize,
+    /// When the first of these rows was sent.
+    #[serde(default = "long_ago")]
+    pub(super) began: Timestamp,
+    /// Part of the rows' keys, where this is not the first load of that content.
+    #[serde(default)]
+    pub(super) run: String,
+    /// The file of the rejected rows, beside this one.
+    #[serde(default)]
+    pub(super) rejects: String,
+}
+
+/// A note that does not say when its load began is of an earlier release.
+fn long_ago() -> Timestamp {
+    Timestamp::UNIX_EPOCH
+}
+
+impl Note {
+    /// The note of an earlier load of the same content into the same system, if there is one.
+    pub(super) fn read(path: &Path, digest: &str, address: &str) -> Option<Self> {
+        let kept = std::fs::read_to_string(path).ok().and_then(|text| serde_json::from_str::<Note>(&text).ok());
+        kept.filter(|note| note.digest == digest && note.address == address)
+    }
 }
 
 impl Checkpoint {
-    /// Opens the note of an earlier run. One about another content or another system does not count.
-    pub(super) fn open(path: &Path, digest: &str, address: &str, restart: bool) -> Result<Self, String> {
-        let path = path.to_owned();
-        let kept = std::fs::read_to_string(&path).ok().and_then(|text| serde_json::from_str::<Note>(&text).ok());
-        let kept = kept.filter(|note| !restart && note.digest == digest && note.address == address);
-        let note = kept.unwrap_or_else(|| Note { digest: digest.to_owned(), address: address.to_owned(), done: 0 });
-        let mut checkpoint = Self { path, note, ahead: BTreeSet::new(), saved: Instant::now() };
+    /// Goes on from a note, and writes it.
+    pub(super) fn begin(path: &Path, note: Note) -> Result<Self, String> {
+        let mut checkpoint = Self { path: path.to_owned(), note, ahead: BTreeSet::new(), saved: Instant::now() };
         checkpoint.save()?;
         Ok(checkpoint)
     }

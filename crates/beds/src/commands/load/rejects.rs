@@ -1,5 +1,7 @@
 //! The rows that were rejected, kept in a file with the reason, one JSON object a line. A load that goes on adds to what it
-//! left; each row stands once.
+//! left; each row stands once. The file of another load is left alone.
+//!
+//! Not here: which rows are rejected, which is the parent's.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -18,22 +20,25 @@ pub(super) struct Rejects {
 }
 
 impl Rejects {
-    /// Those of an earlier run count if the load goes on where that one ended; a load from the first row begins anew.
-    pub(super) fn open(path: &Path, goes_on: bool) -> Result<Self, String> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) if goes_on => text,
-            Ok(_) => {
-                std::fs::remove_file(path).map_err(|e| format!("cannot remove {}: {e}", path.display()))?;
-                String::new()
-            }
-            Err(_) => String::new(),
-        };
+    /// The file of a load that goes on, with what it holds; or one that is not there yet.
+    pub(super) fn open(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
         let row = |line: &str| serde_json::from_str::<Value>(line).ok()?["row"].as_u64();
         let rows = text.lines().filter_map(row).filter_map(|row| usize::try_from(row).ok()).collect();
-        Ok(Self { path: path.to_owned(), file: None, rows })
+        Self { path: path.to_owned(), file: None, rows }
     }
 
-    pub(super) fn add(&mut self, row: &Row, error: &BedsError) -> Result<(), String> {
+    /// The first of `NAME.rejects.ndjson`, `NAME.rejects.2.ndjson` and so on that is not there.
+    pub(super) fn free_name(folder: &Path, name: &str) -> String {
+        let numbered = |number: u32| match number {
+            1 => format!("{name}.rejects.ndjson"),
+            number => format!("{name}.rejects.{number}.ndjson"),
+        };
+        (1..u32::MAX).map(numbered).find(|file| !folder.join(file).exists()).unwrap_or_else(|| numbered(1))
+    }
+
+    /// Keeps a row with its text as it stands in the file.
+    pub(super) fn add(&mut self, row: &Row, text: &str, error: &BedsError) -> Result<(), String> {
         if !self.rows.insert(row.number) {
             return Ok(());
         }
@@ -47,10 +52,12 @@ impl Rejects {
         };
         let line = serde_json::json!({
             "row": row.number,
+            "line": row.line,
             "code": error.code(),
             "reason": error.message,
             "field": error.field,
             "record": row.fields.as_ref().ok(),
+            "text": text,
         });
         writeln!(file, "{line}").map_err(failed)
     }

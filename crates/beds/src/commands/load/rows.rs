@@ -1,18 +1,30 @@
-//! The rows of a file: numbered, with their fields and their key. How they are sent is the parent's.
+//! The rows of a file: numbered, with their line, their text, their fields and their key.
+//!
+//! Not here: how they are sent, which is the parent's.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use beds_core::Fields;
+use beds_core::fields::what_is_wrong;
+use beds_core::{BedsError, ErrorKind, Fields};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::scan::{Scan, scan};
+
+/// The longest line of NDJSON. A row becomes one message, which RabbitMQ 4 takes up to 16 MiB.
+const LONGEST_LINE: u64 = 16 * 1024 * 1024;
+
 /// One row. `fields` is an error where the row could not be read.
 pub(super) struct Row {
-    /// Counted from 1, without the header.
+    /// Counted from 1, without the header and without empty lines.
     pub(super) number: usize,
-    pub(super) fields: Result<Fields, String>,
+    /// Of the file, where the row begins.
+    pub(super) line: u64,
+    /// Where it stands in the file, in bytes: what is kept of a rejected row is read again.
+    pub(super) place: (u64, u64),
+    pub(super) fields: Result<Fields, BedsError>,
     /// The values are texts for the declared types (CSV), not typed values (NDJSON).
     pub(super) is_text: bool,
     pub(super) key: String,
@@ -21,40 +33,63 @@ pub(super) struct Row {
 /// The rows of a file, read as they are needed.
 pub(super) struct Rows {
     source: Source,
-    template: String,
+    keys: String,
     digest: String,
     count: usize,
     next: usize,
 }
 
 enum Source {
-    Csv { reader: Box<csv::Reader<File>>, header: Vec<String> },
-    Ndjson(Box<std::io::Lines<BufReader<File>>>),
+    Csv { reader: Box<csv::Reader<File>>, header: Vec<String>, scan: Scan },
+    /// With the number of the last line and where the next one begins.
+    Ndjson { lines: BufReader<File>, line: u64, at: u64 },
 }
 
+/// The line of a row, its first byte and the one behind its last; and what it holds.
+type WithPlace = ((u64, (u64, u64)), Result<Fields, BedsError>);
+
 impl Rows {
-    /// Opens a file and counts its rows. The digest of its content is part of every row's key.
+    /// Opens a file, refuses one that would be read otherwise than it was meant, and counts its rows. The digest of its
+    /// content is part of every row's key.
     pub(super) fn open(path: &Path, template: &str, limit: Option<usize>) -> Result<Self, String> {
         let failed = |e: &dyn std::fmt::Display| format!("cannot read {}: {e}", path.display());
         let digest = digest(path).map_err(|e| failed(&e))?;
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        let (source, count) = match extension {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let open = || File::open(path).map_err(|e| failed(&e));
+        let (source, count) = match extension.as_str() {
             "csv" => {
-                let open = || csv::ReaderBuilder::new().flexible(true).from_path(path);
-                let count = open().map_err(|e| failed(&e))?.into_records().count();
-                let mut reader = open().map_err(|e| failed(&e))?;
-                let header = reader.headers().map_err(|e| failed(&e))?.iter().map(str::to_owned).collect();
-                (Source::Csv { reader: Box::new(reader), header }, count)
+                let scan = scan(open()?).map_err(|e| format!("{}: {e}", path.display()))?;
+                let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open()?);
+                let header: Vec<String> = reader.headers().map_err(|e| failed(&e))?.iter().map(str::to_owned).collect();
+                check_header(&header).map_err(|e| format!("{}:1: {e}", path.display()))?;
+                let rows = scan.rows;
+                (Source::Csv { reader: Box::new(reader), header, scan }, rows)
             }
             "ndjson" | "jsonl" => {
-                let open = || File::open(path).map(|file| BufReader::new(file).lines());
-                let count = open().map_err(|e| failed(&e))?.count();
-                (Source::Ndjson(Box::new(open().map_err(|e| failed(&e))?)), count)
+                let mut rows = Rows::of(Source::Ndjson { lines: BufReader::new(open()?), line: 0, at: 0 });
+                let mut count = 0;
+                while rows.line().map_err(|e| failed(&e))?.is_some() {
+                    count += 1;
+                }
+                (Source::Ndjson { lines: BufReader::new(open()?), line: 0, at: 0 }, count)
             }
             _ => return Err(format!("{} ends neither in .csv nor in .ndjson", path.display())),
         };
         let count = limit.map_or(count, |limit| limit.min(count));
-        Ok(Self { source, template: template.to_owned(), digest, count, next: 1 })
+        let keys = format!("load:{template}:{}", &digest[..32]);
+        Ok(Self { keys, digest, count, next: 1, ..Self::of(source) })
+    }
+
+    /// Gives the rows other keys than those of an earlier load of the same content.
+    pub(super) fn of_run(mut self, run: &str) -> Self {
+        if !run.is_empty() {
+            self.keys = format!("{}:{run}", self.keys);
+        }
+        self
+    }
+
+    fn of(source: Source) -> Self {
+        Self { source, keys: String::new(), digest: String::new(), count: 0, next: 1 }
     }
 
     pub(super) fn total(&self) -> usize {
@@ -63,6 +98,59 @@ impl Rows {
 
     pub(super) fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// The next line of NDJSON with its number, as bytes; empty lines are passed over.
+    fn line(&mut self) -> std::io::Result<Option<(u64, (u64, u64), Vec<u8>)>> {
+        let Source::Ndjson { lines, line, at } = &mut self.source else { return Ok(None) };
+        loop {
+            let mut bytes = Vec::new();
+            let read = lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
+            if read == 0 {
+                return Ok(None);
+            }
+            let begin = *at;
+            *at += read as u64;
+            *line += 1;
+            if *line == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
+                bytes.drain(..3);
+            }
+            while bytes.last().is_some_and(u8::is_ascii_whitespace) {
+                bytes.pop();
+            }
+            if !bytes.is_empty() {
+                return Ok(Some((*line, (begin, *at), bytes)));
+            }
+        }
+    }
+
+    fn ndjson(&mut self) -> Option<WithPlace> {
+        match self.line() {
+            Ok(None) => None,
+            Err(error) => Some(((0, (0, 0)), Err(unreadable(error.to_string())))),
+            Ok(Some((line, place, bytes))) => {
+                let fields = Fields::from_slice(&bytes).map_err(|e| unreadable(what_is_wrong(&e)));
+                let fields = fields.and_then(|fields| fields.check_exact().map(|()| fields));
+                Some(((line, place), fields))
+            }
+        }
+    }
+
+    fn csv(&mut self, number: usize) -> Option<WithPlace> {
+        let Source::Csv { reader, header, scan } = &mut self.source else { return None };
+        let mut record = csv::ByteRecord::new();
+        match reader.read_byte_record(&mut record) {
+            Ok(false) => None,
+            Err(error) => Some(((0, (0, 0)), Err(unreadable(error.to_string())))),
+            Ok(true) => {
+                let (line, begin) = record.position().map_or((0, 0), |at| (at.line(), at.byte()));
+                let fields = match scan.torn.contains(&number) {
+                    true => Err(unreadable("a text goes on behind its closing quote".to_owned())),
+                    false => fields_of(header, &record),
+                };
+                Some(((line, (begin, reader.position().byte())), fields))
+            }
+        }
     }
 }
 
@@ -75,36 +163,50 @@ impl Iterator for Rows {
         }
         let number = self.next;
         self.next += 1;
-        let (fields, is_text) = match &mut self.source {
-            Source::Csv { reader, header } => {
-                let mut record = csv::StringRecord::new();
-                let fields = match reader.read_record(&mut record) {
-                    Ok(false) => return None,
-                    Ok(true) => fields_of(header, &record),
-                    Err(error) => Err(error.to_string()),
-                };
-                (fields, true)
-            }
-            Source::Ndjson(lines) => {
-                let fields = match lines.next()? {
-                    Ok(line) => Fields::from_slice(line.as_bytes()).map_err(|e| e.to_string()),
-                    Err(error) => Err(error.to_string()),
-                };
-                (fields, false)
-            }
-        };
-        let key = format!("load:{}:{}:{number}", self.template, &self.digest[..32]);
-        Some(Row { number, fields, is_text, key })
+        let is_text = matches!(self.source, Source::Csv { .. });
+        let ((line, place), fields) = if is_text { self.csv(number) } else { self.ndjson() }?;
+        let key = format!("{}:{number}", self.keys);
+        Some(Row { number, line, place, fields, is_text, key })
     }
 }
 
+/// A column without a name, or with that of another one, would be lost.
+fn check_header(header: &[String]) -> Result<(), String> {
+    for (position, name) in header.iter().enumerate() {
+        if name.trim().is_empty() {
+            return Err(format!("column {} has no name in the header", position + 1));
+        }
+        if header[..position].contains(name) {
+            return Err(format!("the name {name:?} stands twice in the header"));
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(text: String) -> BedsError {
+    BedsError::new(ErrorKind::MalformedBody, text)
+}
+
 /// An empty cell is a field that was left out.
-fn fields_of(header: &[String], record: &csv::StringRecord) -> Result<Fields, String> {
+fn fields_of(header: &[String], record: &csv::ByteRecord) -> Result<Fields, BedsError> {
     if record.len() != header.len() {
-        return Err(format!("the row has {} cells, the header has {}", record.len(), header.len()));
+        return Err(unreadable(format!("the row has {} cells, the header has {}", record.len(), header.len())));
     }
     let cells = header.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
-    Ok(cells.map(|(name, cell)| (name.clone(), Value::String(cell.to_owned()))).collect())
+    let cells = cells.map(|(name, cell)| match std::str::from_utf8(cell) {
+        Ok(text) => Ok((name.clone(), Value::String(text.to_owned()))),
+        Err(_) => Err(unreadable(format!("the cell {name:?} is not UTF-8"))),
+    });
+    cells.collect()
+}
+
+/// A row as it stands in the file, for what is kept of a rejected one. It is read again, because few rows are rejected.
+pub(super) fn text_at(path: &Path, (begin, end): (u64, u64)) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(begin))?;
+    let mut bytes = Vec::new();
+    file.take(end.saturating_sub(begin).min(LONGEST_LINE)).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_matches(['\r', '\n']).to_owned())
 }
 
 fn digest(path: &Path) -> std::io::Result<String> {

@@ -1,4 +1,6 @@
 //! What a worker does where it is in doubt: whether a write had its effect, and whether what is done can be recorded.
+//!
+//! Not here: how an inbox is asked, which is the adapters'.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,58 +17,117 @@ use crate::pool::report::Begun;
 /// How long the inbox is asked what became of a write, and how often.
 const FIND_OUT: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
+/// How long it is asked before something is refused that may be a repeat.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the inbox says of a write.
+enum Found {
+    /// It took effect, then or in an earlier event with the same key.
+    Done(Answer),
+    /// It did not, and it will not.
+    Nothing,
+    /// The key is another request's.
+    Refused(BedsError),
+    /// The inbox could not be asked.
+    Silence,
+}
 
 impl Worker<'_> {
-    /// True where the error says what became of a write. Nobody knows what an earlier delivery came to while the database
-    /// cannot be asked.
-    pub(super) fn is_certain(&self, error: &BedsError, delivery: &Delivery) -> bool {
+    /// True where the error says what became of a write: the inbox was asked, or no delivery and no event before this one can
+    /// have had the effect.
+    pub(super) fn is_certain(&self, error: &BedsError, event: &Event, delivery: &Delivery) -> bool {
+        if !self.pool.key.is_write() {
+            return true;
+        }
         match error.kind {
-            _ if !self.pool.key.is_write() => true,
             ErrorKind::OutcomeUnknown => false,
-            kind => !delivery.is_redelivered() || is_told(kind),
+            ErrorKind::KeyReused => true,
+            ErrorKind::KeyInFlight => !delivery.is_redelivered(),
+            _ if event.steps.has_asked_inbox() => true,
+            // The inbox is away too.
+            ErrorKind::StoreUnavailable => !delivery.is_redelivered(),
+            _ => !delivery.is_redelivered() && is_first(event),
         }
     }
 
-    /// Asks the inbox what became of a write that was begun here. None where the message has to be handed out again to learn it.
-    pub(super) async fn find_out(&self, delivery: &Delivery, event: &Event) -> Option<Result<Answer>> {
-        // After its deadline nothing is begun any more; an effect that is there is found.
-        let mut asked = event.clone();
-        asked.deadline = jiff::Timestamp::now();
-        let asked = Arc::new(asked);
-        let found = self.take_up(delivery, &asked).await;
-        if let Some(first) = asked.steps.take().repeat_of {
-            event.steps.note_repeat(first);
+    /// Finds out what became of a write whose error does not say it. None where the message has to be handed out again to
+    /// learn it.
+    pub(super) async fn resolve(
+        &self,
+        delivery: &Delivery,
+        event: &Arc<Event>,
+        error: BedsError,
+    ) -> Option<Result<Answer>> {
+        if error.kind == ErrorKind::OutcomeUnknown {
+            return self.outcome(delivery, self.ask(event, FIND_OUT).await, without_effect);
         }
-        found
-    }
-
-    /// Asks the inbox what became of a write in an earlier delivery, and does it if nothing did and it may be done now.
-    pub(super) async fn resume(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
-        if self.may_begin(event) {
+        if !delivery.is_redelivered() {
+            // Only another event can have had the effect. Where that cannot be told, this one had none.
+            return Some(match self.ask(event, LOOK).await {
+                Found::Done(answer) => Ok(answer),
+                Found::Nothing | Found::Refused(_) | Found::Silence => Err(error),
+            });
+        }
+        if error.kind.is_retryable() && self.may_begin(event) {
             return self.take_up(delivery, event).await;
         }
-        let found = self.find_out(delivery, event).await?;
-        Some(found.map_err(|error| match error.kind {
-            ErrorKind::DeadlineExceeded => not_recorded(),
-            _ => error,
-        }))
+        // A template or a parameter that this node does not know says nothing about the delivery before.
+        self.outcome(delivery, self.ask(event, FIND_OUT).await, || error)
     }
 
-    /// Asks the inbox what became of a write in an earlier delivery, and does it if nothing did and its deadline allows.
-    async fn take_up(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
+    /// The answer of a write that took effect before; none where it did not or nobody can tell.
+    pub(super) async fn done_before(&self, event: &Event) -> Option<Answer> {
+        match self.ask(event, FIND_OUT).await {
+            Found::Done(answer) => Some(answer),
+            Found::Nothing | Found::Refused(_) | Found::Silence => None,
+        }
+    }
+
+    /// Asks the inbox, and changes nothing.
+    async fn ask(&self, event: &Event, patience: Duration) -> Found {
         let asking = async {
             loop {
-                match dispatch(self.factory, event, self.pool.key.store()).await {
-                    Err(error) if !is_told(error.kind) => {}
-                    found => return found,
+                match self.factory.recall(event, self.pool.key.store()).await {
+                    Ok(Some(answer)) => return Found::Done(answer),
+                    Ok(None) => return Found::Nothing,
+                    Err(error) if error.kind == ErrorKind::KeyReused => return Found::Refused(error),
+                    Err(_) => tokio::time::sleep(ASK_AGAIN).await,
                 }
-                tokio::time::sleep(ASK_AGAIN).await;
             }
         };
-        match tokio::time::timeout(FIND_OUT, asking).await {
+        tokio::time::timeout(patience, asking).await.unwrap_or(Found::Silence)
+    }
+
+    fn outcome(
+        &self,
+        delivery: &Delivery,
+        found: Found,
+        nothing: impl FnOnce() -> BedsError,
+    ) -> Option<Result<Answer>> {
+        match found {
+            Found::Done(answer) => Some(Ok(answer)),
+            Found::Nothing => Some(Err(nothing())),
+            Found::Refused(error) => Some(Err(error)),
+            // Another node may know more, or this one later.
+            Found::Silence if delivery.deliveries() < DELIVERY_LIMIT => None,
+            Found::Silence => Some(Err(self.late())),
+        }
+    }
+
+    /// Does what nothing has done before, as long as its deadline allows: the services that were away may be back.
+    async fn take_up(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
+        let working = async {
+            loop {
+                match dispatch(self.factory, event, self.pool.key.store()).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) if self.is_certain(&error, event, delivery) => return Err(error),
+                    Err(_) => tokio::time::sleep(ASK_AGAIN).await,
+                }
+            }
+        };
+        match tokio::time::timeout(FIND_OUT, working).await {
             Ok(found) => Some(found),
-            Err(_) if delivery.deliveries() < DELIVERY_LIMIT => None,
-            Err(_) => Some(Err(self.late())),
+            Err(_) => self.outcome(delivery, Found::Silence, without_effect),
         }
     }
 
@@ -100,7 +161,11 @@ impl Worker<'_> {
     }
 }
 
-/// True for the error of a write that reached the inbox: what it says holds for all deliveries.
-fn is_told(kind: ErrorKind) -> bool {
-    kind == ErrorKind::DeadlineExceeded || (kind.status() < 500 && kind != ErrorKind::KeyInFlight)
+/// True where no event before this one can have had the same effect: it has a new id from a gateway, and no key.
+fn is_first(event: &Event) -> bool {
+    event.key.is_none() && event.replay_of.is_none() && event.origin.is_some()
+}
+
+fn without_effect() -> BedsError {
+    BedsError::new(ErrorKind::DeadlineExceeded, "the write was given up, and it has no effect")
 }
