@@ -7,7 +7,7 @@ import getpass
 import os
 import subprocess
 
-from devkit import net, paths
+from devkit import current, net, paths
 from devkit.install import which
 from devkit.step import Failure
 
@@ -36,19 +36,32 @@ def prepare(home, ports, secret, run_name):
     data = home / "data"
     if not (data / "mysql").is_dir():
         data.mkdir(exist_ok=True)
-        install = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
-                   f"--datadir={data}", *as_user()]
-        done = subprocess.run([which(install[0]), *install[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        install = ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db", f"--datadir={data}",
+                   f"--tmpdir={temporary(home)}", *as_user()]
+        command = current.inside([current.program("mariadb-install-db", which("mariadb-install-db")), *install], home)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=with_system_path())
         if done.returncode != 0:
             raise Failure("mariadb-install-db failed:\n     " + "\n     ".join((done.stdout + done.stderr).splitlines()[-6:]))
     socket = paths.socket_dir(home) / "sql.sock"
     command = [
-        which("mariadbd"), "--no-defaults", *as_user(), f"--datadir={data}", f"--socket={socket}", f"--pid-file={home / 'pid'}",
+        current.program("mariadbd", which("mariadbd")), "--no-defaults", *as_user(), f"--datadir={data}",
+        f"--socket={socket}", f"--pid-file={home / 'pid'}", f"--tmpdir={temporary(home)}",
         "--bind-address=127.0.0.1", f"--port={ports['sql']}", "--skip-name-resolve",
         "--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=1",
         "--innodb-buffer-pool-size=256M", "--max-connections=500",
     ]
-    return command, {"HOME": str(home)}
+    return current.inside(command, home, socket.parent), {"HOME": str(home)}
+
+
+def temporary(home):
+    """A server that starts removes what it takes for its own leftovers in its folder of temporary tables: with one folder
+    for two servers, the other one crashes (10.11.19 and 11.8.9).
+    """
+    return paths.private_dir(home / "tmp")
+
+
+def with_system_path():
+    return {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 def as_user():

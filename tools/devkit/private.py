@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 
-from devkit import install, mongodb, node, paths, proc, rabbitmq, sample
+from devkit import current, install, mongodb, node, paths, proc, rabbitmq, sample
 from devkit.instance import SERVICES, Instance
 from devkit.lock import exclusive
 from devkit.step import Failure, say, step
@@ -24,10 +24,12 @@ STOP_SECONDS = 1
 
 
 def test(arguments):
+    arguments = current.choose(arguments)
     return run_beside_services([*runner([]), "--workspace", "--features", paths.TEST_FEATURES, *one_by_one(arguments)], "tests")
 
 
 def faults(arguments):
+    arguments = current.choose(arguments)
     names = [argument for argument in arguments if argument != "--full"]
     if len(names) > 1:
         raise Failure(f"unknown argument: {' '.join(names[1:])}", "Usage: ./dev faults [NAME] [--full]", code=2)
@@ -54,6 +56,8 @@ def one_by_one(arguments):
 
 
 def services(arguments):
+    at = arguments.index("--") if "--" in arguments else 0
+    arguments = current.choose(arguments[:at]) + arguments[at:]
     if arguments[:1] == ["--"]:
         arguments = arguments[1:]
     if not arguments:
@@ -87,6 +91,7 @@ def run_beside_services(command, what, extra=None):
     """Run a command and return its code. Its output is the last thing printed, but for one line when it failed."""
     with exclusive("install"):
         install.everything()
+        current.ensure()
         sample.ensure()
         sweep()
         instance = Instance.private(paths.TEST / secrets.token_hex(4))
@@ -140,6 +145,7 @@ def environment(instance):
         "BEDS_TEST_MONGO_URL": mongodb.url("beds_dba", secret("mongo_dba"), ports),
         "BEDS_TEST_SERVICES": str(describe(instance)),
         "BEDS_TEST_DATA": str(paths.DATA),
+        "BEDS_TEST_CURRENT": "1" if current.is_chosen() else "",
     }
 
 

@@ -1,6 +1,6 @@
 """A private RabbitMQ: its files, its command and when it is ready. Starting and stopping it is instance.py's."""
 
-from devkit import net, paths
+from devkit import current, net, paths
 from devkit.install import RABBITMQ_SERVER
 from devkit.step import Failure
 
@@ -40,7 +40,7 @@ def prepare(home, ports, secret, run_name):
         cookie.touch(mode=0o600)
         cookie.write_text(secret("erlang"))
         cookie.chmod(0o400)
-    return [str(RABBITMQ_SERVER)], environment(home, ports, run_name)
+    return current.inside([RABBITMQ_SERVER], home), environment(home, ports, run_name)
 
 
 def environment(home, ports, run_name):

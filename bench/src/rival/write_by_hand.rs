@@ -43,14 +43,14 @@ struct Create {
     begin: Statement,
     create: Statement,
     commit: Statement,
-    /// Of `flights_create`, which `beds_inbox_commit` compares before it commits.
+    /// Of `flights_create`, which the inbox compares before and behind the write.
     signature: String,
 }
 
 impl Session for Create {
     async fn open(pool: &Pool) -> Result<Self> {
         let mut conn = pool.get_conn().await?;
-        let begin = conn.prep("CALL beds_inbox_begin(?,?)").await?;
+        let begin = conn.prep("CALL beds_inbox_begin(?,?,?,?)").await?;
         let create = conn.prep(CALL_CREATE).await?;
         let commit = conn.prep("CALL beds_inbox_commit(?,?,?,?)").await?;
         let signature = conn.exec_first("CALL beds_read_check(?)", (CREATES,)).await?;
@@ -70,7 +70,8 @@ impl Session for Create {
         let key = delivery.properties.message_id().as_ref().context("a request without a key")?;
         let key = digest(key.as_str().as_bytes());
         let fingerprint = digest(&delivery.data);
-        let claim: Option<Row> = self.conn.exec_first(&self.begin, (&key, &fingerprint)).await?;
+        let claim: Option<Row> =
+            self.conn.exec_first(&self.begin, (&key, &fingerprint, CREATES, &self.signature)).await?;
         let mut claim = claim.context("beds_inbox_begin said nothing")?;
         match claim.take::<String, _>(0).as_deref() {
             Some("claimed") => {}

@@ -80,12 +80,21 @@ impl Form {
             _ if !(page.has_next && is_full) => None,
             Some(id) => Some(id),
             None => {
-                let text = format!("a full page without a usable `{}`, so that nobody could ask for the next one", self.id);
+                let text =
+                    format!("a full page without a usable `{}`, so that nobody could ask for the next one", self.id);
                 return Err(self.wrong(&text));
             }
         };
         let result_sets = is_all.then(|| sets.iter().filter_map(array).collect());
-        Ok(Answer { id: first.first_id, next, more: is_cut, records: first.rows, result_sets, out, ..Answer::default() })
+        Ok(Answer {
+            id: first.first_id,
+            next,
+            more: is_cut,
+            records: first.rows,
+            result_sets,
+            out,
+            ..Answer::default()
+        })
     }
 
     /// A column that stands twice in a row of the object's.

@@ -78,7 +78,7 @@ pub(crate) fn check_rest(
     let takes = |name: &String| description.operations.iter().any(|operation| operation.parameters.contains_key(name));
     let is_lost = |name: &String, is_sensitive: bool| is_sensitive && !takes(name) && !answers(name);
     let lost = template.fields.iter().filter(|(name, field)| is_lost(name, field.sensitive)).map(|(name, _)| {
-        let message = format!("no operation takes or answers a field {name}, so nothing is kept secret by it");
+        let message = format!("no operation takes a field {name}, so nothing is kept secret by it");
         template.problem(&format!("fields.{name}"), message, "correct the name")
     });
     absent.chain(lost).collect()

@@ -50,7 +50,8 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
                 Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut problems).map(Arc::new));
             let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
             let description = operations.describe(|binding| binding.parameters());
-            let names = |field: &str| takes_any_field || operations.bindings().any(|binding| binding.names_field(field));
+            let names =
+                |field: &str| takes_any_field || operations.bindings().any(|binding| binding.names_field(field));
             // A find without a projection answers what no command names, so this is no mistake.
             let lost = check_rest(template, &description, names, |object| catalog.contains_key(object));
             problems.extend(lost.into_iter().map(|problem| match problem.message.starts_with("no operation takes") {
@@ -75,7 +76,8 @@ fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
     let mut told = Vec::new();
     told.extend(bound::clock(&place, server.clock_ahead));
     let kept = i64::from(database.keep_days) * 86_400;
-    let fix = "make the index beds_inbox_age with expireAfterSeconds as long as inbox.keep_days, or change inbox.keep_days";
+    let fix =
+        "make the index beds_inbox_age with expireAfterSeconds as long as inbox.keep_days, or change inbox.keep_days";
     match server.inbox_seconds {
         Some(seconds) if seconds < kept => {
             let message = format!(
@@ -91,7 +93,8 @@ fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
     }
     let longest = database.handler_seconds;
     if let Some(seconds) = server.transaction_seconds.filter(|seconds| *seconds < longest) {
-        let message = format!("a transaction lives {seconds} s at most, and services.rec.handler_timeout is {longest} s");
+        let message =
+            format!("a transaction lives {seconds} s at most, and services.rec.handler_timeout is {longest} s");
         let fix = "raise transactionLifetimeLimitSeconds, or lower handler_timeout";
         told.push(Problem::new(&place, 0, message, fix).as_warning());
     }

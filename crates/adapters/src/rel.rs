@@ -65,7 +65,8 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
     told.extend(bound::inbox_age(&place, server.oldest_key_hours, database.keep_days));
     if !matches!(server.time_zone.as_str(), "UTC" | "+00:00" | "Etc/UTC") {
         let message = format!("the server's time zone is {}; sessions of BEDS are in UTC", server.time_zone);
-        let fix = "set default_time_zone = '+00:00', or mind that NOW() and TIMESTAMP differ for other clients and events";
+        let fix =
+            "set default_time_zone = '+00:00', or mind that NOW() and TIMESTAMP differ for other clients and events";
         told.push(Problem::new(place, 0, message, fix).as_warning());
     }
     Ok((bound, told))
@@ -85,13 +86,19 @@ fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding
     let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
     let names = bind::answers(catalog, template);
     let description = operations.describe(Binding::parameters);
-    let mut problems = check_rest(template, &description, |name| takes_any_field || names.contains(name), |object| {
-        catalog.routines.contains_key(object) || catalog.views.contains_key(object)
-    });
+    let mut problems = check_rest(
+        template,
+        &description,
+        |name| takes_any_field || names.contains(name),
+        |object| catalog.routines.contains_key(object) || catalog.views.contains_key(object),
+    );
     if !names.is_empty() && !names.contains(template.id.as_str()) {
         let near = names.iter().find(|name| name.eq_ignore_ascii_case(&template.id));
         let message = format!("no object of the template can answer a column `{}`", template.id);
-        let fix = near.map_or_else(|| "name the column that identifies a record".to_owned(), |near| format!("write id = \"{near}\""));
+        let fix = near.map_or_else(
+            || "name the column that identifies a record".to_owned(),
+            |near| format!("write id = \"{near}\""),
+        );
         problems.push(template.problem("id", message, fix));
     }
     problems

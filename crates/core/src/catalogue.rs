@@ -29,7 +29,9 @@ impl Catalogue {
             let name = named.as_ref().and_then(|table| table.get("name")?.as_str()).unwrap_or_default();
             if catalogue.templates.get(name).is_some_and(|template| template.is_of_nodes) {
                 let message = format!("the template {name} is compiled in, so this file is ignored");
-                problems.push(Problem::new(file, 1, message, "remove the file, or give its template another name").as_warning());
+                problems.push(
+                    Problem::new(file, 1, message, "remove the file, or give its template another name").as_warning(),
+                );
                 continue;
             }
             match Template::parse(file, text) {
@@ -138,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_templates_of_nodes_are_compiled_in_and_no_file_replaces_them() {
-        let forged = "name = \"Audit\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"x\"\n";
+        let forged =
+            "name = \"Audit\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"x\"\n";
         let (catalogue, problems) = Catalogue::parse(&[("templates/a.toml".to_owned(), forged.to_owned())]);
         assert_eq!(catalogue.len(), template::node::FILES.len());
         assert_eq!(catalogue.get("Audit").unwrap().object(Operation::Create, None), Some("audit_create"));

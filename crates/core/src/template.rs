@@ -149,11 +149,7 @@ impl Template {
         Self::read(file, text, |checked, problems| rules::check(file, checked, problems))
     }
 
-    fn read(
-        file: &str,
-        text: &str,
-        further: impl FnOnce(&Checked, &mut Vec<Problem>),
-    ) -> Result<Self, Vec<Problem>> {
+    fn read(file: &str, text: &str, further: impl FnOnce(&Checked, &mut Vec<Problem>)) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let checked = check(file, text, KEYS, &mut problems);
         for key in ["name", "store", "database", "id"] {

@@ -118,6 +118,7 @@ async fn settle(
         }
         Ok(match verdict {
             Verdict::Discard => json!({ "discarded": ids }),
+            _ if too_old.is_empty() => json!({ "replayed": ids }),
             _ => json!({ "replayed": ids, "left_because_they_may_happen_twice": too_old }),
         })
     });

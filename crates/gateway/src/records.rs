@@ -154,9 +154,7 @@ async fn send(core: Opened, asked: Asked) -> Result<Answered> {
             return Ok(Answered { status: StatusCode::OK, location: None, body, is_repeat: false });
         }
         What::Create(payload) => (core.create_record(&payload).await?, StatusCode::CREATED),
-        What::One(query) => {
-            (core.fetch_records(&query).await?.into_iter().next().unwrap_or_default(), StatusCode::OK)
-        }
+        What::One(query) => (core.fetch_records(&query).await?.into_iter().next().unwrap_or_default(), StatusCode::OK),
         What::Update(payload) => (core.update_record(&payload).await?, StatusCode::OK),
         What::Delete(id) => (core.delete_record(&id).await?, StatusCode::OK),
     };

@@ -9,9 +9,9 @@
 --   beds_catalog        tells BEDS which objects exist and with which parameters, read from information_schema.
 --   beds_granted        tells BEDS which of them its login may use, so that a missing GRANT is found before a request is.
 --   beds_catalog_version   tells whether anything of that has changed; asked once a second.
---   beds_signature      tells whether one routine is still the one that a node has bound. beds_inbox_commit asks it before
---                       it commits, and beds_read_check after a read: a routine that was replaced with its parameters in
---                       another order never gets values in the wrong places. It reads mysql.proc where the definer may
+--   beds_signature      tells whether one routine is still the one that a node has bound. beds_inbox_begin asks it before
+--                       a write and beds_inbox_commit behind it, beds_read_check behind a read: a routine that was replaced
+--                       with its parameters in another order never gets values in the wrong places. It reads mysql.proc where the definer may
 --                       (GRANT SELECT ON mysql.proc TO the DBA), and information_schema, which takes longer, where not.
 --
 -- The role beds_runtime is all that the run-time login of a node gets.
@@ -55,11 +55,15 @@ END //
 
 CREATE OR REPLACE PROCEDURE beds_inbox_begin(
   IN p_key         CHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
-  IN p_fingerprint CHAR(64) CHARACTER SET ascii COLLATE ascii_bin)
+  IN p_fingerprint CHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
+  IN p_object      VARCHAR(64) CHARACTER SET utf8mb3 COLLATE utf8mb3_general_ci,
+  IN p_signature   CHAR(32) CHARACTER SET ascii COLLATE ascii_bin)
   MODIFIES SQL DATA
   SQL SECURITY DEFINER
   COMMENT 'BEDS: opens a write and claims its key'
+main:
 BEGIN
+  DECLARE signature CHAR(32) CHARACTER SET ascii COLLATE ascii_bin;
   -- Another session holds the key and has not committed yet.
   DECLARE EXIT HANDLER FOR 1205
   BEGIN
@@ -77,6 +81,15 @@ BEGIN
   START TRANSACTION;
   SET STATEMENT innodb_lock_wait_timeout = 0 FOR
     INSERT INTO beds_inbox (inbox_key, fingerprint) VALUES (p_key, p_fingerprint);
+  -- Who only asks for the key names no object.
+  IF p_object IS NOT NULL THEN
+    CALL beds_signature(p_object, signature);
+    IF NOT signature <=> p_signature THEN
+      ROLLBACK;
+      SELECT 'replaced' AS state, NULL AS fingerprint, NULL AS reply;
+      LEAVE main;
+    END IF;
+  END IF;
   SELECT 'claimed' AS state, NULL AS fingerprint, NULL AS reply;
 END //
 

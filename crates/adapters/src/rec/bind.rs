@@ -147,7 +147,11 @@ impl Binding {
     /// The page that the arguments ask for, or that the DBA's own limit makes. One document is no page.
     pub(super) fn page(&self, arguments: &Arguments) -> Page {
         let has = |name: &str| self.parameters.contains_key(name);
-        let asked = if has("limit") { arguments.get("limit") } else { self.command.get("limit").filter(|l| size(l) != Some(1)) };
+        let asked = if has("limit") {
+            arguments.get("limit")
+        } else {
+            self.command.get("limit").filter(|l| size(l) != Some(1))
+        };
         Page { size: asked.and_then(size), has_next: has("limit") && has("after"), has_spare: false }
     }
 
@@ -166,7 +170,9 @@ impl Binding {
             match name.as_str() {
                 "event_id" | "actor" => {}
                 "id" if !self.form.is_named => {}
-                "limit" if !self.form.operation.is_write() => drop(parameters.insert(name.clone(), "1 to 500".to_owned())),
+                "limit" if !self.form.operation.is_write() => {
+                    drop(parameters.insert(name.clone(), "1 to 500".to_owned()))
+                }
                 "document" | "changes" if !spec.properties.is_empty() => {
                     parameters.extend(spec.properties.iter().map(|(name, spec)| (name.clone(), spec.kind.words())));
                 }
@@ -184,7 +190,9 @@ impl Binding {
     /// The operation takes the whole payload and names no field: any field goes.
     pub(super) fn takes_any_field(&self) -> bool {
         let whole = self.parameters.iter().find(|(name, spec)| {
-            matches!(name.as_str(), "document" | "changes") && spec.kind == Kind::Document && self.form.operation.is_write()
+            matches!(name.as_str(), "document" | "changes")
+                && spec.kind == Kind::Document
+                && self.form.operation.is_write()
         });
         whole.is_some_and(|(_, spec)| spec.properties.is_empty())
     }

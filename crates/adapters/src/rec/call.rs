@@ -92,12 +92,7 @@ fn limit_time(command: &mut Document, event: &Event) {
     command.insert("maxTimeMS", own.filter(|own| *own > 0).map_or(left, |own| own.min(left)));
 }
 
-async fn documents(
-    handle: &Handle,
-    command: Document,
-    binding: &Binding,
-    page: Page,
-) -> Result<Answer, Failure> {
+async fn documents(handle: &Handle, command: Document, binding: &Binding, page: Page) -> Result<Answer, Failure> {
     let mut cursor = handle.run_cursor_command(command).await?;
     let mut set = Set::default();
     let mut size = 0;

@@ -267,9 +267,11 @@ impl Attempt {
             return Err(Miss::Refused(inbox::too_late()));
         }
         let handle = &self.inbox.handle;
-        let answer = call::write(handle, session, &self.binding, &self.arguments, &self.event).await.map_err(classify)?;
+        let answer =
+            call::write(handle, session, &self.binding, &self.arguments, &self.event).await.map_err(classify)?;
         let reply = Stored::text(&self.event.event_id, &answer);
-        let store = doc! {"update": INBOX, "updates": [{"q": {"_id": &self.inbox.key}, "u": {"$set": {"reply": reply}}}]};
+        let store =
+            doc! {"update": INBOX, "updates": [{"q": {"_id": &self.inbox.key}, "u": {"$set": {"reply": reply}}}]};
         handle.run_command(store).session(&mut *session).await.map_err(|e| classify(Failure::Driver(e)))?;
         if self.event.time_to_work().is_zero() {
             return Err(Miss::Refused(inbox::too_late()));

@@ -70,7 +70,11 @@ pub(super) async fn read(
         let is_clean = called.is_ok() && !binding.leaves_session && binding.guard == Guard::ReadOnly;
         match called {
             Ok(answer) => {
-                if is_clean { loan.give_back() } else { loan.renew() }
+                if is_clean {
+                    loan.give_back()
+                } else {
+                    loan.renew()
+                }
                 return Ok(answer);
             }
             // Its parameters are others now.

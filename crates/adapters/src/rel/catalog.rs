@@ -122,7 +122,8 @@ impl Columns {
                 plain.insert(column);
             }
         }
-        columns.json_everywhere = columns.json.values().flatten().filter(|name| !plain.contains(*name)).cloned().collect();
+        columns.json_everywhere =
+            columns.json.values().flatten().filter(|name| !plain.contains(*name)).cloned().collect();
         columns
     }
 }
@@ -143,7 +144,8 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
     let schema = loan.conn().opts().db_name().unwrap_or_default().to_owned();
     loan.give_back();
     if sets.len() != 8 {
-        let text = format!("beds_catalog of the database {} is of another release; apply 0001_beds.sql again", database.name);
+        let text =
+            format!("beds_catalog of the database {} is of another release; apply 0001_beds.sql again", database.name);
         return Err(BedsError::new(ErrorKind::TemplateUnusable, text));
     }
     let mut catalog = build(&sets);
@@ -158,11 +160,8 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
 /// What changes whenever the catalogue does. None while a further change could still go unseen.
 pub(super) async fn version(database: &Database) -> Result<Option<String>> {
     let mut loan = database.writer().await?;
-    let row: Option<Row> = loan
-        .conn()
-        .exec_first("CALL `beds_catalog_version`()", ())
-        .await
-        .map_err(|e| error::to_beds(e, database))?;
+    let row: Option<Row> =
+        loan.conn().exec_first("CALL `beds_catalog_version`()", ()).await.map_err(|e| error::to_beds(e, database))?;
     loan.give_back();
     let settled = row.filter(|row| number(row, "is_settled") == Some(1));
     Ok(settled.and_then(|row| text(&row, "version")))
@@ -192,7 +191,11 @@ fn build(sets: &[Vec<Row>]) -> Catalog {
     for row in routines {
         let Some(name) = text(row, "name") else { continue };
         let of_its_kind = if is_function(row) { &mut code.functions } else { &mut code.procedures };
-        let body = Body::new(name.clone(), text(row, "definition").as_deref(), Some(text(row, "sql_mode").unwrap_or_default()));
+        let body = Body::new(
+            name.clone(),
+            text(row, "definition").as_deref(),
+            Some(text(row, "sql_mode").unwrap_or_default()),
+        );
         of_its_kind.insert(name.to_uppercase(), body);
     }
     let parameters: Vec<(String, Parameter)> = parameters.iter().filter_map(parameter).collect();
@@ -209,7 +212,7 @@ fn build(sets: &[Vec<Row>]) -> Catalog {
         let mut findings = code.inspect(&name, is_function(row));
         let is_other = |other: &&Row| text(other, "name").as_ref() == Some(&name);
         if routines.iter().filter(is_other).count() > 1 {
-            findings.refusal = Some(format!("{name} is the name of a procedure and of a function"));
+            findings.refusal = Some(format!("be called: {name} is the name of a procedure and of a function"));
         }
         let of = parameters.iter().filter(|(routine, _)| *routine == name);
         let signature = signatures.iter().find(|row| text(row, "name").as_ref() == Some(&name));

@@ -166,7 +166,9 @@ impl SqlType {
             Family::DateTime => "a date and time such as \"2026-11-23T10:00:00\" (UTC, at most microseconds)",
             Family::Time => "a time such as \"10:00:00\"",
             Family::Binary | Family::FixedBinary => "bytes in base64",
-            Family::Geometry => "a geometry in base64, as an answer has it: its reference system in four bytes, then WKB",
+            Family::Geometry => {
+                "a geometry in base64, as an answer has it: its reference system in four bytes, then WKB"
+            }
         };
         words.to_owned()
     }

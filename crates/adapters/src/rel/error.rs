@@ -75,7 +75,10 @@ pub(super) fn kind(error: &Error) -> ErrorKind {
 /// What the server said; none where it is not there to say anything, or cannot now.
 fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
     if is_too_large(error) {
-        return Some((ErrorKind::ValueOutOfRange, "a value or a row is too large for the database's packets".to_owned()));
+        return Some((
+            ErrorKind::ValueOutOfRange,
+            "a value or a row is too large for the database's packets".to_owned(),
+        ));
     }
     if is_lost(error) {
         return None;
@@ -106,7 +109,9 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
             (ErrorKind::TemplateUnusable, "the named object cannot be used; `beds check` says why")
         }
         _ => match &server.state[..server.state.len().min(2)] {
-            "22" => (ErrorKind::ValueOutOfRange, "the database refused a value: it is outside of what it can work with"),
+            "22" => {
+                (ErrorKind::ValueOutOfRange, "the database refused a value: it is outside of what it can work with")
+            }
             "23" => (ErrorKind::ConstraintViolated, "a constraint of the database refused the values"),
             "02" => (ErrorKind::NoSuchRecord, "there is no such record"),
             _ => (ErrorKind::Internal, "the named object failed; the node's log has the cause"),

@@ -187,7 +187,9 @@ fn kind(column: &Column, json: &JsonNames) -> Kind {
             let table = is_of_here.then_some(&*table);
             match is_binary {
                 true if column.flags().contains(ColumnFlags::BINARY_FLAG) => Kind::Binary,
-                _ if json.is_json(&column.name_str(), table, &column.org_name_str(), looks_like_json(column)) => Kind::Json,
+                _ if json.is_json(&column.name_str(), table, &column.org_name_str(), looks_like_json(column)) => {
+                    Kind::Json
+                }
                 _ => Kind::Plain,
             }
         }

@@ -38,7 +38,7 @@ pub(super) struct Body {
 /// What was found out about a routine and all that it leads to.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// Why it must not be called, if so.
+    /// Why it must not be called, if so; completes "x cannot".
     pub(super) refusal: Option<String>,
     pub(super) leaves_session: bool,
     pub(super) reads_session: bool,
@@ -75,7 +75,10 @@ impl Body {
         }
         let is_strict = has("STRICT_ALL_TABLES") || has("STRICT_TRANS_TABLES");
         (!is_strict).then(|| {
-            format!("{} was made without strict mode, so it would cut values silently: make it anew in strict mode", self.shown)
+            format!(
+                "{} was made without strict mode, so it would cut values silently: make it anew in strict mode",
+                self.shown
+            )
         })
     }
 }
@@ -113,10 +116,10 @@ impl<'c> Walk<'c> {
         if !self.seen.insert(&body.shown) {
             return;
         }
-        self.refuse(body.mode_refusal());
+        self.refuse(body.mode_refusal().map(|reason| format!("be called: {reason}")));
         let Some(words) = &body.words else {
             let text = "cannot be read; its definer must be the definer of beds_catalog, or beds_catalog's must see it";
-            return self.refuse(Some(format!("the body of {} {text}", body.shown)));
+            return self.refuse(Some(format!("be called: the body of {} {text}", body.shown)));
         };
         let Effects {
             forbidden,
@@ -127,7 +130,7 @@ impl<'c> Walk<'c> {
             json_names,
             writes,
         } = effects(words, &body.parameters);
-        self.refuse(forbidden.map(|found| format!("{} uses {found}", body.shown)));
+        self.refuse(forbidden.map(|found| format!("run inside the transaction of BEDS: {} uses {found}", body.shown)));
         self.findings.leaves_session |= leaves_session;
         self.findings.reads_session |= reads_session;
         self.findings.builds_temporary |= builds_temporary;
@@ -145,13 +148,13 @@ impl<'c> Walk<'c> {
         self.findings.names.insert(word.written.clone());
         let name = word.upper.trim_start_matches('`');
         if BELONGS_TO_BEDS.iter().any(|own| name.starts_with(own)) {
-            self.refuse(Some(format!("{} uses {}, which belongs to BEDS itself", body.shown, word.written)));
+            self.refuse(Some(format!("be called: {} uses {}, which belongs to BEDS itself", body.shown, word.written)));
         }
         if word.is("CALL") {
             let mark = |at: usize| words.get(at).map_or("", |word| word.upper.as_str());
             if mark(i + 2) == "." {
                 let text = "names the database of a procedure that it calls; leave the database out";
-                return self.refuse(Some(format!("{} {text}", body.shown)));
+                return self.refuse(Some(format!("be called: {} {text}", body.shown)));
             }
             if let Some(callee) = self.code.procedures.get(mark(i + 1).trim_start_matches('`')) {
                 self.body(callee);
@@ -174,7 +177,8 @@ impl<'c> Walk<'c> {
     /// A table is written, or a view, and with it any of the tables that it is made of.
     fn write(&mut self, name: &str) {
         if let Some(view) = self.code.views.get(name) {
-            let words: Vec<String> = view.words.iter().flatten().map(|word| word.upper.trim_start_matches('`').to_owned()).collect();
+            let words: Vec<String> =
+                view.words.iter().flatten().map(|word| word.upper.trim_start_matches('`').to_owned()).collect();
             for table in words.iter().filter(|word| self.code.tables.contains_key(*word)) {
                 self.write(table);
             }
@@ -196,7 +200,8 @@ impl<'c> Walk<'c> {
 }
 
 /// How the names of BEDS's own objects begin.
-const BELONGS_TO_BEDS: &[&str] = &["BEDS_INBOX", "BEDS_SCHEMA", "BEDS_CATALOG", "BEDS_GRANTED", "BEDS_SIGNATURE", "BEDS_READ"];
+const BELONGS_TO_BEDS: &[&str] =
+    &["BEDS_INBOX", "BEDS_SCHEMA", "BEDS_CATALOG", "BEDS_GRANTED", "BEDS_SIGNATURE", "BEDS_READ"];
 
 #[cfg(test)]
 mod tests;

@@ -104,7 +104,7 @@ pub(super) async fn write(
 pub(super) async fn recall(database: &Database, event: &Event) -> Result<Option<Answer>> {
     let mut loan = database.writer().await?;
     let claim = Claim::of(event);
-    match claim.take(&mut loan, database).await {
+    match claim.take(&mut loan, database, None).await {
         Ok(Some(stored)) => {
             loan.give_back();
             Ok(Some(repeated(stored, event)))
@@ -138,8 +138,17 @@ impl Claim {
     }
 
     /// Opens the transaction and claims the key: none where it was free, the stored answer where a write is done.
-    async fn take(&self, loan: &mut Loan, database: &Database) -> Result<Option<Stored>, Miss> {
-        let row = loan.conn().exec_first("CALL `beds_inbox_begin`(?,?)", (&self.key, &self.fingerprint)).await;
+    /// With a binding, also whether its object is still the one that was bound.
+    async fn take(
+        &self,
+        loan: &mut Loan,
+        database: &Database,
+        binding: Option<&Binding>,
+    ) -> Result<Option<Stored>, Miss> {
+        let object = binding.map(|binding| &binding.form.object);
+        let signature = binding.and_then(|binding| binding.signature.as_ref());
+        let arguments = (&self.key, &self.fingerprint, object, signature);
+        let row = loan.conn().exec_first("CALL `beds_inbox_begin`(?,?,?,?)", arguments).await;
         let row = row.map_err(|e| match classify(Failure::Sql(e), database) {
             Miss::Refused(error) => Miss::Unasked(error),
             miss => miss,
@@ -160,7 +169,7 @@ async fn once(
     if binding.reads_session {
         loan.refresh().await.map_err(|e| classify(Failure::Sql(e), database))?;
     }
-    match claim.take(&mut loan, database).await {
+    match claim.take(&mut loan, database, Some(binding)).await {
         Ok(None) => event.steps.note_asked_inbox(),
         Ok(Some(stored)) => {
             loan.give_back();
@@ -193,7 +202,11 @@ async fn once(
     let arguments = (&claim.key, reply, &binding.form.object, &binding.signature);
     match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?,?,?)", arguments).await {
         Ok(()) => {
-            if binding.leaves_session { loan.renew() } else { loan.give_back() }
+            if binding.leaves_session {
+                loan.renew()
+            } else {
+                loan.give_back()
+            }
             Ok(answer)
         }
         Err(e) if error::is_before_commit(&e) => {
@@ -244,7 +257,16 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> 
     match text("state").as_deref() {
         Some("claimed") => Ok(None),
         Some("running") => Err(Miss::Unasked(inbox::in_flight())),
+        Some("replaced") => {
+            let text = "the object was replaced meanwhile; not executed";
+            Err(Miss::Replaced(BedsError::new(ErrorKind::Unavailable, text)))
+        }
         Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(inbox::key_reused())),
+        // Committed by something else than `beds_inbox_commit`, such as a COMMIT that nobody saw in the object.
+        Some("done") if text("reply").is_none() => {
+            let text = "the key was committed without an answer: its object ends the transaction of BEDS";
+            Err(Miss::Unasked(inbox::outcome_unknown(BedsError::new(ErrorKind::Internal, text))))
+        }
         Some("done") => text("reply").and_then(|reply| Stored::read(&reply)).map(Some).ok_or_else(broken),
         _ => Err(broken()),
     }

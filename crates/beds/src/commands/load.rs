@@ -121,7 +121,8 @@ fn begin(args: &LoadArgs, config: &Config, rows: Rows) -> Result<(Rows, Checkpoi
         None => fresh(String::new()),
         Some(before) => {
             let is_unfinished = args.restart || before.done < rows.total();
-            if is_unfinished && config.inbox.may_have_forgotten(Some(before.began)) && !args.even_if_it_may_happen_twice {
+            if is_unfinished && config.inbox.may_have_forgotten(Some(before.began)) && !args.even_if_it_may_happen_twice
+            {
                 return Err(format!(
                     "this load began at {:.0}, and the inbox remembers {} days: rows that took effect could do so twice. Look at the records, then add --even-if-it-may-happen-twice, or --again to load all rows anew",
                     before.began, config.inbox.keep_days
@@ -190,7 +191,8 @@ async fn send(
     let Count { created, repeated, rejected, unreadable } = count;
     let rate = (created + repeated + rejected + unreadable) as f64 / seconds;
     let skipped = if begin > 0 { format!(", {begin} done before") } else { String::new() };
-    let counted = format!("{created} created, {repeated} repeated, {rejected} rejected, {unreadable} unreadable{skipped}");
+    let counted =
+        format!("{created} created, {repeated} repeated, {rejected} rejected, {unreadable} unreadable{skipped}");
     say(&format!("{}: {counted} ({rate:.0} rows/s)", args.template));
     if begin > 0 && created + repeated + rejected + unreadable == 0 {
         say("All rows were sent before. --restart tries the rejected ones again, --again loads the file once more.");

@@ -80,7 +80,9 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<File>, String> {
     for pair in files.windows(2) {
         if pair[0].name[..4] == pair[1].name[..4] {
             let (one, other) = (&pair[0].name, &pair[1].name);
-            return Err(format!("{one} and {other} have one number, so their order is unknown; give one of them another"));
+            return Err(format!(
+                "{one} and {other} have one number, so their order is unknown; give one of them another"
+            ));
         }
     }
     Ok(files)

@@ -253,12 +253,25 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
         "CALL `beds_inbox_abort`(",
         "CALL `beds_catalog`(",
         "CALL `beds_granted`(",
+        "CALL `beds_catalog_version`(",
+        "CALL `beds_read_check`(",
+    ];
+    // The set-up of a session and the transactions of reads, word by word: the only statements that are not prepared.
+    let fixed = [
+        "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
+        "SET SESSION TRANSACTION READ ONLY",
+        "START TRANSACTION READ ONLY",
+        "START TRANSACTION READ WRITE",
+        "ROLLBACK",
+        "SELECT 1",
     ];
     assert!(log.lines().count() > 10, "the log shows the calls: {log}");
     for line in log.lines() {
         let (command, statement) = line.split_once('\t').unwrap_or(("", line));
-        assert!(shapes.iter().any(|shape| statement.starts_with(shape)), "{command}: {statement}");
-        assert!(command != "Query", "everything is prepared: {statement}");
+        match command {
+            "Query" => assert!(fixed.contains(&statement), "everything else is prepared: {statement}"),
+            _ => assert!(shapes.iter().any(|shape| statement.starts_with(shape)), "{command}: {statement}"),
+        }
     }
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     assert_eq!(world.sql("CHECKSUM TABLE counters")?.split_whitespace().count(), 2);

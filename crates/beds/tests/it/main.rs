@@ -3,22 +3,31 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
+mod answers;
 mod attacks;
 mod audit;
 mod bad_input;
+mod certainty;
+mod check;
 mod command_line;
 mod conformance;
 mod crash;
 mod dead_letters;
 mod domains;
+mod errors;
 mod faults;
 mod least_privilege;
 mod lineage;
+mod loads;
 mod reconnect;
 mod records;
 mod rig;
+mod schema_files;
 mod services;
+mod sessions;
 mod start;
 mod supervision;
 mod types;
+mod values;
+mod wall;
 mod wire;

@@ -104,6 +104,31 @@ impl World {
         Ok(())
     }
 
+    /// Writes a file of the world's.
+    pub(crate) fn write(&self, file: &str, text: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.folder.join(file);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        Ok(std::fs::write(path, text)?)
+    }
+
+    /// Adds a domain: the DBA's SQL, applied as a schema file, and templates by the names of their files.
+    pub(crate) fn domain(&self, sql: &str, templates: &[(&str, &str)]) -> Result<()> {
+        for (name, text) in templates {
+            self.write(&format!("templates/{name}.toml"), text)?;
+        }
+        self.write("schema/rel/main/0950_domain.sql", sql)?;
+        self.apply()
+    }
+
+    /// Runs `beds check` and answers its exit code and everything that it said.
+    pub(crate) fn check(&self) -> Result<(i32, String)> {
+        let output = self.beds(&["check"])?;
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        Ok((output.status.code().context("an exit code")?, said))
+    }
+
     /// A node in this process.
     pub(crate) async fn node(&self) -> Result<Live> {
         self.node_with(|_| {}).await

@@ -168,6 +168,11 @@ async fn only_what_pages_answers_a_next_page() -> Result<()> {
     let view = live.api.get("/v1/records/Things/by/view?limit=1").await?;
     assert_eq!(view.body, json!({"records": [{"id": 1, "name": "a"}], "next": null, "more": true}), "{}", view.text);
     let all = live.api.get("/v1/records/Things/by/view?limit=2").await?;
-    assert_eq!((all.body["records"].as_array().map(Vec::len), &all.body["more"]), (Some(2), &json!(false)), "{}", all.text);
+    assert_eq!(
+        (all.body["records"].as_array().map(Vec::len), &all.body["more"]),
+        (Some(2), &json!(false)),
+        "{}",
+        all.text
+    );
     Ok(())
 }

@@ -192,7 +192,8 @@ impl Worker<'_> {
     /// caller's to know.
     fn log(&self, event: &Event, error: &BedsError) {
         let source = error.source.as_ref().map(ToString::to_string);
-        let (id, template, operation, code) = (&event.event_id.0, &event.template, event.operation.as_str(), error.code());
+        let (id, template, operation, code) =
+            (&event.event_id.0, &event.template, event.operation.as_str(), error.code());
         let level = match error.kind {
             ErrorKind::Internal | ErrorKind::TemplateUnusable | ErrorKind::WrongAnswer => Level::ERROR,
             kind if kind.status() >= 500 => Level::WARN,

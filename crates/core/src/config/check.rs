@@ -217,7 +217,11 @@ impl Rules<'_> {
 
     fn at_least_one(&mut self) {
         for key in KEYS.iter().filter(|key| key.kind == Kind::Integer) {
-            let most = if key.path.contains("instances") || key.path == "inbox.keep_days" { i64::from(u16::MAX) } else { i64::from(i32::MAX) };
+            let most = if key.path.contains("instances") || key.path == "inbox.keep_days" {
+                i64::from(u16::MAX)
+            } else {
+                i64::from(i32::MAX)
+            };
             let value = get(self.table, key.path).and_then(Value::as_integer).unwrap_or(1);
             if !(1..=most).contains(&value) {
                 self.refuse(

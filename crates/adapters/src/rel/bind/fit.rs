@@ -59,8 +59,9 @@ pub(super) fn fit<'c>(
         }
     };
     if let Some(reason) = &findings.refusal {
-        let fix = "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
-        return refuse(format!("{object} cannot be called: {reason}"), fix);
+        let fix =
+            "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
+        return refuse(format!("{object} cannot {reason}"), fix);
     }
     if let Some(routine) = routine {
         if is_write && routine.is_function {
@@ -80,7 +81,8 @@ pub(super) fn fit<'c>(
         // Rolling back ends what InnoDB did, and nothing else.
         let kept = findings.unsafe_tables.iter().map(String::as_str).next();
         if let Some(kept) = kept.or(findings.advances_sequence.then_some("a sequence")) {
-            let message = format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
+            let message =
+                format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
             return refuse(message, "ask the DBA to leave that write out of what reads");
         }
     }
@@ -91,20 +93,15 @@ pub(super) fn fit<'c>(
     Some(Fit { routine, guard, reads_session, leaves_session, json_names })
 }
 
-fn warn(
-    catalog: &Catalog,
-    template: &Template,
-    offer: &Offer<'_>,
-    findings: &Findings,
-    problems: &mut Vec<Problem>,
-) {
+fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Findings, problems: &mut Vec<Problem>) {
     let object = offer.object;
     let mut warn = |message: String, fix: &str| {
         problems.push(template.problem(&offer.key, message, fix).as_warning());
     };
     if offer.operation.is_write() && !findings.unsafe_tables.is_empty() {
         let tables: Vec<&str> = findings.unsafe_tables.iter().map(String::as_str).collect();
-        let message = format!("{object} writes {}, which is not rolled back when the write is refused", tables.join(", "));
+        let message =
+            format!("{object} writes {}, which is not rolled back when the write is refused", tables.join(", "));
         warn(message, "ask the DBA to make it an InnoDB table");
     }
     let (routine, view) = (catalog.routines.get(object), catalog.views.get(object));
@@ -113,9 +110,14 @@ fn warn(
         warn(message, "ask the DBA to make it SQL SECURITY DEFINER");
     }
     if let Some(routine) = routine.filter(|r| !r.is_invoker && r.definer != catalog.server.definer) {
-        let message =
-            format!("{object} runs with the rights of {}, and beds_catalog with those of {}", routine.definer, catalog.server.definer);
-        warn(message, "ask the DBA whether that login is to stay; without it, the object cannot be called (error 1449)");
+        let message = format!(
+            "{object} runs with the rights of {}, and beds_catalog with those of {}",
+            routine.definer, catalog.server.definer
+        );
+        warn(
+            message,
+            "ask the DBA whether that login is to stay; without it, the object cannot be called (error 1449)",
+        );
     }
 }
 
@@ -133,6 +135,8 @@ pub(in crate::rel) fn names<'c>(catalog: &'c Catalog, template: &Template) -> BT
     }
     // A function's value has the function's name.
     let functions = catalog.routines.iter().filter(|(_, routine)| routine.is_function);
-    names.extend(functions.map(|(name, _)| name.as_str()).filter(|name| offers.iter().any(|offer| offer.object == *name)));
+    names.extend(
+        functions.map(|(name, _)| name.as_str()).filter(|name| offers.iter().any(|offer| offer.object == *name)),
+    );
     names
 }

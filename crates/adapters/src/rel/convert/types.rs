@@ -22,7 +22,10 @@ pub(super) enum Family {
     Integer(i128, i128),
     Boolean,
     /// Digits in front of the point; without a sign.
-    Decimal { whole: usize, is_unsigned: bool },
+    Decimal {
+        whole: usize,
+        is_unsigned: bool,
+    },
     Float(Floating),
     /// 0, and 1901 to 2155.
     Year,
@@ -146,6 +149,8 @@ fn members(declared: &str) -> Vec<String> {
                     chars.next();
                     member.push('\'');
                 }
+                // As the catalogue writes a backslash.
+                '\\' => member.extend(chars.next().map(|(_, escaped)| escaped)),
                 '\'' => {
                     end = start + 1 + at + 1;
                     break;
@@ -166,6 +171,7 @@ mod tests {
     #[test]
     fn members_are_read_as_they_were_declared() {
         assert_eq!(members("enum('G','PG-13','it''s','a,b','')"), ["G", "PG-13", "it's", "a,b", ""]);
+        assert_eq!(members(r"set('x\\y','é')"), [r"x\y", "é"]);
         assert_eq!(numbers("decimal(30,10) unsigned"), [30, 10]);
         assert_eq!(numbers("date"), Vec::<usize>::new());
     }

@@ -40,9 +40,27 @@ pub(super) fn effects(words: &[Word], own_names: &BTreeSet<String>) -> Effects {
 
 /// Functions whose value is JSON, and those that pass one on.
 const JSON: &[&str] = &[
-    "JSON_ARRAY", "JSON_ARRAYAGG", "JSON_ARRAY_APPEND", "JSON_ARRAY_INSERT", "JSON_COMPACT", "JSON_DETAILED", "JSON_EXTRACT",
-    "JSON_INSERT", "JSON_KEYS", "JSON_LOOSE", "JSON_MERGE", "JSON_MERGE_PATCH", "JSON_MERGE_PRESERVE", "JSON_NORMALIZE",
-    "JSON_OBJECT", "JSON_OBJECTAGG", "JSON_PRETTY", "JSON_QUERY", "JSON_REMOVE", "JSON_REPLACE", "JSON_SET",
+    "JSON_ARRAY",
+    "JSON_ARRAYAGG",
+    "JSON_ARRAY_APPEND",
+    "JSON_ARRAY_INSERT",
+    "JSON_COMPACT",
+    "JSON_DETAILED",
+    "JSON_EXTRACT",
+    "JSON_INSERT",
+    "JSON_KEYS",
+    "JSON_LOOSE",
+    "JSON_MERGE",
+    "JSON_MERGE_PATCH",
+    "JSON_MERGE_PRESERVE",
+    "JSON_NORMALIZE",
+    "JSON_OBJECT",
+    "JSON_OBJECTAGG",
+    "JSON_PRETTY",
+    "JSON_QUERY",
+    "JSON_REMOVE",
+    "JSON_REPLACE",
+    "JSON_SET",
 ];
 const PASSING_ON: &[&str] = &["COALESCE", "IFNULL", "NULLIF", "IF"];
 
@@ -67,7 +85,8 @@ fn json_name(words: &[Word], i: usize) -> Option<String> {
     }
     let behind = i + 1 + inner.len() + 1;
     let name = if at(words, behind) == "AS" { behind + 1 } else { behind };
-    let is_name = |word: &&Word| !matches!(word.upper.as_str(), "," | ")" | "(" | ";" | "." | "FROM" | "INTO" | "WHERE" | "END");
+    let is_name =
+        |word: &&Word| !matches!(word.upper.as_str(), "," | ")" | "(" | ";" | "." | "FROM" | "INTO" | "WHERE" | "END");
     words.get(name).filter(is_name).map(|word| word.written.clone())
 }
 

@@ -158,7 +158,9 @@ fn tables_that_cannot_be_rolled_back_are_named() {
 
 #[test]
 fn a_mode_that_changes_the_language_is_refused_by_name() {
-    for mode in ["ORACLE,STRICT_ALL_TABLES", "ANSI_QUOTES,STRICT_ALL_TABLES", "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"] {
+    for mode in
+        ["ORACLE,STRICT_ALL_TABLES", "ANSI_QUOTES,STRICT_ALL_TABLES", "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"]
+    {
         let body = Body::new("p".into(), Some("BEGIN END"), Some(mode.into()));
         assert!(body.mode_refusal().unwrap().starts_with("p was made with sql_mode"), "{mode}");
     }
@@ -168,6 +170,9 @@ fn a_mode_that_changes_the_language_is_refused_by_name() {
 fn the_names_of_json_values_are_found() {
     let found = |text: &str| code(text).inspect("p", false).json_names.into_iter().collect::<Vec<_>>();
     assert_eq!(found("SELECT JSON_ARRAYAGG(JSON_OBJECT('a', f(x))) AS lines_, b FROM t"), ["lines_"]);
-    assert_eq!(found("SELECT a, COALESCE(JSON_EXTRACT(d, '$.x'), 'y') part, JSON_VALUE(d, '$.z') AS z FROM t"), ["part"]);
+    assert_eq!(
+        found("SELECT a, COALESCE(JSON_EXTRACT(d, '$.x'), 'y') part, JSON_VALUE(d, '$.z') AS z FROM t"),
+        ["part"]
+    );
     assert!(found("SELECT COALESCE(a, b) AS c, JSON_OBJECT('a', 1) FROM t").is_empty());
 }

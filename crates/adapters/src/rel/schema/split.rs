@@ -21,11 +21,12 @@ pub(super) struct Statement<'t> {
 /// # Errors
 /// A file that names a database, or that a client would read as a command of its own, with file and line.
 pub(super) fn split(file: &File) -> Result<Vec<Statement<'_>>> {
-    let statements = pieces(&file.text)
-        .map_err(|(line, reason)| refused(file, line, &reason))?;
+    let statements = pieces(&file.text).map_err(|(line, reason)| refused(file, line, &reason))?;
     for statement in &statements {
-        if let Some(reason) = reason_against(statement.text) {
-            return Err(refused(file, statement.line, reason));
+        let code = without_comments(statement.text);
+        if let Some(reason) = reason_against(code) {
+            let comments = &statement.text[..statement.text.len() - code.len()];
+            return Err(refused(file, statement.line + comments.matches('\n').count(), reason));
         }
     }
     Ok(statements)
@@ -124,7 +125,9 @@ fn token(rest: &str) -> usize {
     let bytes = rest.as_bytes();
     match bytes[0] {
         b'#' => end_of(0, "\n"),
-        b'-' if bytes.get(1) == Some(&b'-') && bytes.get(2).is_none_or(|b| b.is_ascii_whitespace() || b.is_ascii_control()) => {
+        b'-' if bytes.get(1) == Some(&b'-')
+            && bytes.get(2).is_none_or(|b| b.is_ascii_whitespace() || b.is_ascii_control()) =>
+        {
             end_of(0, "\n")
         }
         b'/' if bytes.get(1) == Some(&b'*') => end_of(2, "*/"),
@@ -141,15 +144,20 @@ fn token(rest: &str) -> usize {
 }
 
 fn only_comments(text: &str) -> bool {
+    without_comments(text).is_empty()
+}
+
+/// What stands behind the comments at the front.
+fn without_comments(text: &str) -> &str {
     let mut rest = text.trim_start();
     while rest.starts_with("--") || rest.starts_with('#') || (rest.starts_with("/*") && !is_executable(rest)) {
         let length = token(rest);
         if length == 1 {
-            return false;
+            break;
         }
         rest = rest[length..].trim_start();
     }
-    rest.is_empty()
+    rest
 }
 
 fn is_executable(comment: &str) -> bool {
@@ -183,7 +191,10 @@ mod tests {
             assert_eq!(texts(&text).iter().map(|s| &s[2..]).collect::<Vec<_>>(), ["A", "B;C", "D"], "{delimiter}");
         }
         assert_eq!(texts("--\tdon't\nA;\r\n--\r\nB;#'\nC"), ["1|--\tdon't\nA", "3|--\r\nB", "4|#'\nC"]);
-        assert_eq!(texts("/*!40101 SET NAMES utf8mb4 */;\n/*M!100 X */;\n/* no */;"), ["1|/*!40101 SET NAMES utf8mb4 */", "2|/*M!100 X */"]);
+        assert_eq!(
+            texts("/*!40101 SET NAMES utf8mb4 */;\n/*M!100 X */;\n/* no */;"),
+            ["1|/*!40101 SET NAMES utf8mb4 */", "2|/*M!100 X */"]
+        );
         assert_eq!(texts("INSERT 'a\\'b;c';X"), ["1|INSERT 'a\\'b;c'", "1|X"]);
     }
 
@@ -197,7 +208,7 @@ mod tests {
     fn a_file_does_not_name_its_database() {
         for text in [
             "USE shop",
-            "-- x\nCREATE DATABASE IF NOT EXISTS shop",
+            "CREATE DATABASE IF NOT EXISTS shop",
             "CREATE DATABASE /*!32312 IF NOT EXISTS*/ shop",
             "/*!40000 DROP DATABASE IF EXISTS `shop`*/",
             "drop schema shop",
@@ -207,6 +218,8 @@ mod tests {
             let error = split(&file(&format!("A;\n\n{text};\nB;"))).unwrap_err();
             assert!(error.message.starts_with("rel/main/0001_x.sql:3: "), "{text}: {}", error.message);
         }
+        let behind = split(&file("A;\n-- a comment\n/* and\n one */ USE x;")).unwrap_err();
+        assert!(behind.message.starts_with("rel/main/0001_x.sql:4: "), "{}", behind.message);
         assert!(split(&file("CREATE TABLE used (schema_name INT); INSERT INTO t VALUES ('USE x')")).is_ok());
     }
 

@@ -37,8 +37,11 @@ impl Rejects {
         (1..u32::MAX).map(numbered).find(|file| !folder.join(file).exists()).unwrap_or_else(|| numbered(1))
     }
 
-    /// Keeps a row with its text as it stands in the file.
+    /// Keeps a row with its text as it stands in the file, which may begin with empty lines.
     pub(super) fn add(&mut self, row: &Row, text: &str, error: &BedsError) -> Result<(), String> {
+        let begin = text.len() - text.trim_start_matches(['\r', '\n']).len();
+        let skipped = text[..begin].matches('\n').count() as u64;
+        let text = text.trim_matches(['\r', '\n']);
         if !self.rows.insert(row.number) {
             return Ok(());
         }
@@ -52,7 +55,8 @@ impl Rejects {
         };
         let line = serde_json::json!({
             "row": row.number,
-            "line": row.line,
+            // The reader counts from the end of the row before, empty lines included.
+            "line": row.line + skipped,
             "code": error.code(),
             "reason": error.message,
             "field": error.field,

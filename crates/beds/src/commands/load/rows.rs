@@ -40,9 +40,17 @@ pub(super) struct Rows {
 }
 
 enum Source {
-    Csv { reader: Box<csv::Reader<File>>, header: Vec<String>, scan: Scan },
+    Csv {
+        reader: Box<csv::Reader<File>>,
+        header: Vec<String>,
+        scan: Scan,
+    },
     /// With the number of the last line and where the next one begins.
-    Ndjson { lines: BufReader<File>, line: u64, at: u64 },
+    Ndjson {
+        lines: BufReader<File>,
+        line: u64,
+        at: u64,
+    },
 }
 
 /// The line of a row, its first byte and the one behind its last; and what it holds.
@@ -206,7 +214,7 @@ pub(super) fn text_at(path: &Path, (begin, end): (u64, u64)) -> std::io::Result<
     file.seek(SeekFrom::Start(begin))?;
     let mut bytes = Vec::new();
     file.take(end.saturating_sub(begin).min(LONGEST_LINE)).read_to_end(&mut bytes)?;
-    Ok(String::from_utf8_lossy(&bytes).trim_matches(['\r', '\n']).to_owned())
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn digest(path: &Path) -> std::io::Result<String> {

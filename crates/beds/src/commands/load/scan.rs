@@ -70,7 +70,9 @@ pub(super) fn scan(source: impl Read) -> Result<Scan, String> {
         reader.consume(read);
     }
     if matches!(at, At::Quoted) {
-        return Err(format!("line {opened} begins a text in quotes that does not end, so all behind it would be one cell"));
+        return Err(format!(
+            "line {opened} begins a text in quotes that does not end, so all behind it would be one cell"
+        ));
     }
     scan.rows = records.saturating_sub(1);
     Ok(scan)
