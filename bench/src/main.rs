@@ -12,6 +12,7 @@ mod process;
 mod report;
 mod rival;
 mod services;
+mod sessions;
 mod setup;
 mod trees;
 
@@ -72,7 +73,13 @@ fn whole_run(options: RunOptions) -> Result<()> {
     let mut running = Vec::new();
     if let Some(beds) = &settings.beds {
         note("starting BEDS and loading the flights");
-        let started = setup::start(beds, &[("BEDS__RECORDS__LINEAGE", "false"), ("BEDS__RECORDS__AUDIT", "false")])?;
+        let templates = sessions::prepare(&settings, beds)?;
+        let environment = [
+            ("BEDS__RECORDS__LINEAGE", "false"),
+            ("BEDS__RECORDS__AUDIT", "false"),
+            ("BEDS__TEMPLATES__PATH", templates.as_str()),
+        ];
+        let started = setup::start(beds, &environment)?;
         note(&format!("BEDS was ready after {} ms", started.start.as_millis()));
         setup::load_flights(&settings, beds)?;
         running.push((Kind::Beds, started, beds.listen));
@@ -98,6 +105,13 @@ fn whole_run(options: RunOptions) -> Result<()> {
         let measured = measure::path(path, &settings, &services, beds)?;
         text.push_str(&report::path(path, &settings, &measured));
         all.extend(measured);
+    }
+    if let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Beds)
+        && settings.options.only != Some(Path::Write)
+    {
+        note("measuring sessions");
+        let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
+        text.push_str(&sessions::measure(&settings, &contender)?);
     }
     if let Some(events) = settings.options.trees
         && let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Recording)

@@ -67,6 +67,7 @@ pub(crate) struct Services {
 pub(crate) struct Beds {
     pub(crate) program: PathBuf,
     pub(crate) folder: PathBuf,
+    pub(crate) templates: PathBuf,
     pub(crate) listen: SocketAddr,
 }
 
@@ -74,7 +75,12 @@ impl Beds {
     /// The same on another port.
     pub(crate) fn beside(&self) -> Result<Self> {
         let listen = std::net::TcpListener::bind((self.listen.ip(), 0))?.local_addr()?;
-        Ok(Self { program: self.program.clone(), folder: self.folder.clone(), listen })
+        Ok(Self {
+            listen,
+            program: self.program.clone(),
+            folder: self.folder.clone(),
+            templates: self.templates.clone(),
+        })
     }
 }
 
@@ -105,7 +111,8 @@ impl Settings {
             let config: Config = toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
             tasks = (config.services.rel.instances.read, config.services.rel.instances.write);
             let program = variable("BEDS_BIN")?.into();
-            beds = Some(Beds { program, folder, listen: config.services.appserver.listen });
+            let templates = folder.join(&config.templates.path);
+            beds = Some(Beds { program, folder, templates, listen: config.services.appserver.listen });
         }
         if let Some(number) = options.tasks {
             tasks = (number, number);
@@ -137,6 +144,13 @@ fn variable(name: &str) -> Result<String> {
 #[serde(default)]
 struct Config {
     services: ConfigServices,
+    templates: Templates,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Templates {
+    path: PathBuf,
 }
 
 #[derive(Default, Deserialize)]
