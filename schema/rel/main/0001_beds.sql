@@ -98,17 +98,17 @@ CREATE OR REPLACE PROCEDURE beds_signature(
   OUT p_signature CHAR(32) CHARACTER SET ascii COLLATE ascii_bin)
   READS SQL DATA
   SQL SECURITY DEFINER
-  COMMENT 'BEDS: changes with the parameters of a routine and whenever it is replaced'
+  COMMENT 'BEDS: changes with the parameters and the body of a routine, and whenever it is replaced'
 BEGIN
   DECLARE EXIT HANDLER FOR 1142
-    SELECT MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(r.LAST_ALTERED),
+    SELECT MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(r.LAST_ALTERED), r.ROUTINE_DEFINITION,
                          (SELECT GROUP_CONCAT(p.PARAMETER_MODE, ' ', p.PARAMETER_NAME ORDER BY p.ORDINAL_POSITION)
                             FROM information_schema.PARAMETERS AS p
                            WHERE p.SPECIFIC_SCHEMA = DATABASE() AND p.SPECIFIC_NAME = p_object AND p.ORDINAL_POSITION > 0)))
       INTO p_signature
       FROM information_schema.ROUTINES AS r
      WHERE r.ROUTINE_SCHEMA = DATABASE() AND r.ROUTINE_NAME = p_object LIMIT 1;
-  SELECT MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(p.modified), p.param_list)) INTO p_signature
+  SELECT MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(p.modified), p.param_list, p.body)) INTO p_signature
     FROM mysql.proc AS p WHERE p.db = DATABASE() AND p.name = p_object LIMIT 1;
 END //
 
@@ -174,14 +174,14 @@ BEGIN
   BEGIN
     DECLARE EXIT HANDLER FOR 1142
       SELECT r.ROUTINE_NAME AS name,
-             MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(r.LAST_ALTERED),
+             MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(r.LAST_ALTERED), r.ROUTINE_DEFINITION,
                            (SELECT GROUP_CONCAT(p.PARAMETER_MODE, ' ', p.PARAMETER_NAME ORDER BY p.ORDINAL_POSITION)
                               FROM information_schema.PARAMETERS AS p
                              WHERE p.SPECIFIC_SCHEMA = DATABASE() AND p.SPECIFIC_NAME = r.ROUTINE_NAME
                                AND p.ORDINAL_POSITION > 0))) AS signature
         FROM information_schema.ROUTINES AS r
        WHERE r.ROUTINE_SCHEMA = DATABASE();
-    SELECT p.name, MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(p.modified), p.param_list)) AS signature
+    SELECT p.name, MD5(CONCAT_WS('\n', UNIX_TIMESTAMP(p.modified), p.param_list, p.body)) AS signature
       FROM mysql.proc AS p WHERE p.db = DATABASE();
   END;
 

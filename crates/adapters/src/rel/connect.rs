@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const SPARE_READERS: usize = 2;
 
 /// The first statement of every session, and after every renewal. The mode decides whether a value that does not fit a
-/// parameter is refused or cut; the zone, what TIMESTAMP and NOW() are.
+/// parameter is refused or cut; the zone, what `TIMESTAMP` and `NOW()` are.
 const SET_UP: &str = "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
 
 /// A read cannot write: unlike the session's setting, a routine cannot undo the transaction's (tried on 10.11.19 and 11.8).
@@ -29,7 +29,7 @@ const READ_ONLY: &str = "START TRANSACTION READ ONLY";
 /// For a fetch that builds a temporary table, which the above refuses (error 1792).
 const TO_ROLL_BACK: &str = "START TRANSACTION READ WRITE";
 const ROLL_BACK: &str = "ROLLBACK";
-/// Neither a renewed session nor a new transaction resets FOUND_ROWS(): a query does (tried on 10.11.19).
+/// Neither a renewed session nor a new transaction resets `FOUND_ROWS()`: a query does (tried on 10.11.19).
 const FORGET: &str = "SELECT 1";
 
 /// One database with its connections: one for each broker task that can use it, and some to ask with.

@@ -52,7 +52,7 @@ pub struct SomeArgs {
 pub struct ReplayArgs {
     #[command(flatten)]
     which: SomeArgs,
-    /// Also writes that are older than inbox.keep_days, of which nobody remembers whether they took effect
+    /// Also writes that are older than `inbox.keep_days`, of which nobody remembers whether they took effect
     #[arg(long)]
     even_if_it_may_happen_twice: bool,
 }

@@ -56,7 +56,7 @@ pub struct LoadArgs {
     /// Load the file once more, with new keys: each row takes effect again
     #[arg(long, conflicts_with = "restart")]
     again: bool,
-    /// Go on with a load that began longer ago than inbox.keep_days, although its last rows may take effect twice
+    /// Go on with a load that began longer ago than `inbox.keep_days`, although its last rows may take effect twice
     #[arg(long)]
     even_if_it_may_happen_twice: bool,
 }

@@ -8,6 +8,7 @@ use beds_core::{Fields, Store};
 use jiff::{Timestamp, ToSpan};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::rig::{World, eventually};
 
@@ -52,7 +53,8 @@ async fn a_refusal_after_a_commit_in_doubt_is_not_told_as_certain() -> Result<()
         let api = live.api.clone();
         let name = format!("doubt {errno}");
         let body = json!({"name": name});
-        let write = tokio::spawn(async move { api.post("/v1/records/Things", &body).await });
+        let mut write = JoinSet::new();
+        write.spawn(async move { api.post("/v1/records/Things", &body).await });
         eventually("the commit hangs", async || world.is_asleep()).await?;
         // The next attempt meets a server that refuses before it looks at the key.
         world.sql(&format!(
@@ -61,7 +63,7 @@ async fn a_refusal_after_a_commit_in_doubt_is_not_told_as_certain() -> Result<()
         let id = world
             .sql("SELECT MAX(id) FROM information_schema.PROCESSLIST WHERE db = DATABASE() AND state = 'User sleep'")?;
         world.sql(&format!("KILL CONNECTION {id}"))?;
-        let answer = write.await??;
+        let answer = write.join_next().await.context("the write")???;
         assert_eq!((answer.status, answer.code()), (504, "BEDS-0014"), "{errno}: {}", answer.text);
         assert_eq!(world.sql(&format!("SELECT COUNT(*) FROM things WHERE name = '{name}'"))?, "1");
         let begin = std::fs::read_to_string(world.folder.join("schema/rel/main/0001_beds.sql"))?;

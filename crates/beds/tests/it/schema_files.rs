@@ -93,8 +93,7 @@ async fn files_of_other_tools_are_read() -> Result<()> {
     )?;
     let line = "(1,'it''s a row of a dump; it goes on'),".repeat(60_000);
     let dump = format!(
-        "CREATE TABLE wide (a INT, b VARCHAR(60));\nLOCK TABLES wide WRITE;\nINSERT INTO wide VALUES {}(2,'end');\nUNLOCK TABLES;\n",
-        line
+        "CREATE TABLE wide (a INT, b VARCHAR(60));\nLOCK TABLES wide WRITE;\nINSERT INTO wide VALUES {line}(2,'end');\nUNLOCK TABLES;\n"
     );
     world.write("schema/rel/main/0962_wide.sql", dump)?;
     world.write("schema/rec/main/0961_bom.json", "\u{feff}[{\"create\": \"fresh\"}]")?;

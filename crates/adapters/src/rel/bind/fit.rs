@@ -80,7 +80,7 @@ pub(super) fn fit<'c>(
     if guard == Guard::RolledBack {
         // Rolling back ends what InnoDB did, and nothing else.
         let kept = findings.unsafe_tables.iter().map(String::as_str).next();
-        if let Some(kept) = kept.or(findings.advances_sequence.then_some("a sequence")) {
+        if let Some(kept) = kept.or_else(|| findings.advances_sequence.then_some("a sequence")) {
             let message =
                 format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
             return refuse(message, "ask the DBA to leave that write out of what reads");

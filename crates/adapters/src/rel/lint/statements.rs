@@ -13,7 +13,7 @@ pub(super) struct Effects {
     pub(super) forbidden: Option<String>,
     /// It changes the session beyond its own end: a variable, a setting, a lock, a temporary table.
     pub(super) leaves_session: bool,
-    /// It reads from the session what an earlier call may have left: FOUND_ROWS(), LASTVAL().
+    /// It reads from the session what an earlier call may have left: `FOUND_ROWS()`, `LASTVAL()`.
     pub(super) reads_session: bool,
     pub(super) builds_temporary: bool,
     pub(super) advances_sequence: bool,

@@ -23,7 +23,7 @@ pub(super) struct Row {
     /// Of the file, where the row begins.
     pub(super) line: u64,
     /// Where it stands in the file, in bytes: what is kept of a rejected row is read again.
-    pub(super) place: (u64, u64),
+    pub(super) place: Place,
     pub(super) fields: Result<Fields, BedsError>,
     /// The values are texts for the declared types (CSV), not typed values (NDJSON).
     pub(super) is_text: bool,
@@ -53,8 +53,11 @@ enum Source {
     },
 }
 
-/// The line of a row, its first byte and the one behind its last; and what it holds.
-type WithPlace = ((u64, (u64, u64)), Result<Fields, BedsError>);
+/// The first byte of a row in its file, and the one behind its last.
+type Place = (u64, u64);
+
+/// The line of a row and its place; and what it holds.
+type WithPlace = ((u64, Place), Result<Fields, BedsError>);
 
 impl Rows {
     /// Opens a file, refuses one that would be read otherwise than it was meant, and counts its rows. The digest of its
@@ -108,8 +111,8 @@ impl Rows {
         &self.digest
     }
 
-    /// The next line of NDJSON with its number, as bytes; empty lines are passed over.
-    fn line(&mut self) -> std::io::Result<Option<(u64, (u64, u64), Vec<u8>)>> {
+    /// The next line of NDJSON with its number and place, as bytes; empty lines are passed over.
+    fn line(&mut self) -> std::io::Result<Option<(u64, Place, Vec<u8>)>> {
         let Source::Ndjson { lines, line, at } = &mut self.source else { return Ok(None) };
         loop {
             let mut bytes = Vec::new();
@@ -209,7 +212,7 @@ fn fields_of(header: &[String], record: &csv::ByteRecord) -> Result<Fields, Beds
 }
 
 /// A row as it stands in the file, for what is kept of a rejected one. It is read again, because few rows are rejected.
-pub(super) fn text_at(path: &Path, (begin, end): (u64, u64)) -> std::io::Result<String> {
+pub(super) fn text_at(path: &Path, (begin, end): Place) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(begin))?;
     let mut bytes = Vec::new();
