@@ -71,6 +71,12 @@ async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_
         Ok(live.api.get(&format!("/v1/lineage/{}", created.header("beds-event-id"))).await?.status == 200)
     })
     .await?;
+    // The role may see how long the inbox keeps its keys, so `beds check` can compare it.
+    world.change_config("[records]", "[inbox]\nkeep_days = 30\n[records]")?;
+    let (_, said) = world.check()?;
+    for database in ["main", "msLogs"] {
+        assert!(said.contains(&format!("databases.rec.{database}: the inbox forgets keys after 604800 s")), "{said}");
+    }
     // What the tests' own operations would do is not granted.
     let path = format!("/v1/records/Attacker/{}", seq.as_str().context("an id")?);
     let forged = live.api.patch(&path, &json!({"actor_name": "x"})).await?;
@@ -81,7 +87,7 @@ async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_
 }
 
 /// Gives the world's nodes a MariaDB login that has the role `beds_runtime` and nothing else.
-fn restrict(world: &World) -> Result<Login> {
+pub(crate) fn restrict(world: &World) -> Result<Login> {
     let name = format!("u{}", &world.name[..30]);
     world.sql_server(&format!(
         "CREATE USER {name}@'%' IDENTIFIED BY 'secret'; GRANT beds_runtime TO {name}@'%'; SET DEFAULT ROLE beds_runtime FOR {name}@'%'"
@@ -93,7 +99,7 @@ fn restrict(world: &World) -> Result<Login> {
 }
 
 /// A login of a world's database.
-struct Login {
+pub(crate) struct Login {
     url: String,
     database: String,
 }

@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::least_privilege::restrict;
 use crate::rig::{Api, World, eventually, killable};
 
 /// What the writers did.
@@ -131,6 +132,44 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
     assert_eq!(count(&process.api, "Papers").await?, papers);
     // The node looks after its databases every so often; requests may have found them before.
     eventually("the node says that it is ready", async || Ok(process.api.get("/readyz").await?.status == 200)).await
+}
+
+/// Ends the read-only state and the log, however the test ends.
+struct ReadOnly<'a>(&'a World);
+
+impl Drop for ReadOnly<'_> {
+    fn drop(&mut self) {
+        drop(self.0.sql_server("SET GLOBAL read_only = OFF; SET GLOBAL general_log = OFF"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_a_read_only_server_refuses_is_tried_again_and_then_503() -> Result<()> {
+    let world = World::new().await?;
+    let _login = restrict(&world)?;
+    // A definer with READ ONLY ADMIN writes on a read-only server. The DBA that docs/dba.md describes has no such right.
+    let owner = format!("o{}", &world.name[..30]);
+    world.sql_server(&format!("CREATE USER {owner}@'%'; GRANT ALL ON {}.* TO {owner}@'%'", world.name))?;
+    let routines = std::fs::read_to_string(world.folder.join("schema/rel/main/0001_beds.sql"))?;
+    let (_, routines) = routines.split_once("DELIMITER //").context("routines")?;
+    let owned = routines.replace("OR REPLACE PROCEDURE", &format!("OR REPLACE DEFINER = {owner}@'%' PROCEDURE"));
+    world.domain(&format!("DELIMITER //{owned}"), &[])?;
+    let live = world.node().await?;
+    let write =
+        async |carrier: &str| live.api.post("/v1/records/Airlines", &json!({"carrier": carrier, "name": "Zed"})).await;
+    assert_eq!(write("Z1").await?.status, 201);
+
+    world.sql_server("SET GLOBAL read_only = ON; SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON")?;
+    let writable = ReadOnly(&world);
+    let refused = write("Z2").await?;
+    assert_eq!((refused.status, refused.code()), (503, "BEDS-0013"), "{}", refused.text);
+    let tried = "SELECT COUNT(*) FROM mysql.general_log WHERE command_type = 'Execute' AND argument LIKE 'CALL beds_inbox_begin%'";
+    let tried: u32 = world.sql_server(tried)?.parse()?;
+    assert!(tried > 1, "tried {tried} times");
+    assert_eq!(live.api.get("/v1/records/Airlines/Z1").await?.body["name"], "Zed", "reads go on");
+    drop(writable);
+    assert_eq!(write("Z2").await?.status, 201);
+    world.sql_server(&format!("DROP USER {owner}@'%'")).map(drop)
 }
 
 async fn count(api: &Api, template: &str) -> Result<usize> {
