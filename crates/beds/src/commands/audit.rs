@@ -248,7 +248,8 @@ async fn heads(connection: &Connection) -> Result<ExitCode> {
 async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
     let mut params = vec![("limit", json!(args.limit))];
     let filters = [
-        ("actor", args.actor.clone()),
+        // A parameter called actor is given the actor of the call itself.
+        ("subject", args.actor.clone()),
         ("template", args.template.clone()),
         ("outcome", args.outcome.clone()),
         ("since", args.since.map(time_text)),

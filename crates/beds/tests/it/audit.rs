@@ -37,8 +37,13 @@ async fn the_trail_says_who_did_what_with_names_and_no_values() -> Result<()> {
     assert_eq!(record["record"].as_str().map(str::len), Some(32), "the record's id as a keyed hash: {record}");
     let listed = String::from_utf8(world.beds(&["audit", "ls", "--template", "Things"])?.stdout)?;
     assert!(listed.contains("Things.create") && listed.contains("[name count]"), "{listed}");
-    // Reading the trail is in the trail.
-    eventually("the reading is recorded", async || Ok(!search(&live.api, "&template=Audit").await?.is_empty())).await
+    // Reading the trail is in the trail, and a command's reading has the name of the user who ran it.
+    let user = format!("uid {}", rustix::process::getuid().as_raw());
+    eventually("the reading is recorded", async || {
+        let listed = String::from_utf8(world.beds(&["audit", "ls", "--template", "Audit", "--actor", &user])?.stdout)?;
+        Ok(listed.contains("Audit.fetch") && listed.lines().all(|line| line.contains(&user)))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -152,7 +152,8 @@ async fn a_write_that_a_read_only_server_refuses_is_tried_again_and_then_503() -
     world.sql_server(&format!("CREATE USER {owner}@'%'; GRANT ALL ON {}.* TO {owner}@'%'", world.name))?;
     let routines = std::fs::read_to_string(world.folder.join("schema/rel/main/0001_beds.sql"))?;
     let (_, routines) = routines.split_once("DELIMITER //").context("routines")?;
-    let owned = routines.replace("OR REPLACE PROCEDURE", &format!("OR REPLACE DEFINER = {owner}@'%' PROCEDURE"));
+    let of_owner = format!("REPLACE DEFINER = {owner}@'%' PROCEDURE beds_inbox_");
+    let owned = routines.replace("REPLACE PROCEDURE beds_inbox_", &of_owner);
     world.domain(&format!("DELIMITER //{owned}"), &[])?;
     let live = world.node().await?;
     let write =
