@@ -101,7 +101,7 @@ pub(crate) fn millis_of_far(text: &str) -> Option<i64> {
     let year = if sign == '-' { -year } else { year };
     // The calendar repeats every 400 years.
     let near = year.rem_euclid(400) + 2000;
-    millis(instant(&format!("{near:04}-{rest}"))?)?.checked_add((year - near) / 400 * CYCLE_MILLIS)
+    millis(instant(&format!("{near:04}-{rest}"))?)?.checked_add(((year - near) / 400).checked_mul(CYCLE_MILLIS)?)
 }
 
 const EPOCH: civil::DateTime = civil::datetime(1970, 1, 1, 0, 0, 0, 0);
@@ -114,6 +114,12 @@ fn is_digit_or(byte: u8, is_separator: bool, separator: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_year_beyond_64_bits_of_milliseconds_is_refused() {
+        assert_eq!(millis_of_far("+584556049-01-01T00:00:00.000Z"), None);
+        assert_eq!(millis_of_far("-999999999-01-01T00:00:00.000Z"), None);
+    }
 
     #[test]
     fn what_is_kept_is_what_was_said() {

@@ -149,7 +149,8 @@ pub(super) async fn call(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) 
             sets.push(set);
         }
     }
-    drop(result);
+    // An error behind the last set is kept by the driver until it is asked for.
+    result.drop_result().await?;
     if !binding.out.is_empty() {
         sets.pop();
     }

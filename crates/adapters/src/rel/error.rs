@@ -11,7 +11,7 @@ use super::connect::Database;
 /// True where the same transaction may succeed when it is run again: a deadlock, a lock that was not granted, a server that
 /// cannot now.
 pub(super) fn is_transient(error: &Error) -> bool {
-    matches!(error, Error::Server(server) if matches!(server.code, 1205 | 1213 | 1020) || is_unable(server.code))
+    matches!(error, Error::Server(server) if matches!(code(server), 1205 | 1213 | 1020) || is_unable(code(server)))
 }
 
 /// True where the server itself answered, so that the connection can go on.
@@ -22,7 +22,7 @@ pub(super) fn is_from_server(error: &Error) -> bool {
 /// True where the connection is gone, or the server is going.
 pub(super) fn is_lost(error: &Error) -> bool {
     match error {
-        Error::Server(server) => matches!(server.code, 1053 | 1077 | 1079 | 4031),
+        Error::Server(server) => matches!(code(server), 1053 | 1077 | 1079 | 4031),
         // The client would not take it, and nothing is wrong with the server.
         Error::Driver(mysql_async::DriverError::PacketTooLarge) => false,
         error => !is_too_large(error),
@@ -31,17 +31,22 @@ pub(super) fn is_lost(error: &Error) -> bool {
 
 /// True where somebody ended the call: the DBA's KILL is not answered with another run.
 fn is_killed(error: &Error) -> bool {
-    matches!(error, Error::Server(server) if matches!(server.code, 1317 | 1927))
+    matches!(error, Error::Server(server) if matches!(code(server), 1317 | 1927))
 }
 
 /// True where the routine was replaced since it was bound.
 pub(super) fn is_replaced(error: &Error) -> bool {
-    matches!(error, Error::Server(server) if matches!(server.code, 1412 | 1318))
+    matches!(error, Error::Server(server) if matches!(code(server), 1412 | 1318))
 }
 
 /// True where `beds_inbox_commit` failed before its COMMIT. A server that ends it for its time may have committed.
 pub(super) fn is_before_commit(error: &Error) -> bool {
     matches!(error, Error::Server(server) if matches!(server.code, 1205 | 1213 | 1020 | 1142 | 1153 | 1305 | 1318 | 1370 | 1406 | 1412))
+}
+
+/// The code of an error of the server's own. A rule of the DBA's may name any code, and means none of them.
+fn code(server: &mysql_async::ServerError) -> u16 {
+    if server.state.starts_with("45") { 1644 } else { server.code }
 }
 
 /// A server that is there and cannot: read-only, not ready in its cluster, without room, with too many connections.
@@ -89,7 +94,7 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
     }
     let (kind, text) = match server.code {
         // The DBA's own words are meant for the caller.
-        1642..=1646 => return Some((signalled(&server.state), server.message.clone())),
+        1642..=1644 => return Some((signalled(&server.state), server.message.clone())),
         _ if server.state.starts_with("45") => return Some((ErrorKind::RuleRefused, server.message.clone())),
         1062 | 1586 => (ErrorKind::DuplicateRecord, "a record with the same unique value exists"),
         1452 | 1216 => (ErrorKind::ConstraintViolated, "a value refers to a record that does not exist"),

@@ -92,7 +92,12 @@ impl Serialize for Record<'_> {
         for (position, (column, kind)) in self.columns.columns.iter().zip(&self.columns.kinds).enumerate() {
             let out = self.out.and_then(|out| out.get(position));
             let name = out.map_or_else(|| column.name_str(), |out| Cow::Borrowed(out.name.as_str()));
-            let kind = if out.is_some_and(|out| out.is_json) { Kind::Json } else { *kind };
+            let kind = match (out, *kind) {
+                (Some(out), _) if out.is_json => Kind::Json,
+                // A BIT parameter comes back as a number in digits (tried on 10.11.19), and a BIT column as bytes.
+                (Some(_), Kind::Bits) => Kind::Json,
+                (_, kind) => kind,
+            };
             object.serialize_entry(&name, &Cell(self.row.as_ref(position).unwrap_or(&Sql::NULL), kind))?;
         }
         object.end()

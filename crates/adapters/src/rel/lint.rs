@@ -147,7 +147,7 @@ impl<'c> Walk<'c> {
     fn word(&mut self, body: &Body, words: &'c [Word], i: usize, word: &Word) {
         self.findings.names.insert(word.written.clone());
         let name = word.upper.trim_start_matches('`');
-        if BELONGS_TO_BEDS.iter().any(|own| name.starts_with(own)) {
+        if BELONGS_TO_BEDS.contains(&name) {
             self.refuse(Some(format!("be called: {} uses {}, which belongs to BEDS itself", body.shown, word.written)));
         }
         if word.is("CALL") {
@@ -199,9 +199,22 @@ impl<'c> Walk<'c> {
     }
 }
 
-/// How the names of BEDS's own objects begin.
-const BELONGS_TO_BEDS: &[&str] =
-    &["BEDS_INBOX", "BEDS_SCHEMA", "BEDS_CATALOG", "BEDS_GRANTED", "BEDS_SIGNATURE", "BEDS_READ"];
+/// BEDS's own objects.
+const BELONGS_TO_BEDS: &[&str] = &[
+    "BEDS_CATALOG",
+    "BEDS_CATALOG_VERSION",
+    "BEDS_GRANTED",
+    "BEDS_INBOX",
+    "BEDS_INBOX_ABORT",
+    "BEDS_INBOX_BEGIN",
+    "BEDS_INBOX_COMMIT",
+    "BEDS_INBOX_PRUNE",
+    "BEDS_READ_CHECK",
+    "BEDS_SCHEMA",
+    "BEDS_SCHEMA_LIST",
+    "BEDS_SCHEMA_RECORD",
+    "BEDS_SIGNATURE",
+];
 
 #[cfg(test)]
 mod tests;

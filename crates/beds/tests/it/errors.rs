@@ -139,3 +139,36 @@ async fn callers_cannot_fill_the_log() -> Result<()> {
     assert!(log.lines().find(|line| line.contains("An event failed.")).context("a line")?.contains("no_such_table"));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_behind_the_first_set_is_the_answer() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(
+        "DELIMITER //
+         CREATE PROCEDURE late_one(IN p_a INT) READS SQL DATA
+         BEGIN SELECT 1 AS id; SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'too late', MYSQL_ERRNO = 1053; END //
+         CREATE PROCEDURE late_none() READS SQL DATA BEGIN SELECT 1 AS id; SIGNAL SQLSTATE '45000'; END //
+         CREATE PROCEDURE late_out(IN p_a INT, OUT p_n INT) READS SQL DATA
+         BEGIN SELECT 1 AS id; SET p_n = 1; SIGNAL SQLSTATE '45000'; END //
+         CREATE PROCEDURE late_create(IN p_a INT)
+         BEGIN INSERT INTO counters VALUES ('late', p_a); SELECT 1 AS id; SIGNAL SQLSTATE '45000'; END //
+         CREATE PROCEDURE late_resignal(IN p_id INT) BEGIN RESIGNAL; END //
+         DELIMITER ;",
+        &[(
+            "late",
+            "name = \"Late\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"late_create\"\nupdate = \"late_resignal\"\n[fetches]\none = \"late_one\"\nnone = \"late_none\"\nout = \"late_out\"\n",
+        )],
+    )?;
+    let live = world.node().await?;
+    for fetch in ["one?a=1", "none", "out?a=1"] {
+        let answer = live.api.get(&format!("/v1/records/Late/by/{fetch}")).await?;
+        assert_eq!((answer.status, answer.code()), (422, "BEDS-0009"), "{fetch}: {}", answer.text);
+    }
+    let created = live.api.post("/v1/records/Late", &json!({"a": 1})).await?;
+    assert_eq!((created.status, created.code()), (422, "BEDS-0009"), "{}", created.text);
+    assert_eq!(world.sql("SELECT COUNT(*) FROM counters WHERE name = 'late'")?, "0");
+    // The server's own words are not the DBA's.
+    let resignal = live.api.patch("/v1/records/Late/1", &json!({})).await?;
+    assert!(resignal.status == 500 && !resignal.text.contains("RESIGNAL"), "{}", resignal.text);
+    Ok(())
+}

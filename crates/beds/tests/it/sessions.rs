@@ -116,3 +116,30 @@ async fn a_refused_repeat_keeps_its_connection() -> Result<()> {
     assert_eq!(connections()?, before, "no connection was closed, and none opened");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_caller_reads_the_warnings_of_another() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(
+        "DELIMITER //
+         CREATE PROCEDURE w_warn(IN p_v VARCHAR(40)) READS SQL DATA SELECT CAST(p_v AS INT) AS id //
+         CREATE PROCEDURE w_show() READS SQL DATA SHOW WARNINGS //
+         CREATE PROCEDURE w_diag() READS SQL DATA
+         BEGIN DECLARE n INT; GET DIAGNOSTICS n = NUMBER; SELECT n AS id; END //
+         DELIMITER ;",
+        &[(
+            "w",
+            "name = \"W\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[fetches]\nwarn = \"w_warn\"\nshow = \"w_show\"\ndiag = \"w_diag\"\n",
+        )],
+    )?;
+    let live = world.node().await?;
+    for _ in 0..4 {
+        live.api.get("/v1/records/W/by/warn?v=secret").await?;
+        let shown = live.api.get("/v1/records/W/by/show").await?;
+        assert!(shown.status == 200 && !shown.text.contains("secret"), "{}", shown.text);
+        live.api.get("/v1/records/W/by/warn?v=secret").await?;
+        let counted = live.api.get("/v1/records/W/by/diag").await?;
+        assert_eq!(counted.body["records"], serde_json::json!([{"id": 0}]), "{}", counted.text);
+    }
+    Ok(())
+}

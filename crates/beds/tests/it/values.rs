@@ -305,3 +305,19 @@ async fn what_was_made_under_a_mode_that_cuts_is_refused_by_name() -> Result<()>
     assert_eq!(live.api.get("/v1/records/cut_create").await?.status, 200, "the trigger is in nobody's way who reads");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bit_parameter_comes_back_as_its_number() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(
+        "DELIMITER //
+         CREATE PROCEDURE bits(OUT p_b3 BIT(3), OUT p_b8 BIT(8), OUT p_b64 BIT(64)) READS SQL DATA
+         BEGIN SET p_b3 = 5, p_b8 = 200, p_b64 = 18446744073709551615; END //
+         DELIMITER ;",
+        &[("bits", "name = \"Bits\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[fetches]\nbits = \"bits\"\n")],
+    )?;
+    let live = world.node().await?;
+    let answer = live.api.get("/v1/records/Bits/by/bits").await?;
+    assert_eq!(answer.body["out"], json!({"b3": 5, "b8": 200, "b64": u64::MAX}), "{}", answer.text);
+    Ok(())
+}

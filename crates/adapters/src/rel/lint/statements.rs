@@ -84,10 +84,11 @@ fn json_name(words: &[Word], i: usize) -> Option<String> {
         return None;
     }
     let behind = i + 1 + inner.len() + 1;
-    let name = if at(words, behind) == "AS" { behind + 1 } else { behind };
+    // Operators are no words, so a name without AS may be what the value is compared with.
     let is_name =
         |word: &&Word| !matches!(word.upper.as_str(), "," | ")" | "(" | ";" | "." | "FROM" | "INTO" | "WHERE" | "END");
-    words.get(name).filter(is_name).map(|word| word.written.clone())
+    let name = words.get(behind + 1).filter(|_| at(words, behind) == "AS");
+    name.filter(is_name).map(|word| word.written.clone())
 }
 
 fn at(words: &[Word], i: usize) -> &str {
@@ -108,7 +109,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("TRUNCATE", &[]),
     ("ANALYZE", &[]),
     ("OPTIMIZE", &[]),
-    ("REPAIR", &["TABLE", "VIEW", "LOCAL", "NO_WRITE_TO_BINLOG"]),
+    ("REPAIR", &["TABLE", "TABLES", "VIEW", "VIEWS", "LOCAL", "NO_WRITE_TO_BINLOG"]),
     ("CHECK", &[]),
     ("FLUSH", &[]),
     ("RESET", &["MASTER", "SLAVE", "REPLICA", "QUERY"]),
@@ -129,18 +130,30 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
     let found = match (word, next) {
         ("START", "TRANSACTION") => "START TRANSACTION",
         ("BEGIN", "WORK") => "BEGIN WORK",
-        ("AUTOCOMMIT" | "@@AUTOCOMMIT", _) if statement(words, i).iter().any(|word| word.is("SET")) => "SET autocommit",
+        ("AUTOCOMMIT" | "`AUTOCOMMIT" | "@@AUTOCOMMIT", _) if is_in_set(words, i) => "SET autocommit",
+        ("SET", "PASSWORD") if begins(words, i) => "SET PASSWORD, which commits",
+        ("SET", "DEFAULT" | "ROLE") if begins(words, i) => "SET ROLE, which changes rights",
+        (
+            "TRANSACTION" | "TX_READ_ONLY" | "TRANSACTION_READ_ONLY" | "@@TX_READ_ONLY" | "@@TRANSACTION_READ_ONLY",
+            _,
+        )
+        | ("`TX_READ_ONLY" | "`TRANSACTION_READ_ONLY", _)
+            if is_in_set(words, i) =>
+        {
+            "SET TRANSACTION"
+        }
         ("PREPARE", _) if begins(words, i) && at(words, i + 2) == "FROM" => "PREPARE (dynamic SQL)",
         ("EXECUTE", "IMMEDIATE") => "EXECUTE IMMEDIATE (dynamic SQL)",
         ("EXECUTE", _) if begins(words, i) => "EXECUTE (dynamic SQL)",
         ("LOCK", "TABLES" | "TABLE") => "LOCK TABLES",
         ("INTO", "OUTFILE" | "DUMPFILE") => "INTO OUTFILE, which writes a file",
-        ("GLOBAL" | "PERSIST", _) if statement(words, i).iter().any(|word| word.is("SET")) => {
+        ("GLOBAL" | "PERSIST" | "@@GLOBAL", _) if is_in_set(words, i) => {
             "SET GLOBAL, which changes the server for everybody"
         }
         ("TRUNCATE", "(") | ("CREATE" | "DROP", "TEMPORARY") => return None,
         ("CREATE", "OR") if at(words, i + 2) == "REPLACE" && at(words, i + 3) == "TEMPORARY" => return None,
         ("ROLLBACK", "TO") => return None,
+        ("ROLLBACK", "WORK") if at(words, i + 2) == "TO" => return None,
         _ => {
             let (_, followers) = FORBIDDEN.iter().find(|(first, _)| *first == word)?;
             if !begins(words, i) || !may_follow(followers, next) {
@@ -159,6 +172,15 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
     Some(found.to_owned())
 }
 
+/// True in a SET of variables; a column that an UPDATE sets is none.
+fn is_in_set(words: &[Word], i: usize) -> bool {
+    statement(words, i).first().is_some_and(|word| word.is("SET"))
+        || statement(words, i).iter().rposition(|word| word.is("SET")).is_some_and(|at| {
+            let before = i - statement(words, i).len() + at;
+            begins(words, before)
+        })
+}
+
 /// A column of such a name stands in a CASE as if a statement began there; no statement goes on like that.
 fn may_follow(followers: &[&str], next: &str) -> bool {
     match followers {
@@ -175,6 +197,8 @@ fn session(words: &[Word], i: usize, local: &BTreeSet<String>, effects: &mut Eff
         ("FOUND_ROWS" | "LASTVAL", "(") | ("PREVIOUS", "VALUE") | ("@@WARNING_COUNT" | "@@ERROR_COUNT", _) => {
             effects.reads_session = true;
         }
+        // Warnings name values of the call before.
+        ("SHOW", "WARNINGS" | "ERRORS" | "COUNT") | ("DIAGNOSTICS", _) => effects.reads_session = true,
         ("NEXTVAL" | "SETVAL", "(") | ("NEXT", "VALUE") => effects.advances_sequence = true,
         ("CREATE" | "REPLACE", "TEMPORARY") => {
             effects.builds_temporary = true;
@@ -212,13 +236,23 @@ fn sets_session(words: &[Word], local: &BTreeSet<String>) -> bool {
     false
 }
 
-/// Every word of a DECLARE and every loop variable: more than the names of local variables, and all of them.
+/// The names that a DECLARE of variables lists, and the variables of FOR loops.
 fn declared(words: &[Word]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
+    let mut add = |word: Option<&Word>| names.extend(word.map(|word| word.upper.trim_start_matches('`').to_owned()));
     for (i, word) in words.iter().enumerate() {
-        if word.is("DECLARE") || (word.is("FOR") && at(words, i + 2) == "IN") {
-            let declared = words[i + 1..].iter().take_while(|word| !word.is(";"));
-            names.extend(declared.map(|word| word.upper.trim_start_matches('`').to_owned()));
+        if word.is("FOR") && at(words, i + 2) == "IN" {
+            add(words.get(i + 1));
+        }
+        let is_handler = || at(words, i + 2) == "HANDLER" && matches!(at(words, i + 1), "EXIT" | "CONTINUE" | "UNDO");
+        if !word.is("DECLARE") || matches!(at(words, i + 2), "CURSOR" | "CONDITION") || is_handler() {
+            continue;
+        }
+        add(words.get(i + 1));
+        let mut next = i + 2;
+        while at(words, next) == "," {
+            add(words.get(next + 1));
+            next += 2;
         }
     }
     names
@@ -254,4 +288,4 @@ fn statement(words: &[Word], i: usize) -> &[Word] {
 }
 
 /// What a statement stands behind.
-const OPENING: &[&str] = &[";", "BEGIN", "THEN", "ELSE", "DO", "LOOP", "REPEAT"];
+const OPENING: &[&str] = &[";", "BEGIN", "ATOMIC", "THEN", "ELSE", "DO", "LOOP", "REPEAT"];

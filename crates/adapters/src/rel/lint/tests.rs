@@ -78,6 +78,15 @@ fn what_ends_the_transaction_is_refused() {
         "BEGIN SET GLOBAL max_connections = 1; END",
         "BEGIN KILL 3; END",
         "BEGIN SELECT reply FROM beds_inbox; END",
+        "BEGIN BEGIN NOT ATOMIC COMMIT; END; END",
+        "BEGIN BEGIN NOT ATOMIC PREPARE st FROM p_name; END; BEGIN NOT ATOMIC EXECUTE st; END; END",
+        "BEGIN SET DEFAULT ROLE NONE; END",
+        "BEGIN SET PASSWORD FOR u = PASSWORD('x'); END",
+        "BEGIN REPAIR TABLES t; END",
+        "BEGIN SET `autocommit` = 0; END",
+        "BEGIN SET @@global.max_connect_errors = 1; END",
+        "BEGIN SET SESSION TRANSACTION READ WRITE; END",
+        "BEGIN SET x = 1, tx_read_only = 0; END",
         "BEGIN CALL loose(); END",
         "BEGIN INSERT INTO watched VALUES (1); END",
         "BEGIN UPDATE shown SET a = 1; END",
@@ -106,7 +115,9 @@ fn innocent_words_are_not() {
         "BEGIN IF a THEN SELECT CASE b WHEN 1 THEN commit ELSE rollback END; END IF; END",
         "BEGIN SELECT a FROM watched; END",
         "BEGIN SELECT * FROM t WHERE a IN (SELECT b FROM shown); END",
-        "BEGIN SELECT beds_free FROM t; END",
+        "BEGIN SELECT beds_free, beds_ready, beds_granted_at FROM t; END",
+        "BEGIN SAVEPOINT a; ROLLBACK WORK TO SAVEPOINT a; END",
+        "BEGIN UPDATE odd SET global = global + 1, autocommit = 1; END",
     ] {
         assert_eq!(check(body), None, "{body}");
     }
@@ -125,6 +136,10 @@ fn what_a_session_would_keep_is_seen() {
         "BEGIN SET sql_mode = ''; END",
         "BEGIN DECLARE a, b INT; SET a = 1, b = f(2, 3), foreign_key_checks = 0; END",
         "BEGIN SET NAMES latin1; END",
+        "BEGIN DECLARE EXIT HANDLER FOR SQLEXCEPTION BEGIN SET time_zone = '+00:00'; RESIGNAL; END; SET time_zone = 'x'; END",
+        "BEGIN DECLARE c CURSOR FOR SELECT sql_mode FROM t; SET sql_mode = ''; END",
+        "BEGIN FOR i IN 1..1 DO SET time_zone = 'x'; END FOR; END",
+        "BEGIN BEGIN NOT ATOMIC SET time_zone = 'x'; END; END",
         "BEGIN DO GET_LOCK('x', 1); END",
         "BEGIN UPDATE t SET a = LAST_INSERT_ID(a + 1); END",
         "BEGIN HANDLER t OPEN; END",
@@ -143,6 +158,8 @@ fn what_a_session_would_keep_is_seen() {
         assert_eq!(found(body), (false, false, false), "{body}");
     }
     assert_eq!(found("BEGIN SELECT FOUND_ROWS() INTO p_name; END"), (false, true, false));
+    assert_eq!(found("SHOW WARNINGS"), (false, true, false));
+    assert_eq!(found("BEGIN GET DIAGNOSTICS CONDITION 1 p_name = MESSAGE_TEXT; END"), (false, true, false));
     assert_eq!(found("CREATE TEMPORARY TABLE x AS SELECT 1"), (true, false, true));
     assert_eq!(found("BEGIN DROP TEMPORARY TABLE IF EXISTS x; END"), (false, false, false));
 }
@@ -171,7 +188,7 @@ fn the_names_of_json_values_are_found() {
     let found = |text: &str| code(text).inspect("p", false).json_names.into_iter().collect::<Vec<_>>();
     assert_eq!(found("SELECT JSON_ARRAYAGG(JSON_OBJECT('a', f(x))) AS lines_, b FROM t"), ["lines_"]);
     assert_eq!(
-        found("SELECT a, COALESCE(JSON_EXTRACT(d, '$.x'), 'y') part, JSON_VALUE(d, '$.z') AS z FROM t"),
+        found("SELECT a, COALESCE(JSON_EXTRACT(d, '$.x'), 'y') AS part, JSON_VALUE(d, '$.z') AS z FROM t"),
         ["part"]
     );
     assert!(found("SELECT COALESCE(a, b) AS c, JSON_OBJECT('a', 1) FROM t").is_empty());
