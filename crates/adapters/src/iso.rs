@@ -60,7 +60,7 @@ pub(crate) fn instant(text: &str) -> Option<civil::DateTime> {
         return None;
     }
     let ahead = SignedDuration::from_mins(hours * 60 + minutes);
-    local.checked_sub(if sign == "-" { -ahead } else { ahead }).ok().filter(|utc| utc.year() >= 0)
+    local.checked_sub(if sign == "-" { -ahead } else { ahead }).ok().filter(|utc| utc.year() >= 1)
 }
 
 /// Milliseconds since 1970 of a time in UTC; none where the time is finer than that.

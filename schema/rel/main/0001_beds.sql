@@ -151,9 +151,11 @@ END //
 CREATE OR REPLACE PROCEDURE beds_inbox_abort()
   MODIFIES SQL DATA
   SQL SECURITY DEFINER
-  COMMENT 'BEDS: rolls a write back together with its claim'
+  COMMENT 'BEDS: rolls a write back together with its claim, and says whether there was a transaction to roll back'
 BEGIN
+  DECLARE was_open INT DEFAULT @@in_transaction;
   ROLLBACK;
+  SELECT was_open;
 END //
 
 CREATE OR REPLACE PROCEDURE beds_inbox_prune(IN p_days INT, IN p_rows INT)

@@ -28,9 +28,21 @@ pub(super) fn split(file: &File) -> Result<Vec<Statement<'_>>> {
             let comments = &statement.text[..statement.text.len() - code.len()];
             return Err(refused(file, statement.line + comments.matches('\n').count(), reason));
         }
+        // Between other delimiters, several statements are one piece. No routine may say USE.
+        if statement.text.contains(';') && statement.text.len() < MAX_BODY_BYTES {
+            let words = words(code);
+            if words.windows(2).any(|pair| pair[0].is(";") && pair[1].is("USE")) {
+                return Err(refused(file, statement.line, DATABASE));
+            }
+        }
     }
     Ok(statements)
 }
+
+const DATABASE: &str = "a schema file does not make or name its database, which the credentials do: take this line out (docs/dba.md, Coming from a dump)";
+
+/// A longer piece is rows of a dump, and no routine.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 fn refused(file: &File, line: usize, reason: &str) -> BedsError {
     BedsError::new(ErrorKind::MalformedBody, format!("{}:{line}: {reason}", file.path.display()))
@@ -42,7 +54,6 @@ fn reason_against(text: &str) -> Option<&'static str> {
     let front = text.get(..text.floor_char_boundary(400)).unwrap_or(text);
     let words = words(front);
     let at = |i: usize| words.get(i).map_or("", |word: &Word| word.upper.as_str());
-    const DATABASE: &str = "a schema file does not make or name its database, which the credentials do: take this line out (docs/dba.md, Coming from a dump)";
     match (at(0), at(1)) {
         ("USE", _) | ("CREATE" | "DROP" | "ALTER", "DATABASE" | "SCHEMA") => Some(DATABASE),
         ("CREATE", "OR") if matches!(at(3), "DATABASE" | "SCHEMA") => Some(DATABASE),
@@ -79,6 +90,11 @@ fn pieces(text: &str) -> Pieces<'_> {
         }
         let length = token(rest);
         let token = &rest[..length];
+        // Everything behind it would be skipped, and be told as applied.
+        if token.starts_with("/*") && (token.len() < 4 || !token.ends_with("*/")) {
+            let line = text[..at].matches('\n').count() + 1;
+            return Err((line, "a comment begins here and does not end; write */ where it ends".to_owned()));
+        }
         is_line_start = token.ends_with('\n') || (is_line_start && token.trim().is_empty());
         at += length;
     }
@@ -182,6 +198,14 @@ mod tests {
         assert_eq!(texts(file), ["1|-- first\nA 'x;y'", "4|B; -- z // no\nC;", "8|D `a;b`", "8|/* ; */\nE"]);
         assert_eq!(texts("-- only a comment\n"), Vec::<String>::new());
         assert_eq!(texts("A 'it''s ü;';B"), ["1|A 'it''s ü;'", "1|B"]);
+    }
+
+    #[test]
+    fn what_would_be_skipped_or_leave_the_database_is_refused_with_its_line() {
+        let said = |text: &str| split(&file(text)).unwrap_err().to_string();
+        assert!(said("A;\nB; /* never\nC;\n").contains("0001_x.sql:2: a comment begins here"));
+        assert!(said("A; /*/\nC;\n").contains("0001_x.sql:1: a comment begins here"));
+        assert!(said("DELIMITER //\nSELECT 1; USE mysql //\n").contains("0001_x.sql:2: a schema file does not"));
     }
 
     #[test]
