@@ -14,6 +14,7 @@ mod conformance;
 mod crash;
 mod dead_letters;
 mod domains;
+mod dump;
 mod errors;
 mod faults;
 mod least_privilege;
