@@ -1,4 +1,4 @@
-//! What it costs to give a caller a clean session, and to check what was called: the same read through objects that differ in
+//! The cost of giving a caller a clean session, and of checking what was called: the same read through objects that differ in
 //! one thing only, turn by turn in one process.
 //!
 //! Not here: reads and writes against other programs, which is `measure`'s.

@@ -1,4 +1,4 @@
-//! What an operation answers, made of what its object answered. The form is decided when the template is bound: the content
+//! The answer of an operation, made of what its object answered. The form is decided when the template is bound: the content
 //! never changes it, and content that does not fit it is an error.
 //!
 //! Not here: how rows and documents become JSON, which is the stores' `json`.

@@ -1,4 +1,4 @@
-//! What REC and REL share about a template's operations: the table of what is bound, paging, and refusals of values.
+//! The things that REC and REL share about a template's operations: the table of what is bound, paging, and refusals of values.
 //!
 //! Not here: the form of an answer, which is `answer`'s.
 

@@ -65,12 +65,12 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
     Ok((bound, told(database, &catalog::server(database).await?)))
 }
 
-/// What changes whenever the named operations do.
+/// A text that changes whenever the named operations do.
 pub(crate) async fn version(database: &Arc<Database>) -> Result<Option<String>> {
     catalog::version(database).await
 }
 
-/// What is to be said of the server and the inbox.
+/// Problems and warnings of the server and the inbox.
 fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
     let place = format!("databases.rec.{}", database.name);
     let mut told = Vec::new();

@@ -72,7 +72,7 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
     Ok((bound, told))
 }
 
-/// What changes whenever the objects of the database do; none while that cannot be told.
+/// A text that changes whenever the objects of the database do; none while that cannot be told.
 pub(crate) async fn version(database: &Database) -> Result<Option<String>> {
     catalog::version(database).await
 }
@@ -81,7 +81,7 @@ fn fit(catalog: &Arc<Catalog>, template: &Template, problems: &mut Vec<Problem>)
     Operations::bind(template, |offer| bind::bind(catalog, template, offer, problems))
 }
 
-/// What a template names besides its objects: the id, sensitive fields, jobs.
+/// Names in a template besides its objects: the id, sensitive fields, jobs.
 fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding>) -> Vec<Problem> {
     let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
     let names = bind::answers(catalog, template);

@@ -78,7 +78,7 @@ impl Stores {
         tokio::time::timeout(CATALOGUE_PATIENCE, binding).await.map_err(|_| late())?
     }
 
-    /// What changes whenever the objects of a database do; none while that cannot be told.
+    /// A text that changes whenever the objects of a database do; none while that cannot be told.
     pub async fn version(&self, store: Store, name: &str) -> Result<Option<String>> {
         match store {
             Store::Rel => rel::version(&self.rel[name]).await,

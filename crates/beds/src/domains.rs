@@ -55,7 +55,7 @@ pub struct Reloaded {
     pub templates: usize,
     pub applied: bool,
     pub problems: Vec<String>,
-    /// What works and should be known.
+    /// Warnings: parts that work and should be known.
     #[serde(default)]
     pub warnings: Vec<String>,
 }

@@ -214,7 +214,7 @@ fn siblings_have_the_same_rooms() {
     let crates = root().join("crates/adapters/src");
     let rooms = |store: &str| -> BTreeSet<String> {
         let names = fs::read_dir(crates.join(store)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-        // What a room keeps in a folder of its own is its own matter.
+        // The files that a room keeps in a folder of its own is its own matter.
         names.filter(|name| name.ends_with(".rs")).collect()
     };
     let (rec, rel) = (rooms("rec"), rooms("rel"));

@@ -42,7 +42,7 @@ pub struct Config {
 /// `[inbox]`: how long the databases remember which writes took effect.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Inbox {
-    /// What is older is sent again on explicit demand only: it could take effect a second time.
+    /// An older event is sent again on explicit demand only: it could take effect a second time.
     pub keep_days: NonZeroU16,
 }
 

@@ -178,7 +178,7 @@ impl Event {
         std::time::Duration::try_from(left).unwrap_or_default()
     }
 
-    /// What is left for the work itself: until the deadline, and not longer than the node works on one event.
+    /// The time left for the work itself: until the deadline, and not longer than the node works on one event.
     pub fn time_to_work(&self) -> std::time::Duration {
         let left = |until: Timestamp| std::time::Duration::try_from(until.duration_since(Timestamp::now()));
         let allowed = self.work_until.map_or(std::time::Duration::MAX, |until| left(until).unwrap_or_default());

@@ -22,7 +22,7 @@ pub struct Problem {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// What is named does not work.
+    /// The named thing does not work.
     #[default]
     Problem,
     /// It works, and something about it is not as it should be.

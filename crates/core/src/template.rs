@@ -85,7 +85,7 @@ impl From<Written> for Named {
     }
 }
 
-/// What an operation answers. It is decided when the template is bound, and never by how many rows an object touched.
+/// The form of an operation's answer. It is decided when the template is bound, and never by how many rows an object touched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AnswerShape {

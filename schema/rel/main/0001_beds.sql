@@ -81,7 +81,7 @@ BEGIN
   START TRANSACTION;
   SET STATEMENT innodb_lock_wait_timeout = 0 FOR
     INSERT INTO beds_inbox (inbox_key, fingerprint) VALUES (p_key, p_fingerprint);
-  -- Who only asks for the key names no object.
+  -- A caller that only asks for the key names no object.
   IF p_object IS NOT NULL THEN
     CALL beds_signature(p_object, signature);
     IF NOT signature <=> p_signature THEN

@@ -62,7 +62,7 @@ pub(super) async fn read(
 ) -> Result<Answer> {
     let mut command = fill::fill(&binding.command, &binding.places.variables, &arguments);
     limit_time(&mut command, event);
-    // What is not there at a majority may be rolled back after it was told.
+    // A write that is not there at a majority may be rolled back after it was told.
     command.insert("readConcern", bson::doc! {"level": "majority"});
     let page = binding.page(&arguments);
     let object = binding.form.object.as_str();

@@ -1,4 +1,4 @@
-//! What a MongoDB database offers: the named operations in `beds_objects`.
+//! The offer of a MongoDB database: the named operations in `beds_objects`.
 //!
 //! Not here: whether a template fits, which is `bind`'s.
 
@@ -17,7 +17,7 @@ use super::error;
 /// The named operations of one database, by name.
 pub(super) type Catalog = BTreeMap<String, Document>;
 
-/// What the server says of itself and of the inbox.
+/// Facts that the server tells of itself and of the inbox.
 #[derive(Debug, Default)]
 pub(super) struct Server {
     /// How far its clock is ahead of this node's, in seconds.
@@ -42,7 +42,7 @@ pub(super) async fn read(database: &Arc<Database>) -> Result<Catalog> {
     Ok(documents.into_iter().filter_map(|d| Some((d.get_str("_id").ok()?.to_owned(), d))).collect())
 }
 
-/// What changes whenever the catalogue does.
+/// A text that changes whenever the catalogue does.
 pub(super) async fn version(database: &Arc<Database>) -> Result<Option<String>> {
     let mut hash = Sha256::new();
     for document in read(database).await?.values() {
@@ -51,7 +51,7 @@ pub(super) async fn version(database: &Arc<Database>) -> Result<Option<String>> 
     Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
 }
 
-/// As much as the login may ask for. What it may not is left out.
+/// As much as the login may ask for. Anything more is left out.
 pub(super) async fn server(database: &Arc<Database>) -> Result<Server> {
     let (handle, client) = (database.handle.clone(), database.client.clone());
     database

@@ -84,7 +84,7 @@ pub(super) fn of_code(code: i32) -> BedsError {
         50 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it took too long"),
         // Somebody's killOp is not answered with another run.
         11601 => (ErrorKind::DeadlineExceeded, "the database ended the operation: somebody stopped it there"),
-        // What only a value can bring about: the command is the DBA's.
+        // A failure that only a value can bring about: the command is the DBA's.
         2 | 9 | 14 | 28 | 52 | 57 | 66 | 241 | 51091 | 16755 | 16804 => {
             (ErrorKind::WrongType, "the database refused a value: it is not what the operation can work with")
         }

@@ -132,7 +132,7 @@ fn commands(file: &File) -> Result<Vec<Document>> {
         .collect()
 }
 
-/// Runs one command. What exists already, and as the command says, is success, so that a file can be applied again.
+/// Runs one command. A thing that exists already, as the command says, is success, so that a file can be applied again.
 async fn run(handle: &Database, mut command: Document) -> Result<(), String> {
     const NAMESPACE_EXISTS: i32 = 48;
     const ROLE_EXISTS: i32 = 51002;

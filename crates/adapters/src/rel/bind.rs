@@ -43,7 +43,7 @@ pub(super) struct Binding {
     pub(super) json: JsonNames,
 }
 
-/// What keeps a read from writing.
+/// The means that keep a read from writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guard {
     /// It runs in a transaction that cannot write. Of writes, nothing does.
@@ -90,7 +90,7 @@ enum Source {
     Nothing,
 }
 
-/// What the objects of a template can answer, as far as the catalogue tells.
+/// Names that the objects of a template can answer, as far as the catalogue tells.
 pub(super) fn answers<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet<&'c str> {
     fit::names(catalog, template)
 }

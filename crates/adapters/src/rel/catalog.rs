@@ -1,4 +1,4 @@
-//! What a MariaDB database offers: its routines with their parameters, its views, and what the two lead to, as
+//! The offer of a MariaDB database: its routines with their parameters, its views, and what the two lead to, as
 //! `beds_catalog` reads it from `information_schema`.
 //!
 //! Not here: whether a template fits, which is `bind`'s.
@@ -57,13 +57,13 @@ pub(super) struct Columns {
     json_everywhere: HashSet<String>,
 }
 
-/// What the server says of itself.
+/// Facts that the server tells of itself.
 #[derive(Debug, Default)]
 pub(super) struct Server {
     /// How far its clock is ahead of this node's, in seconds.
     pub(super) clock_ahead: Option<f64>,
     pub(super) time_zone: String,
-    /// Who defines `beds_catalog`: the DBA.
+    /// The definer of `beds_catalog`: the DBA.
     pub(super) definer: String,
     /// The age of the oldest key in the inbox.
     pub(super) oldest_key_hours: Option<i64>,
@@ -150,14 +150,14 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
     }
     let mut catalog = build(&sets);
     catalog.schema = schema;
-    // What this login may not use does not exist for it. The lint has seen it all the same.
+    // An object that this login may not use does not exist for it. The lint has seen it all the same.
     let granted: HashSet<String> = granted.into_iter().collect();
     catalog.routines.retain(|name, _| granted.contains(name));
     catalog.views.retain(|name, _| granted.contains(name));
     Ok(catalog)
 }
 
-/// What changes whenever the catalogue does. None while a further change could still go unseen.
+/// A text that changes whenever the catalogue does. None while a further change could still go unseen.
 pub(super) async fn version(database: &Database) -> Result<Option<String>> {
     let mut loan = database.writer().await?;
     let row: Option<Row> =

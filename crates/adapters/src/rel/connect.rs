@@ -161,7 +161,7 @@ impl Database {
         BedsError::new(ErrorKind::StoreUnavailable, text)
     }
 
-    /// What BEDS needs in the database is not there, or is of another release.
+    /// An object that BEDS needs in the database is not there, or is of another release.
     pub(crate) fn not_set_up(&self, source: mysql_async::Error) -> BedsError {
         let text = format!(
             "the database {} lacks beds_* procedures of this release that this login may call; apply schema/rel/*/0001_beds.sql and grant the role beds_runtime",

@@ -194,7 +194,7 @@ fn floating(field: &str, float: Floating, number: f64) -> Result<Sql> {
         return Ok(Sql::Double(number));
     }
     let single = number as f32;
-    // What an answer shows is the shortest text of the 32 bits.
+    // The number in an answer is the shortest text of the 32 bits.
     if exact_double(&format!("{single:e}")) != Some(number) {
         return Err(out_of_range(field, "is a number that 32 bits of floating point hold, with about 7 digits"));
     }

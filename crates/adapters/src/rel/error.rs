@@ -77,7 +77,7 @@ pub(super) fn kind(error: &Error) -> ErrorKind {
     meaning(error).map_or(ErrorKind::StoreUnavailable, |(kind, _)| kind)
 }
 
-/// What the server said; none where it is not there to say anything, or cannot now.
+/// The server's own words; none where it is not there to say anything, or cannot now.
 fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
     if is_too_large(error) {
         return Some((
@@ -125,7 +125,7 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
     Some((kind, text.to_owned()))
 }
 
-/// What a SIGNAL of the DBA's means, by the class of its SQLSTATE.
+/// The meaning of a SIGNAL of the DBA's, by the class of its SQLSTATE.
 fn signalled(state: &str) -> ErrorKind {
     match &state[..state.len().min(2)] {
         "22" => ErrorKind::ValueOutOfRange,

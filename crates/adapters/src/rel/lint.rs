@@ -1,4 +1,4 @@
-//! What BEDS must know of a routine before it calls it: whether the routine would end the transaction that it is called in,
+//! The facts that BEDS must know of a routine before it calls it: whether the routine would end the transaction that it is called in,
 //! whether it was made under a mode that cuts values or changes the language, and what it leaves in the session. It reads
 //! words outside comments and texts, and follows nested calls, functions, the triggers of written tables, and views.
 //!
@@ -35,7 +35,7 @@ pub(super) struct Body {
     parameters: BTreeSet<String>,
 }
 
-/// What was found out about a routine and all that it leads to.
+/// The facts found out about a routine and all that it leads to.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     /// Why it must not be called, if so; completes "x cannot".

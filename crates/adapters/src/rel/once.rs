@@ -235,7 +235,7 @@ fn repeated(stored: Stored, event: &Event) -> Answer {
     Answer { repeat_of, ..stored.answer }
 }
 
-/// What the inbox refuses leaves the session as it was: the connection can be used again.
+/// A refusal of the inbox leaves the session as it was: the connection can be used again.
 fn give_back_unless_lost(loan: Loan, miss: &Miss) {
     match miss {
         Miss::Refused(error) | Miss::Unasked(error)

@@ -67,7 +67,7 @@ async fn apply_one(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -
         conn.query_drop(statement.text).await.map_err(|e| at(statement.line, "", e))?;
     }
     let last = statements.last().map_or(1, |statement| statement.line);
-    // What a file leaves open, by SET autocommit = 0 or START TRANSACTION, is part of what it says.
+    // A transaction that a file leaves open, by SET autocommit = 0 or START TRANSACTION, is part of what it says.
     conn.query_drop("COMMIT").await.map_err(|e| at(last, "what it left open cannot be committed: ", e))?;
     conn.change_user(ChangeUserOpts::default()).await.map_err(|e| at(last, "no fresh session: ", e))?;
     conn.exec_drop("CALL `beds_schema_record`(?,?)", (&file.name, file.digest()))

@@ -26,9 +26,9 @@ pub struct CheckArgs {
 
 #[derive(Default, Serialize)]
 struct Findings {
-    /// What does not work.
+    /// Problems: parts that do not work.
     problems: Vec<Problem>,
-    /// What works and should be known.
+    /// Warnings: parts that work and should be known.
     warnings: Vec<Problem>,
     templates: Vec<Checked>,
     /// Why something could not be checked.

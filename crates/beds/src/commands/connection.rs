@@ -65,7 +65,7 @@ impl Connection {
         context
     }
 
-    /// Who runs the command, as the control socket names a caller: the kernel says it, and no variable.
+    /// The user who runs the command, as the control socket names a caller: the kernel says it, and no variable.
     fn user() -> String {
         format!("uid {}", rustix::process::getuid().as_raw())
     }

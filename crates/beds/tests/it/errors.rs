@@ -1,4 +1,4 @@
-//! What a database says becomes the error that a caller can act on, and no caller can fill the log.
+//! An error of a database becomes the error that a caller can act on, and no caller can fill the log.
 //!
 //! Not here: errors of BEDS's own checks, which are `bad_input`'s.
 

@@ -76,7 +76,7 @@ async fn a_file_that_cannot_be_taken_is_refused_with_its_line_before_any_is_appl
         assert!(!said.contains("0961_good.sql: applied"), "{said}");
         std::fs::remove_file(world.folder.join("schema/rel/main").join(name))?;
     }
-    // What only the server knows is said with the line, too.
+    // A mistake that only the server knows is said with the line, too.
     world.write("schema/rel/main/0963_gone.sql", "SELECT 1;\nDROP PROCEDURE beds_schema_record;")?;
     let (is_done, said) = apply(&world)?;
     assert!(!is_done && said.contains("0963_gone.sql:2: the file was applied but could not be recorded"), "{said}");

@@ -219,7 +219,7 @@ async fn an_object_that_became_unfit_is_not_called_any_more() -> Result<()> {
     let refused = live.api.patch(path, &json!({"by": 1})).await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0023"), "{}", refused.text);
     assert_eq!(world.sql("SELECT value FROM counters")?, "1");
-    // What it leads to is noticed too, at the next pulse.
+    // A routine that it leads to is noticed too, at the next pulse.
     world.sql(
         "DELIMITER //
          CREATE OR REPLACE PROCEDURE counters_bump(IN p_id VARCHAR(40), IN p_by BIGINT) CALL inner_bump(p_id) //

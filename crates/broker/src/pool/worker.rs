@@ -148,7 +148,7 @@ impl Worker<'_> {
 
     fn read(&self, delivery: &Delivery) -> Result<Event> {
         let mut event = Event::from_slice(delivery.body())?;
-        // What this worker does not wait for any more must not be committed either.
+        // Work that this worker does not wait for any more must not be committed either.
         let longest = SignedDuration::try_from(self.pool.handler_timeout).unwrap_or(SignedDuration::MAX);
         event.work_until = Some(Timestamp::now().checked_add(longest).unwrap_or(Timestamp::MAX));
         if event.operation.is_write() != self.pool.key.is_write() {

@@ -1,4 +1,4 @@
-//! What a template may not name, and how an object is written: rules over more than one key.
+//! Names that a template must not have, and how an object is written: rules over more than one key.
 //!
 //! Not here: which keys there are, which is the table of the parent's.
 

@@ -1,4 +1,4 @@
-//! Whether an offer's object may be called for its operation, and with which care. What must not be bound is a problem; what
+//! Whether an offer's object may be called for its operation, and with which care. An object that must not be bound is a problem; what
 //! works and is not as it should be, a warning.
 //!
 //! Not here: which parameter takes which value, which is the parent's.
@@ -121,7 +121,7 @@ fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Fi
     }
 }
 
-/// What all objects of a template can answer, as far as the catalogue tells: columns of their tables, and every word of theirs.
+/// Names that all objects of a template can answer, as far as the catalogue tells: columns of their tables, and every word of theirs.
 pub(in crate::rel) fn names<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet<&'c str> {
     let of = |object: &str| {
         let routine = catalog.routines.get(object).map(|routine| &routine.findings);

@@ -1,4 +1,4 @@
-//! What single statements of a body do that matters to BEDS: end its transaction, change the session, write a table.
+//! The effects of single statements that matter to BEDS: end its transaction, change the session, write a table.
 //!
 //! Not here: which routines, triggers and views a body leads to, which is `lint`'s.
 
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::words::Word;
 
-/// What a body does by itself.
+/// The effects of a body by itself.
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     /// A statement that must not stand in a routine that BEDS calls.
@@ -96,7 +96,7 @@ fn at(words: &[Word], i: usize) -> &str {
 }
 
 /// Statements that commit, by their first word (MariaDB: "SQL statements that cause an implicit commit"), and those that
-/// reach beyond the database. What may stand behind the word, where it can be a name as well.
+/// reach beyond the database. With them, the words that may stand behind, where it can be a name as well.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("COMMIT", &[";", "WORK", "AND", "RELEASE", "NO", ""]),
     ("ROLLBACK", &[";", "WORK", "AND", "RELEASE", "NO", ""]),
@@ -287,5 +287,5 @@ fn statement(words: &[Word], i: usize) -> &[Word] {
     &words[begin..i]
 }
 
-/// What a statement stands behind.
+/// The words that a statement stands behind.
 const OPENING: &[&str] = &[";", "BEGIN", "ATOMIC", "THEN", "ELSE", "DO", "LOOP", "REPEAT"];

@@ -126,7 +126,7 @@ impl Splitter<'_> {
     }
 }
 
-/// What stands behind DELIMITER, where a line is that command of the client's.
+/// The text behind DELIMITER, where a line is that command of the client's.
 fn client_command(rest: &str) -> Option<&str> {
     const WORD: &str = "DELIMITER";
     let word = rest.get(..WORD.len()).filter(|word| word.eq_ignore_ascii_case(WORD))?;
@@ -163,7 +163,7 @@ fn only_comments(text: &str) -> bool {
     without_comments(text).is_empty()
 }
 
-/// What stands behind the comments at the front.
+/// The text behind the comments at the front.
 fn without_comments(text: &str) -> &str {
     let mut rest = text.trim_start();
     while rest.starts_with("--") || rest.starts_with('#') || (rest.starts_with("/*") && !is_executable(rest)) {

@@ -20,7 +20,7 @@ pub(super) struct Checkpoint {
     saved: Instant,
 }
 
-/// What is noted of a load.
+/// The notes of a load.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Note {
     /// Of the file's content.

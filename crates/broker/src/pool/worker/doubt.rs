@@ -1,4 +1,4 @@
-//! What a worker does where it is in doubt: whether a write had its effect, and whether what is done can be recorded.
+//! The acts of a worker in doubt: whether a write had its effect, and whether what is done can be recorded.
 //!
 //! Not here: how an inbox is asked, which is the adapters'.
 
@@ -20,7 +20,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How long it is asked before something is refused that may be a repeat.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What the inbox says of a write.
+/// The inbox's word on a write.
 enum Found {
     /// It took effect, then or in an earlier event with the same key.
     Done(Answer),
