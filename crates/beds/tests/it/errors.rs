@@ -70,8 +70,7 @@ async fn a_call_that_the_dba_ended_is_not_run_again() -> Result<()> {
     let kill = |what: &str| -> Result<()> {
         let id = world
             .sql("SELECT MAX(id) FROM information_schema.PROCESSLIST WHERE db = DATABASE() AND state = 'User sleep'")?;
-        // Between two statements of the retried write, none sleeps.
-        if id == "NULL" { Ok(()) } else { world.sql(&format!("KILL {what} {id}")).map(drop) }
+        world.sql(&format!("KILL {what} {id}")).map(drop)
     };
     for what in ["QUERY", "CONNECTION"] {
         let api = live.api.clone();
@@ -90,7 +89,8 @@ async fn a_call_that_the_dba_ended_is_not_run_again() -> Result<()> {
         eventually("nothing sleeps", async || {
             let is_asleep = world.is_asleep()?;
             if is_asleep {
-                kill("CONNECTION")?;
+                // It may have ended by itself since it was looked at; then the next look says so.
+                drop(kill("CONNECTION"));
             }
             Ok(!is_asleep)
         })
