@@ -174,11 +174,8 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
 
 /// True in a SET of variables; a column that an UPDATE sets is none.
 fn is_in_set(words: &[Word], i: usize) -> bool {
-    statement(words, i).first().is_some_and(|word| word.is("SET"))
-        || statement(words, i).iter().rposition(|word| word.is("SET")).is_some_and(|at| {
-            let before = i - statement(words, i).len() + at;
-            begins(words, before)
-        })
+    let begin = i - statement(words, i).len();
+    (begin..i).any(|at| words[at].is("SET") && begins(words, at))
 }
 
 /// A column of such a name stands in a CASE as if a statement began there; no statement goes on like that.
