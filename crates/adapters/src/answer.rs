@@ -15,6 +15,8 @@ pub(crate) struct Set {
     pub(crate) rows: Vec<Box<RawValue>>,
     pub(crate) first_id: Option<String>,
     pub(crate) last_id: Option<String>,
+    /// The last row has the id of the row before it.
+    pub(crate) ends_in_repeat: bool,
 }
 
 impl Set {
@@ -23,6 +25,7 @@ impl Set {
         if self.rows.is_empty() {
             self.first_id.clone_from(&id);
         }
+        self.ends_in_repeat = id.is_some() && self.last_id == id;
         self.last_id = id;
         self.rows.push(row);
     }
@@ -78,6 +81,14 @@ impl Form {
         };
         let next = match first.last_id {
             _ if !(page.has_next && is_full) => None,
+            // The next page begins behind this id, and further rows with it would be on no page.
+            Some(_) if first.ends_in_repeat => {
+                let text = format!(
+                    "a full page that ends in two rows of one `{}`, so that rows between two pages could be lost",
+                    self.id
+                );
+                return Err(self.wrong(&text));
+            }
             Some(id) => Some(id),
             None => {
                 let text =
@@ -197,5 +208,8 @@ mod tests {
         let mut nameless = set(2);
         nameless.last_id = None;
         assert_eq!(kind(list.answer(vec![nameless], None, pages)), ErrorKind::WrongAnswer);
+        let mut repeating = set(1);
+        repeating.push(RawValue::from_string("{\"id\":0}".into()).unwrap(), Some("0".into()));
+        assert_eq!(kind(list.answer(vec![repeating], None, pages)), ErrorKind::WrongAnswer);
     }
 }

@@ -88,7 +88,12 @@ impl Catalogue {
                 format!("{name} has no fetch {}; it has: {}", quote(object), list(&known))
             }
             None => {
-                let known: Vec<&str> = template.offers().iter().map(|offer| offer.operation.as_str()).collect();
+                let shown = |offer: &template::Offer<'_>| match offer.name {
+                    Some(name) => format!("{} by {name}", offer.operation),
+                    None => offer.operation.to_string(),
+                };
+                let known: Vec<String> = template.offers().iter().map(shown).collect();
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 format!("{name} does not offer {operation}; it offers: {}", list(&known))
             }
         };

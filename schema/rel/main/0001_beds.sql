@@ -213,7 +213,10 @@ BEGIN
      AND c.CHECK_CLAUSE = CONCAT('json_valid(`', k.COLUMN_NAME, '`)')
    WHERE k.TABLE_SCHEMA = DATABASE();
 
-  SELECT t.TABLE_NAME AS name, t.ENGINE AS engine
+  SELECT t.TABLE_NAME AS name, t.ENGINE AS engine,
+         EXISTS (SELECT 1 FROM information_schema.COLUMNS AS k
+                  WHERE k.TABLE_SCHEMA = t.TABLE_SCHEMA AND k.TABLE_NAME = t.TABLE_NAME
+                    AND k.COLUMN_DEFAULT LIKE '%nextval(%') AS has_sequence
     FROM information_schema.TABLES AS t WHERE t.TABLE_SCHEMA = DATABASE() AND t.TABLE_TYPE <> 'VIEW';
 
   SELECT t.TRIGGER_NAME AS name, t.EVENT_OBJECT_TABLE AS table_name, t.ACTION_STATEMENT AS definition, t.SQL_MODE AS sql_mode

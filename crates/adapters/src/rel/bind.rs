@@ -195,6 +195,10 @@ impl Binding {
         self.takes_any_field
     }
 
+    pub(super) fn has_field(&self, name: &str) -> bool {
+        self.slots.iter().any(|slot| matches!(&slot.source, Source::Field(field) if field == name))
+    }
+
     /// Fields and their types, for `/v1/templates` and `beds check`.
     pub(super) fn parameters(&self) -> BTreeMap<String, String> {
         let named = |slot: &Slot| match &slot.source {

@@ -36,6 +36,12 @@ impl Failure {
         matches!(self, Failure::Sql(error) if error::is_from_server(error))
     }
 
+    /// The field of the caller's that the server refused, if it names one.
+    pub(super) fn field(&self, binding: &Binding) -> Option<String> {
+        let Failure::Sql(error) = self else { return None };
+        error::column(error).filter(|name| binding.has_field(name))
+    }
+
     pub(super) fn into_beds(self, database: &Database) -> BedsError {
         match self {
             Failure::Sql(error) => error::to_beds(error, database),
@@ -94,10 +100,20 @@ pub(super) async fn read(
                 if failure.leaves_connection() {
                     loan.renew();
                 }
-                return Err(failure.into_beds(database));
+                let field = failure.field(binding);
+                return Err(about(field, failure.into_beds(database)));
             }
         }
     }
+}
+
+/// An error that names the field which it is about.
+pub(super) fn about(field: Option<String>, mut error: BedsError) -> BedsError {
+    if let Some(field) = field {
+        error.message = format!("`{field}`: {}", error.message);
+        error.field = Some(field);
+    }
+    error
 }
 
 async fn read_once(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Result<Option<Answer>, Failure> {

@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable;
 
 use super::connect::Database;
 use super::error;
-use super::lint::{Body, Code, Findings};
+use super::lint::{Body, Code, Findings, Table};
 
 /// The objects of one database.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Catalog {
     pub(super) views: BTreeMap<String, View>,
     pub(super) columns: Columns,
     pub(super) server: Server,
+    /// Objects that are there and that the login may not use, with the words that a GRANT names them by.
+    pub(super) not_granted: BTreeMap<String, &'static str>,
     /// The name of the database at the server.
     pub(super) schema: String,
 }
@@ -32,6 +34,7 @@ pub(super) struct Routine {
     /// Changes when the routine is replaced.
     pub(super) signature: Option<String>,
     pub(super) is_declared_to_write: bool,
+    pub(super) is_declared_to_read: bool,
     /// Runs with the rights of the node's login.
     pub(super) is_invoker: bool,
     pub(super) definer: String,
@@ -148,12 +151,26 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
             format!("beds_catalog of the database {} is of another release; apply 0001_beds.sql again", database.name);
         return Err(BedsError::new(ErrorKind::TemplateUnusable, text));
     }
-    let mut catalog = build(&sets);
-    catalog.schema = schema;
+    let mut catalog = build(&sets, schema);
     // An object that this login may not use does not exist for it. The lint has seen it all the same.
     let granted: HashSet<String> = granted.into_iter().collect();
-    catalog.routines.retain(|name, _| granted.contains(name));
-    catalog.views.retain(|name, _| granted.contains(name));
+    let (routines, views) = (std::mem::take(&mut catalog.routines), std::mem::take(&mut catalog.views));
+    let is_granted = |name: &String| granted.contains(name);
+    for (name, routine) in routines {
+        if is_granted(&name) {
+            catalog.routines.insert(name, routine);
+        } else {
+            let right = if routine.is_function { "EXECUTE ON FUNCTION" } else { "EXECUTE ON PROCEDURE" };
+            catalog.not_granted.insert(name, right);
+        }
+    }
+    for (name, view) in views {
+        if is_granted(&name) {
+            catalog.views.insert(name, view);
+        } else {
+            catalog.not_granted.insert(name, "SELECT ON");
+        }
+    }
     Ok(catalog)
 }
 
@@ -167,16 +184,16 @@ pub(super) async fn version(database: &Database) -> Result<Option<String>> {
     Ok(settled.and_then(|row| text(&row, "version")))
 }
 
-/// In the order of the sets of `beds_catalog`.
-fn build(sets: &[Vec<Row>]) -> Catalog {
+/// From the sets of `beds_catalog`, in their order.
+fn build(sets: &[Vec<Row>], schema: String) -> Catalog {
     let [signatures, routines, parameters, views, columns, tables, triggers, server] = sets else {
         return Catalog::default();
     };
-    let mut code = Code::default();
+    let mut code = Code { database: schema.to_uppercase(), ..Code::default() };
     for row in tables {
-        if let (Some(name), engine) = (text(row, "name"), text(row, "engine").unwrap_or_default()) {
-            code.tables.insert(name.to_uppercase(), engine);
-        }
+        let Some(name) = text(row, "name") else { continue };
+        let (engine, has_sequence) = (text(row, "engine").unwrap_or_default(), number(row, "has_sequence") == Some(1));
+        code.tables.insert(name.to_uppercase(), Table { engine, has_sequence });
     }
     for row in triggers {
         let (Some(name), Some(table)) = (text(row, "name"), text(row, "table_name")) else { continue };
@@ -206,7 +223,7 @@ fn build(sets: &[Vec<Row>]) -> Catalog {
             }
         }
     }
-    let mut catalog = Catalog { columns: Columns::read(columns), ..Catalog::default() };
+    let mut catalog = Catalog { columns: Columns::read(columns), schema, ..Catalog::default() };
     for row in routines {
         let Some(name) = text(row, "name") else { continue };
         let mut findings = code.inspect(&name, is_function(row));
@@ -221,6 +238,7 @@ fn build(sets: &[Vec<Row>]) -> Catalog {
             parameters: of.map(|(_, parameter)| parameter.clone()).collect(),
             signature: signature.and_then(|row| text(row, "signature")),
             is_declared_to_write: text(row, "data_access").as_deref() == Some("MODIFIES SQL DATA"),
+            is_declared_to_read: text(row, "data_access").as_deref() == Some("READS SQL DATA"),
             is_invoker: text(row, "security").as_deref() == Some("INVOKER"),
             definer: text(row, "definer").unwrap_or_default(),
             returns_json: text(row, "returns").as_deref() == Some("longtext")

@@ -180,6 +180,9 @@ fn whole(number: &serde_json::Number) -> Option<i128> {
 
 /// A number that comes back as it was sent: that fits the bits and the digits of its column.
 fn floating(field: &str, float: Floating, number: f64) -> Result<Sql> {
+    if number == 0.0 && number.is_sign_negative() {
+        return Err(out_of_range(field, "is 0 without a sign: the database keeps no other"));
+    }
     if float.is_unsigned && number < 0.0 {
         return Err(out_of_range(field, "is not negative"));
     }

@@ -94,7 +94,10 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
     }
     let (kind, text) = match server.code {
         // The DBA's own words are meant for the caller.
-        1642..=1644 => return Some((signalled(&server.state), server.message.clone())),
+        1642..=1644 => match signalled(&server.state) {
+            Some(kind) => return Some((kind, server.message.clone())),
+            None => (ErrorKind::Internal, FAILED),
+        },
         _ if server.state.starts_with("45") => return Some((ErrorKind::RuleRefused, server.message.clone())),
         1062 | 1586 => (ErrorKind::DuplicateRecord, "a record with the same unique value exists"),
         1452 | 1216 => (ErrorKind::ConstraintViolated, "a value refers to a record that does not exist"),
@@ -119,22 +122,40 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
             }
             "23" => (ErrorKind::ConstraintViolated, "a constraint of the database refused the values"),
             "02" => (ErrorKind::NoSuchRecord, "there is no such record"),
-            _ => (ErrorKind::Internal, "the named object failed; the node's log has the cause"),
+            _ => (ErrorKind::Internal, FAILED),
         },
     };
     Some((kind, text.to_owned()))
 }
 
-/// The meaning of a SIGNAL of the DBA's, by the class of its SQLSTATE.
-fn signalled(state: &str) -> ErrorKind {
-    match &state[..state.len().min(2)] {
+/// The column or parameter that a refused value was meant for, without `p_`, where the server names one.
+pub(super) fn column(error: &Error) -> Option<String> {
+    let Error::Server(server) = error else { return None };
+    let named = match server.code {
+        1048 => server.message.strip_prefix("Column ")?,
+        1364 => server.message.strip_prefix("Field ")?,
+        // A value stands before it, and could say the same.
+        1264 | 1265 | 1292 | 1366 | 1406 => server.message.rsplit_once(" for column ")?.1,
+        _ => return None,
+    };
+    // As 'x', or as `database`.`table`.`x`.
+    let quoted = named.split(' ').next()?;
+    let name = quoted.rsplit('.').next()?.trim_matches(['`', '\'']);
+    Some(name.strip_prefix("p_").unwrap_or(name).to_owned())
+}
+
+const FAILED: &str = "the named object failed; the node's log has the cause";
+
+/// The meaning of a SIGNAL of the DBA's, by the class of its SQLSTATE; none of a class that is not for callers.
+fn signalled(state: &str) -> Option<ErrorKind> {
+    Some(match &state[..state.len().min(2)] {
         "22" => ErrorKind::ValueOutOfRange,
         "23" => ErrorKind::ConstraintViolated,
         "02" => ErrorKind::NoSuchRecord,
         "40" => ErrorKind::Unavailable,
         "45" => ErrorKind::RuleRefused,
-        _ => ErrorKind::Internal,
-    }
+        _ => return None,
+    })
 }
 
 /// What the node's log may say of an error: the server's text only where it names objects and never values.

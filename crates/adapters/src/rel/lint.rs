@@ -4,12 +4,15 @@
 //!
 //! Not here: what single statements do, which is `lint/statements`'s; what becomes of the findings, which is `bind`'s.
 
+mod begins;
 mod statements;
+mod targets;
 pub(crate) mod words;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use statements::{Effects, effects};
+use targets::Target;
 use words::{Word, words};
 
 /// Everything of one database that can run when a routine is called. Names are in capitals.
@@ -20,8 +23,16 @@ pub(super) struct Code {
     pub(super) views: BTreeMap<String, Body>,
     /// By table.
     pub(super) triggers: BTreeMap<String, Vec<Body>>,
-    /// Tables with their engines.
-    pub(super) tables: BTreeMap<String, String>,
+    pub(super) tables: BTreeMap<String, Table>,
+    /// The name of the database.
+    pub(super) database: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) engine: String,
+    /// A column takes its default from a sequence.
+    pub(super) has_sequence: bool,
 }
 
 /// The text of a routine, trigger or view.
@@ -48,6 +59,8 @@ pub(super) struct Findings {
     pub(super) json_names: BTreeSet<String>,
     /// Tables that are written and whose engine cannot roll back.
     pub(super) unsafe_tables: BTreeSet<String>,
+    /// Tables of other databases that are written, and functions of theirs: of their effects nothing is known.
+    pub(super) elsewhere: BTreeSet<String>,
     /// Tables and views that are named, in capitals.
     pub(super) tables: BTreeSet<String>,
     /// Every word, as it was written: the names of what it may answer are among them.
@@ -129,6 +142,7 @@ impl<'c> Walk<'c> {
             advances_sequence,
             json_names,
             writes,
+            calls,
         } = effects(words, &body.parameters);
         self.refuse(forbidden.map(|found| format!("run inside the transaction of BEDS: {} uses {found}", body.shown)));
         self.findings.leaves_session |= leaves_session;
@@ -139,8 +153,14 @@ impl<'c> Walk<'c> {
         for (i, word) in words.iter().enumerate() {
             self.word(body, words, i, word);
         }
-        for name in &writes {
-            self.write(name);
+        let other = |target: &Target| target.database.clone().filter(|database| *database != self.code.database);
+        let elsewhere: Vec<String> = writes
+            .union(&calls)
+            .filter_map(|target| Some(format!("{}.{}", other(target)?, target.name).to_lowercase()))
+            .collect();
+        self.findings.elsewhere.extend(elsewhere);
+        for target in writes.iter().filter(|target| other(target).is_none()) {
+            self.write(&target.name);
         }
     }
 
@@ -177,13 +197,21 @@ impl<'c> Walk<'c> {
     /// A table is written, or a view, and with it any of the tables that it is made of.
     fn write(&mut self, name: &str) {
         if let Some(view) = self.code.views.get(name) {
-            let words: Vec<String> =
-                view.words.iter().flatten().map(|word| word.upper.trim_start_matches('`').to_owned()).collect();
-            for table in words.iter().filter(|word| self.code.tables.contains_key(*word)) {
+            let words: Vec<&str> = view.words.iter().flatten().map(|word| word.upper.trim_start_matches('`')).collect();
+            for table in words.iter().filter(|word| self.code.tables.contains_key(**word)) {
                 self.write(table);
             }
+            // As the server writes a view down, each column stands behind its table and its database.
+            for column in words.windows(5) {
+                if let [database, ".", table, ".", _] = column
+                    && *database != self.code.database
+                {
+                    self.findings.elsewhere.insert(format!("{database}.{table}").to_lowercase());
+                }
+            }
         }
-        let Some(engine) = self.code.tables.get(name) else { return };
+        let Some(Table { engine, has_sequence }) = self.code.tables.get(name) else { return };
+        self.findings.advances_sequence |= has_sequence;
         if !engine.eq_ignore_ascii_case("InnoDB") {
             self.findings.unsafe_tables.insert(format!("{} ({engine})", name.to_lowercase()));
         }

@@ -190,9 +190,11 @@ async fn once(
         Ok(answer) => answer,
         Err(failure) => {
             let is_from_server = matches!(&failure, Failure::Sql(e) if error::is_from_server(e));
+            let field = failure.field(binding);
             let miss = match classify(failure, database) {
                 // A refusal is certain while the claim's transaction is open. The next attempt asks the inbox.
                 Miss::Refused(error) if is_from_server && !was_open(&mut loan).await => Miss::Unknown(error),
+                Miss::Refused(error) => Miss::Refused(call::about(field, error)),
                 miss => miss,
             };
             loan.renew();

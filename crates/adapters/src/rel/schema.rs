@@ -12,7 +12,7 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Conn, Opts, OptsBuilder, Row};
 
 use crate::schema::{Applied, File, LOCK_PATIENCE, busy};
-use split::{Statement, split};
+use split::{Statement, refused, split};
 
 /// The session that each file begins with: what one file sets, the next does not have.
 const SET_UP: &str = "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
@@ -48,6 +48,10 @@ pub(crate) async fn apply(
         let action = file.action(digest, redo)?;
         if action != Applied::AlreadyThere {
             let statements = statements.get(file.name.as_str()).map_or(&[][..], Vec::as_slice);
+            if let Some(drop) = statements.iter().find(|statement| action == Applied::Again && statement.drops_table) {
+                let text = "--redo would run this DROP TABLE again, and the rows would be lost; put the change into a new numbered file";
+                return Err(refused(file, drop.line, text));
+            }
             apply_one(&mut conn, file, statements).await?;
         }
         report(file, action);
@@ -89,6 +93,10 @@ async fn recorded(conn: &mut Conn) -> Result<Vec<(String, String)>> {
 /// The DBA sees the server's own words about the DBA's own file.
 fn server_text(error: &mysql_async::Error) -> String {
     match error {
+        mysql_async::Error::Server(server) if server.code == 1227 => format!(
+            "error 1227: {}. A DEFINER clause of another login needs such a right: take it out (docs/dba.md, Coming from a dump). The statements before this one were executed and stay",
+            server.message
+        ),
         mysql_async::Error::Server(server) => format!("error {}: {}", server.code, server.message),
         other => other.to_string(),
     }

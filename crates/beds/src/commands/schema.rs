@@ -105,7 +105,10 @@ fn file(path: PathBuf, extension: &str) -> Result<File, String> {
         }
         Err(error) => {
             let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-            Err(format!("{}:{line}: not UTF-8; save the file as UTF-8", path.display()))
+            Err(format!(
+                "{}:{line}: not UTF-8; make a dump again with --hex-blob --default-character-set=utf8mb4, and save another file as UTF-8",
+                path.display()
+            ))
         }
     }
 }

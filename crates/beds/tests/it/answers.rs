@@ -22,6 +22,8 @@ BEGIN UPDATE rows_ SET n = p_n WHERE RowId = p_id; SELECT * FROM rows_ WHERE Row
 CREATE PROCEDURE rows_list(IN p_limit INT, IN p_after INT) READS SQL DATA
   SELECT * FROM rows_ WHERE RowId > COALESCE(p_after, 0) ORDER BY RowId LIMIT p_limit //
 CREATE PROCEDURE rows_bare(IN p_limit INT, IN p_after INT) READS SQL DATA SELECT n FROM rows_ LIMIT p_limit //
+CREATE PROCEDURE rows_same(IN p_limit INT, IN p_after INT) READS SQL DATA
+  SELECT n AS RowId FROM rows_ WHERE n > COALESCE(p_after, 0) ORDER BY n LIMIT p_limit //
 CREATE PROCEDURE rows_some(IN p_limit INT) READS SQL DATA SELECT * FROM rows_ LIMIT p_limit //
 CREATE PROCEDURE rows_twice() READS SQL DATA SELECT a.n, b.n FROM rows_ a JOIN rows_ b USING (RowId) //
 CREATE PROCEDURE rows_sets() READS SQL DATA BEGIN SELECT 1 AS a; SELECT 2 AS b; END //
@@ -125,7 +127,7 @@ async fn a_page_says_that_it_may_be_cut_and_how_it_goes_on() -> Result<()> {
     world.domain(
         &format!("{ROWS}\nCREATE VIEW rows_view AS SELECT * FROM rows_;\nCREATE FUNCTION rows_count(p_n INT) RETURNS INT READS SQL DATA RETURN (SELECT COUNT(*) FROM rows_ WHERE n = p_n);"),
         &[
-            ("rows", &template("Rows", "RowId", "[objects]\nlist = \"rows_list\"\n[fetches]\nview = \"rows_view\"\nsome = \"rows_some\"\nbare = \"rows_bare\"\ntwice = \"rows_twice\"\ncount = \"rows_count\"\n")),
+            ("rows", &template("Rows", "RowId", "[objects]\nlist = \"rows_list\"\n[fetches]\nview = \"rows_view\"\nsome = \"rows_some\"\nbare = \"rows_bare\"\nsame = \"rows_same\"\ntwice = \"rows_twice\"\ncount = \"rows_count\"\n")),
         ],
     )?;
     let live = world.node().await?;
@@ -151,6 +153,13 @@ async fn a_page_says_that_it_may_be_cut_and_how_it_goes_on() -> Result<()> {
         lost.text
     );
     assert_eq!(page("/by/bare").await?.0, 4, "a page that is not full needs no id");
+    let same = live.api.get("/v1/records/Rows/by/same?limit=2").await?;
+    assert!(
+        same.code() == "BEDS-0027" && same.text.contains("rows_same answered a full page that ends in two"),
+        "{}",
+        same.text
+    );
+    assert_eq!(page("/by/same?limit=3").await?, (3, json!("2"), json!(true)), "the ids at the end differ");
     let twice = live.api.get("/v1/records/Rows/by/twice").await?;
     assert!(twice.code() == "BEDS-0027" && twice.text.contains("two columns of the name \\\"n\\\""), "{}", twice.text);
     let count = live.api.get("/v1/records/Rows/by/count?n=1").await?;

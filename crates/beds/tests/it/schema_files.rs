@@ -84,6 +84,22 @@ async fn a_file_that_cannot_be_taken_is_refused_with_its_line_before_any_is_appl
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_drops_a_table_is_not_applied_again() -> Result<()> {
+    let world = World::new().await?;
+    let dump = "-- a dump\nDROP TABLE IF EXISTS shop;\nCREATE TABLE shop (id INT);\nINSERT INTO shop VALUES (1);\n";
+    world.write("schema/rel/main/0961_dump.sql", dump)?;
+    let (is_done, said) = apply(&world)?;
+    assert!(is_done, "{said}");
+    world.sql("INSERT INTO shop VALUES (2)")?;
+    world.write("schema/rel/main/0961_dump.sql", format!("{dump}-- changed\n"))?;
+    let output = world.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema", "--redo"])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("0961_dump.sql:1: --redo would run this DROP TABLE"), "{said}");
+    assert_eq!(world.sql("SELECT COUNT(*) FROM shop")?, "2");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_of_other_tools_are_read() -> Result<()> {
     let world = World::new().await?;
     let body = "CREATE PROCEDURE p1() BEGIN SELECT 'a;b'; END";

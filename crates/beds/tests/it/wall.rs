@@ -72,6 +72,25 @@ async fn a_procedure_that_says_it_writes_is_no_fetch() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_write_is_no_write() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(
+        "CREATE PROCEDURE says_it_reads(IN p_id VARCHAR(40)) READS SQL DATA SELECT * FROM counters WHERE name = p_id;
+         CREATE VIEW only_seen AS SELECT * FROM counters;",
+        &[("w", "name = \"W\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"name\"\n[objects]\ndelete = \"says_it_reads\"\nupdate = \"only_seen\"\n")],
+    )?;
+    let (code, said) = world.check()?;
+    assert_eq!(code, 1, "{said}");
+    for line in [
+        "w.toml:6: says_it_reads declares READS SQL DATA, and delete writes",
+        "w.toml:7: only_seen is a view, and update writes",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_builds_a_temporary_table_leaves_nothing() -> Result<()> {
     let world = World::new().await?;
     world.domain(
@@ -88,8 +107,15 @@ async fn a_fetch_that_builds_a_temporary_table_leaves_nothing() -> Result<()> {
          BEGIN CREATE TEMPORARY TABLE tmp2 (a INT); INSERT INTO plain_log VALUES (1); SELECT * FROM tmp2; END //
          CREATE PROCEDURE report_counts() READS SQL DATA
          BEGIN CREATE TEMPORARY TABLE tmp3 (a INT); SELECT NEXTVAL(numbers) AS n; END //
+         CREATE TABLE numbered (n INT DEFAULT (NEXTVAL(numbers)), a INT) ENGINE = InnoDB //
+         CREATE PROCEDURE report_numbers() READS SQL DATA
+         BEGIN CREATE TEMPORARY TABLE tmp4 (a INT); INSERT INTO numbered (a) VALUES (1); SELECT * FROM tmp4; END //
+         CREATE PROCEDURE report_elsewhere() READS SQL DATA
+         BEGIN CREATE TEMPORARY TABLE tmp5 (a INT); INSERT INTO elsewhere.plain VALUES (1); SELECT * FROM tmp5; END //
+         CREATE PROCEDURE report_foreign() READS SQL DATA
+         BEGIN CREATE TEMPORARY TABLE tmp6 (a INT); SELECT elsewhere.writes(1) AS n; END //
          DELIMITER ;",
-        &[("r", "name = \"R\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"name\"\n[fetches]\nr = \"report\"\nlogs = \"report_logs\"\ncounts = \"report_counts\"\n")],
+        &[("r", "name = \"R\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"name\"\n[fetches]\nr = \"report\"\nlogs = \"report_logs\"\ncounts = \"report_counts\"\nnumbers = \"report_numbers\"\nelsewhere = \"report_elsewhere\"\nforeign = \"report_foreign\"\n")],
     )?;
     let (code, said) = world.check()?;
     assert!(
@@ -97,7 +123,14 @@ async fn a_fetch_that_builds_a_temporary_table_leaves_nothing() -> Result<()> {
             && said.contains("r.toml:7: report_logs reads, builds a temporary table, and writes plain_log (MyISAM)"),
         "{said}"
     );
-    assert!(said.contains("r.toml:8: report_counts reads, builds a temporary table, and writes a sequence"), "{said}");
+    for line in [
+        "r.toml:8: report_counts reads, builds a temporary table, and writes a sequence",
+        "r.toml:9: report_numbers reads, builds a temporary table, and writes a sequence",
+        "r.toml:10: report_elsewhere reads, builds a temporary table, and writes or calls elsewhere.plain",
+        "r.toml:11: report_foreign reads, builds a temporary table, and writes or calls elsewhere.writes",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
     let live = world.node().await?;
     // More often than there are connections: each finds no table of the one before, and the write is rolled back.
     for _ in 0..6 {

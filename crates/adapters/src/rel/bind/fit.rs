@@ -49,6 +49,14 @@ pub(super) fn fit<'c>(
     let findings = match (routine, view) {
         (Some(routine), _) => &routine.findings,
         (None, Some(view)) => &view.findings,
+        (None, None) if catalog.views.contains_key(object) => {
+            return refuse(format!("{object} is a view, and {} writes", offer.operation), "name a procedure");
+        }
+        (None, None) if catalog.not_granted.contains_key(object) => {
+            let message = format!("this login may not use {object} of the database {}", template.database);
+            let right = catalog.not_granted.get(object).copied().unwrap_or_default();
+            return refuse(message, &format!("ask the DBA for GRANT {right} {object} TO beds_runtime"));
+        }
         (None, None) => {
             let message = format!(
                 "the database {} has no procedure, function or view {object} that this login may use",
@@ -71,6 +79,10 @@ pub(super) fn fit<'c>(
             let message = format!("{object} declares MODIFIES SQL DATA, and {} reads", offer.operation);
             return refuse(message, "name an object that reads, or ask the DBA to declare what it does");
         }
+        if is_write && routine.is_declared_to_read {
+            let message = format!("{object} declares READS SQL DATA, and {} writes", offer.operation);
+            return refuse(message, "name an object that writes, or ask the DBA to declare what it does");
+        }
         if let Some(parameter) = routine.parameters.iter().find(|p| SqlType::of(p).is_unknown()) {
             let message = format!("{object} has the parameter {} of the type {}", parameter.name, parameter.declared);
             return refuse(message, "ask the DBA for another type; values of this one have no form in JSON");
@@ -84,6 +96,12 @@ pub(super) fn fit<'c>(
             let message =
                 format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
             return refuse(message, "ask the DBA to leave that write out of what reads");
+        }
+        if let Some(other) = findings.elsewhere.first() {
+            let message = format!(
+                "{object} reads, builds a temporary table, and writes or calls {other}, of which BEDS cannot see whether it is rolled back"
+            );
+            return refuse(message, "ask the DBA to leave other databases out of what builds a temporary table");
         }
     }
     warn(catalog, template, offer, findings, problems);

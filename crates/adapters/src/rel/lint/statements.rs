@@ -1,9 +1,11 @@
 //! The effects of single statements that matter to BEDS: end its transaction, change the session, write a table.
 //!
-//! Not here: which routines, triggers and views a body leads to, which is `lint`'s.
+//! Not here: which tables they write, which is `targets`'s; which routines, triggers and views a body leads to, which is `lint`'s.
 
 use std::collections::BTreeSet;
 
+use super::begins::{at, begins, is_in_set};
+use super::targets::{Target, called, written};
 use super::words::Word;
 
 /// The effects of a body by itself.
@@ -19,8 +21,10 @@ pub(super) struct Effects {
     pub(super) advances_sequence: bool,
     /// Names under which the value of a JSON function is answered.
     pub(super) json_names: BTreeSet<String>,
-    /// Names, in capitals, of what INSERT, UPDATE, DELETE and REPLACE stand before. Some may be aliases.
-    pub(super) writes: BTreeSet<String>,
+    /// What INSERT, UPDATE, DELETE and REPLACE stand before.
+    pub(super) writes: BTreeSet<Target>,
+    /// Functions that are called with a database in front.
+    pub(super) calls: BTreeSet<Target>,
 }
 
 pub(super) fn effects(words: &[Word], own_names: &BTreeSet<String>) -> Effects {
@@ -32,7 +36,8 @@ pub(super) fn effects(words: &[Word], own_names: &BTreeSet<String>) -> Effects {
             effects.forbidden = forbidden(words, i);
         }
         session(words, i, &local, &mut effects);
-        written(words, i, &mut effects.writes);
+        effects.writes.extend(written(words, i));
+        effects.calls.extend(called(words, i));
         effects.json_names.extend(json_name(words, i));
     }
     effects
@@ -89,10 +94,6 @@ fn json_name(words: &[Word], i: usize) -> Option<String> {
         |word: &&Word| !matches!(word.upper.as_str(), "," | ")" | "(" | ";" | "." | "FROM" | "INTO" | "WHERE" | "END");
     let name = words.get(behind + 1).filter(|_| at(words, behind) == "AS");
     name.filter(is_name).map(|word| word.written.clone())
-}
-
-fn at(words: &[Word], i: usize) -> &str {
-    words.get(i).map_or("", |word| word.upper.as_str())
 }
 
 /// Statements that commit, by their first word (MariaDB: "SQL statements that cause an implicit commit"), and those that
@@ -172,12 +173,6 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
     Some(found.to_owned())
 }
 
-/// True in a SET of variables; a column that an UPDATE sets is none.
-fn is_in_set(words: &[Word], i: usize) -> bool {
-    let begin = i - statement(words, i).len();
-    (begin..i).any(|at| words[at].is("SET") && begins(words, at))
-}
-
 /// A column of such a name stands in a CASE as if a statement began there; no statement goes on like that.
 fn may_follow(followers: &[&str], next: &str) -> bool {
     match followers {
@@ -254,35 +249,3 @@ fn declared(words: &[Word]) -> BTreeSet<String> {
     }
     names
 }
-
-fn written(words: &[Word], i: usize, writes: &mut BTreeSet<String>) {
-    let ends: &[&str] = match at(words, i) {
-        "INSERT" | "REPLACE" if begins(words, i) => &["(", "VALUES", "VALUE", "SELECT", "SET", "WITH", ";"],
-        // Not of ON DUPLICATE KEY UPDATE and FOR UPDATE.
-        "UPDATE" if begins(words, i) => &["SET", ";"],
-        "DELETE" if begins(words, i) => &["WHERE", "ORDER", "LIMIT", "RETURNING", ";"],
-        _ => return,
-    };
-    let names = words[i + 1..].iter().take_while(|word| !ends.contains(&word.upper.as_str()));
-    writes.extend(names.map(|word| word.upper.trim_start_matches('`').to_owned()));
-}
-
-/// True where a statement begins: at the front, behind what ends or opens one, or behind the conditions of a handler.
-fn begins(words: &[Word], i: usize) -> bool {
-    let Some(before) = i.checked_sub(1).map(|before| at(words, before)) else { return true };
-    if OPENING.contains(&before) {
-        return true;
-    }
-    let statement = statement(words, i);
-    let is_set_for = before == "FOR" && matches!(statement, [set, what, ..] if set.is("SET") && what.is("STATEMENT"));
-    is_set_for || matches!(statement, [declare, _, handler, ..] if declare.is("DECLARE") && handler.is("HANDLER"))
-}
-
-/// The words of a statement before one of them.
-fn statement(words: &[Word], i: usize) -> &[Word] {
-    let begin = words[..i].iter().rposition(|word| OPENING.contains(&word.upper.as_str())).map_or(0, |at| at + 1);
-    &words[begin..i]
-}
-
-/// The words that a statement stands behind.
-const OPENING: &[&str] = &[";", "BEGIN", "ATOMIC", "THEN", "ELSE", "DO", "LOOP", "REPEAT"];

@@ -29,8 +29,9 @@ fn code(text: &str) -> Code {
         views: [("SHOWN".to_owned(), Body::new("shown".into(), Some("select counts(1) from watched"), None))].into(),
         triggers: [("WATCHED".to_owned(), vec![trigger])].into(),
         tables: [("T", "InnoDB"), ("WATCHED", "InnoDB"), ("OLD", "MyISAM")]
-            .map(|(name, engine)| (name.to_owned(), engine.to_owned()))
+            .map(|(name, engine)| (name.to_owned(), Table { engine: engine.to_owned(), has_sequence: false }))
             .into(),
+        database: "MAIN".to_owned(),
     }
 }
 
@@ -171,6 +172,41 @@ fn tables_that_cannot_be_rolled_back_are_named() {
     assert_eq!(found("BEGIN UPDATE t JOIN `old` o ON o.a = t.a SET o.b = 1; END"), ["old (MyISAM)"]);
     assert_eq!(found("BEGIN DELETE t, old FROM t JOIN old USING (a); END"), ["old (MyISAM)"]);
     assert!(found("BEGIN INSERT INTO t SELECT * FROM old; SELECT * FROM old FOR UPDATE; END").is_empty());
+}
+
+#[test]
+fn tables_and_functions_of_other_databases_are_named() {
+    let found = |text: &str| code(text).inspect("p", false).elsewhere.into_iter().collect::<Vec<_>>();
+    for (body, expected) in [
+        ("BEGIN INSERT INTO other.t (a) VALUES (1); END", "other.t"),
+        ("BEGIN REPLACE `other`.`t` SELECT 1; END", "other.t"),
+        ("BEGIN INSERT IGNORE INTO x.x VALUES (1); END", "x.x"),
+        ("BEGIN UPDATE t a JOIN other.u ON u.id = a.id SET a.b = 1; END", "other.u"),
+        ("BEGIN UPDATE t a, other.u SET u.b = a.b; END", "other.u"),
+        ("BEGIN DELETE a FROM other.u a JOIN t ON COALESCE(a.x, t.x) = 1; END", "other.u"),
+        ("BEGIN DELETE FROM other.u WHERE a = 1; END", "other.u"),
+        ("BEGIN SELECT other.f(1) AS id; END", "other.f"),
+        ("BEGIN SET p_name = `other`.`f`(t.a); END", "other.f"),
+    ] {
+        assert_eq!(found(body), [expected], "{body}");
+    }
+    for body in [
+        "BEGIN INSERT INTO main.t (a) SELECT o.a FROM other.u o WHERE o.a IN (1, 2); END",
+        "BEGIN UPDATE t a JOIN old b ON COALESCE(a.x, b.x) = b.y SET a.b = 1; END",
+        "BEGIN DELETE a.* FROM t a WHERE a.b = 1; END",
+        "BEGIN CREATE TEMPORARY TABLE main.x (a INT); SELECT MAIN.counts(1) AS id; END",
+    ] {
+        assert!(found(body).is_empty(), "{body}");
+    }
+    assert_eq!(
+        code("BEGIN INSERT INTO main.`old` VALUES (1); END")
+            .inspect("p", false)
+            .unsafe_tables
+            .into_iter()
+            .next()
+            .unwrap(),
+        "old (MyISAM)"
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::schema::File;
 pub(super) struct Statement<'t> {
     pub(super) text: &'t str,
     pub(super) line: usize,
+    pub(super) drops_table: bool,
 }
 
 /// The statements of a file.
@@ -21,13 +22,14 @@ pub(super) struct Statement<'t> {
 /// # Errors
 /// A file that names a database, or that a client would read as a command of its own, with file and line.
 pub(super) fn split(file: &File) -> Result<Vec<Statement<'_>>> {
-    let statements = pieces(&file.text).map_err(|(line, reason)| refused(file, line, &reason))?;
-    for statement in &statements {
+    let mut statements = pieces(&file.text).map_err(|(line, reason)| refused(file, line, &reason))?;
+    for statement in &mut statements {
         let code = without_comments(statement.text);
         if let Some(reason) = reason_against(code) {
             let comments = &statement.text[..statement.text.len() - code.len()];
             return Err(refused(file, statement.line + comments.matches('\n').count(), reason));
         }
+        statement.drops_table = drops_table(code);
         // Between other delimiters, several statements are one piece. No routine may say USE.
         if statement.text.contains(';') && statement.text.len() < MAX_BODY_BYTES {
             let words = words(code);
@@ -44,15 +46,14 @@ const DATABASE: &str = "a schema file does not make or name its database, which 
 /// A longer piece is rows of a dump, and no routine.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-fn refused(file: &File, line: usize, reason: &str) -> BedsError {
+/// An error at a line of a file.
+pub(super) fn refused(file: &File, line: usize, reason: &str) -> BedsError {
     BedsError::new(ErrorKind::MalformedBody, format!("{}:{line}: {reason}", file.path.display()))
 }
 
 /// Why a statement has no place in a schema file, or `None`.
 fn reason_against(text: &str) -> Option<&'static str> {
-    // The first words are enough, and a dump has statements of many megabytes.
-    let front = text.get(..text.floor_char_boundary(400)).unwrap_or(text);
-    let words = words(front);
+    let words = first_words(text);
     let at = |i: usize| words.get(i).map_or("", |word: &Word| word.upper.as_str());
     match (at(0), at(1)) {
         ("USE", _) | ("CREATE" | "DROP" | "ALTER", "DATABASE" | "SCHEMA") => Some(DATABASE),
@@ -60,6 +61,22 @@ fn reason_against(text: &str) -> Option<&'static str> {
         ("SOURCE", _) => Some("SOURCE is a command of the client; put the text of that file here"),
         _ => None,
     }
+}
+
+/// True where a statement takes rows away with their table. A temporary table has none worth keeping.
+fn drops_table(text: &str) -> bool {
+    let words = first_words(text);
+    let at = |i: usize| words.get(i).map_or("", |word: &Word| word.upper.as_str());
+    match (at(0), at(1), at(2), at(3)) {
+        ("DROP", "TABLE" | "TABLES", ..) | ("TRUNCATE", ..) => true,
+        ("CREATE", "OR", "REPLACE", "TABLE") => true,
+        _ => false,
+    }
+}
+
+/// The first words are enough, and a dump has statements of many megabytes.
+fn first_words(text: &str) -> Vec<Word> {
+    words(text.get(..text.floor_char_boundary(400)).unwrap_or(text))
 }
 
 type Pieces<'t> = std::result::Result<Vec<Statement<'t>>, (usize, String)>;
@@ -122,7 +139,7 @@ impl Splitter<'_> {
         let begin = self.start + (whole.len() - whole.trim_start().len());
         self.line += self.text[self.counted..begin].matches('\n').count();
         self.counted = begin;
-        self.statements.push(Statement { text: piece, line: self.line });
+        self.statements.push(Statement { text: piece, line: self.line, drops_table: false });
     }
 }
 
