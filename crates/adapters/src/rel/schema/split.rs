@@ -67,11 +67,10 @@ fn reason_against(text: &str) -> Option<&'static str> {
 fn drops_table(text: &str) -> bool {
     let words = first_words(text);
     let at = |i: usize| words.get(i).map_or("", |word: &Word| word.upper.as_str());
-    match (at(0), at(1), at(2), at(3)) {
-        ("DROP", "TABLE" | "TABLES", ..) | ("TRUNCATE", ..) => true,
-        ("CREATE", "OR", "REPLACE", "TABLE") => true,
-        _ => false,
-    }
+    matches!(
+        (at(0), at(1), at(2), at(3)),
+        ("DROP", "TABLE" | "TABLES", ..) | ("TRUNCATE", ..) | ("CREATE", "OR", "REPLACE", "TABLE")
+    )
 }
 
 /// The first words are enough, and a dump has statements of many megabytes.
