@@ -26,7 +26,7 @@ async fn each_mistake_has_its_status_its_code_and_its_field() -> Result<()> {
         ("Papers", json!({"name": "x", "doc": {"a.b": 1}}), 400, "BEDS-0003", "doc.a.b"),
         ("Papers", json!({"name": "x", "ref": {"$oid": "6b0474d1c7cc9e3ddb446472"}}), 400, "BEDS-0003", "ref"),
         ("Papers", json!({"count": 1}), 400, "BEDS-0004", "name"),
-        ("Things", json!({"count": 1}), 422, "BEDS-0022", ""),
+        ("Things", json!({"count": 1}), 422, "BEDS-0022", "name"),
         ("Things", json!({"name": "x", "count": "1"}), 400, "BEDS-0003", "count"),
         ("Things", json!({"name": "x", "count": 1.5}), 400, "BEDS-0003", "count"),
         ("Things", json!({"name": "x", "count": 3_000_000_000_i64}), 400, "BEDS-0025", "count"),
