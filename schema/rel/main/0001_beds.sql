@@ -4,7 +4,8 @@
 --   beds_inbox_begin    opens the transaction of a write and claims its key.
 --   beds_inbox_commit   stores the answer beside the claim and commits both with the write.
 --   beds_inbox_abort    rolls the write and its claim back.
---   beds_inbox_prune    removes old rows; schedule it (docs/dba.md) with a window longer than any client's retries.
+--   beds_inbox_prune    removes old rows, as the event beds_inbox_hourly does each hour: a window longer than any client's retries.
+--   beds_end            ends a call that a node has given up; beds_end_own, one that runs with the node's own rights.
 --   beds_schema         which of the numbered files were applied, by whom and when; kept by `beds schema apply`.
 --   beds_catalog        tells BEDS which objects exist and with which parameters, read from information_schema.
 --   beds_granted        tells BEDS which of them its login may use, so that a missing GRANT is found before a request is.
@@ -76,8 +77,9 @@ BEGIN
     SELECT 'done' AS state, i.fingerprint, i.reply FROM beds_inbox AS i WHERE i.inbox_key = p_key;
     ROLLBACK;
   END;
-  -- What an earlier call inserted is nobody's business any more.
-  SET @@last_insert_id = 0;
+  -- What an earlier call inserted is nobody's business any more. A node that lost its power leaves its key and its locks no
+  -- longer than this: no write of a live one is idle for half a minute.
+  SET @@last_insert_id = 0, SESSION idle_write_transaction_timeout = 30;
   START TRANSACTION;
   SET STATEMENT innodb_lock_wait_timeout = 0 FOR
     INSERT INTO beds_inbox (inbox_key, fingerprint) VALUES (p_key, p_fingerprint);
@@ -138,7 +140,8 @@ BEGIN
     ROLLBACK;
     SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1412, MESSAGE_TEXT = 'the object was replaced';
   END IF;
-  UPDATE beds_inbox SET reply = p_reply WHERE inbox_key = p_key;
+  -- Of a claim, and never the answer of a write that is done.
+  UPDATE beds_inbox SET reply = p_reply WHERE inbox_key = p_key AND reply IS NULL;
   IF ROW_COUNT() <> 1 THEN
     -- The write's procedure swallowed an error, such as a deadlock, that had rolled back the transaction and the claim with
     -- it. Nothing of what came after may stay: BEDS begins anew.
@@ -158,20 +161,82 @@ BEGIN
   SELECT was_open;
 END //
 
+-- The lock is that of one connection of a node. Of the same definer as the objects that nodes call: a thread that is inside a
+-- routine counts as its definer's, and nobody else may end it (error 1095).
+CREATE OR REPLACE PROCEDURE beds_end(IN p_lock VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin, IN p_how VARCHAR(10) CHARACTER SET ascii COLLATE ascii_bin)
+  READS SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: ends what a node has given up, and says whether it is still there'
+BEGIN
+  DECLARE holder BIGINT UNSIGNED DEFAULT NULL;
+  DECLARE is_denied BOOLEAN DEFAULT FALSE;
+  DECLARE CONTINUE HANDLER FOR 1094 BEGIN END;
+  DECLARE CONTINUE HANDLER FOR 1095 SET is_denied = TRUE;
+  IF p_lock LIKE 'beds:%' THEN
+    SET holder = IS_USED_LOCK(p_lock);
+  END IF;
+  IF holder IS NOT NULL AND p_how = 'query' THEN
+    KILL QUERY holder;
+  ELSEIF holder IS NOT NULL AND p_how = 'connection' THEN
+    KILL CONNECTION holder;
+  END IF;
+  SELECT holder IS NOT NULL AS is_held, is_denied;
+END //
+
+-- The same with the rights of the node: for views, and for routines that are SQL SECURITY INVOKER.
+CREATE OR REPLACE PROCEDURE beds_end_own(IN p_lock VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin, IN p_how VARCHAR(10) CHARACTER SET ascii COLLATE ascii_bin)
+  READS SQL DATA
+  SQL SECURITY INVOKER
+  COMMENT 'BEDS: ends what a node has given up and runs with its own rights'
+BEGIN
+  DECLARE holder BIGINT UNSIGNED DEFAULT NULL;
+  DECLARE is_denied BOOLEAN DEFAULT FALSE;
+  DECLARE CONTINUE HANDLER FOR 1094 BEGIN END;
+  DECLARE CONTINUE HANDLER FOR 1095 SET is_denied = TRUE;
+  IF p_lock LIKE 'beds:%' THEN
+    SET holder = IS_USED_LOCK(p_lock);
+  END IF;
+  IF holder IS NOT NULL AND p_how = 'query' THEN
+    KILL QUERY holder;
+  ELSEIF holder IS NOT NULL AND p_how = 'connection' THEN
+    KILL CONNECTION holder;
+  END IF;
+  SELECT holder IS NOT NULL AS is_held, is_denied;
+END //
+
 CREATE OR REPLACE PROCEDURE beds_inbox_prune(IN p_days INT, IN p_rows INT)
   MODIFIES SQL DATA
   SQL SECURITY DEFINER
   COMMENT 'BEDS: removes at most p_rows keys older than p_days days'
 BEGIN
+  DECLARE pruned INT;
+  -- Without locks on what is not there yet: new keys would meet them, and be taken for keys in use.
+  SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+  START TRANSACTION;
   DELETE FROM beds_inbox WHERE claimed_at < NOW(3) - INTERVAL GREATEST(p_days, 1) DAY LIMIT p_rows;
-  SELECT ROW_COUNT() AS pruned;
+  SET pruned = ROW_COUNT();
+  COMMIT;
+  SELECT pruned;
 END //
+
+-- Needs event_scheduler = ON, of which `beds check` warns. With another number of days, set inbox.keep_days of the nodes too.
+CREATE EVENT IF NOT EXISTS beds_inbox_hourly
+  ON SCHEDULE EVERY 1 HOUR
+  COMMENT 'BEDS: forgets keys and answers older than seven days'
+  DO CALL beds_inbox_prune(7, 100000) //
 
 CREATE OR REPLACE PROCEDURE beds_catalog()
   READS SQL DATA
   SQL SECURITY DEFINER
   COMMENT 'BEDS: the objects of this database and their parameters'
 BEGIN
+  DECLARE prune_event VARCHAR(30) CHARACTER SET utf8mb4;
+  BEGIN
+    -- The table of events can be broken without anything else being so.
+    DECLARE CONTINUE HANDLER FOR SQLEXCEPTION SET prune_event = 'unreadable';
+    SELECT MAX(e.STATUS) INTO prune_event FROM information_schema.EVENTS AS e
+     WHERE e.EVENT_SCHEMA = DATABASE() AND e.EVENT_NAME = 'beds_inbox_hourly';
+  END;
   -- First the signatures: what is replaced from here on has another one.
   BEGIN
     DECLARE EXIT HANDLER FOR 1142
@@ -225,7 +290,9 @@ BEGIN
   -- What `beds check` says about the server and the inbox.
   SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS utc, @@global.time_zone AS time_zone,
          @@system_time_zone AS system_time_zone, CURRENT_USER() AS definer,
-         (SELECT TIMESTAMPDIFF(HOUR, MIN(i.claimed_at), CURRENT_TIMESTAMP()) FROM beds_inbox AS i) AS oldest_key_hours;
+         (SELECT TIMESTAMPDIFF(HOUR, MIN(i.claimed_at), CURRENT_TIMESTAMP()) FROM beds_inbox AS i) AS oldest_key_hours,
+         @@global.event_scheduler AS event_scheduler,
+         prune_event;
 END //
 
 CREATE OR REPLACE PROCEDURE beds_catalog_version()
@@ -244,7 +311,8 @@ BEGIN
        FROM information_schema.VIEWS AS v WHERE v.TABLE_SCHEMA = DATABASE())) AS version,
     -- A change within the second of the one before has the same time: until then, look again.
     (SELECT COALESCE(MAX(r.LAST_ALTERED) < CURRENT_TIMESTAMP() - INTERVAL 1 SECOND, TRUE)
-       FROM information_schema.ROUTINES AS r WHERE r.ROUTINE_SCHEMA = DATABASE()) AS is_settled;
+       FROM information_schema.ROUTINES AS r WHERE r.ROUTINE_SCHEMA = DATABASE()) AS is_settled,
+    DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS utc;
 END //
 
 CREATE OR REPLACE PROCEDURE beds_granted()
@@ -265,4 +333,6 @@ GRANT EXECUTE ON PROCEDURE beds_inbox_abort  TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_catalog      TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_granted      TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_read_check   TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_end          TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_end_own      TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_catalog_version TO beds_runtime;
