@@ -13,9 +13,9 @@ use crate::{Event, EventId};
 
 pub use verify::{Fault, Verifier};
 
-/// Who did what to which record, and with what outcome. Names of fields, never values.
+/// Who did what to which record, and with what outcome. Names of fields, never values. A node of a later release may write
+/// more members: the text is hashed as a whole, so nothing can be added to it afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct AuditRecord {
     /// The event that this is about.
     pub about: EventId,
@@ -47,7 +47,8 @@ pub struct AuditRecord {
     pub code: Option<String>,
     /// The node that did it.
     pub node: String,
-    /// Of the message, where there was one: [`crate::lineage::digest`].
+    /// Of the message, where there was one: [`crate::lineage::digest`]. Of a read, and of an answer that was given again, a text
+    /// of its own follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// Nothing was done now: an earlier event with the same key had done it, and its answer was given.
@@ -60,12 +61,12 @@ impl AuditRecord {
         self.about.record(self.outcome, self.digest.as_deref())
     }
 
-    /// The ids that records about an event can have, which a worker had as a message with this digest.
-    pub fn ids(about: &str, digest: Option<&str>) -> Vec<EventId> {
+    /// The ids that records about an event can have, which workers had as messages with these digests.
+    pub fn ids<'d>(about: &str, digests: impl IntoIterator<Item = &'d &'d str>) -> Vec<EventId> {
         let about = EventId(about.to_owned());
         let outcomes = [Outcome::Ok, Outcome::Failed, Outcome::Unknown];
-        let digests = if digest.is_some() { vec![None, digest] } else { vec![None] };
-        digests.into_iter().flat_map(|digest| outcomes.map(|outcome| about.record(outcome, digest))).collect()
+        let digests = std::iter::once(None).chain(digests.into_iter().map(|digest| Some(*digest)));
+        digests.flat_map(|digest| outcomes.map(|outcome| about.record(outcome, digest))).collect()
     }
 
     /// What is known of an event before it is worked on.

@@ -117,6 +117,7 @@ pub struct Amqp {
     pub confirm_timeout: Duration,
     pub max_queue_length: NonZeroU32,
     pub max_queue_bytes: NonZeroU32,
+    pub max_event_bytes: NonZeroU32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -177,7 +178,15 @@ impl Services {
 pub struct AppServer {
     pub is_local: bool,
     pub listen: SocketAddr,
+    /// Names by which callers may ask for this gateway, besides its address and the loopback names.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Origins whose pages may ask, such as `https://app.example`.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    pub max_connections: usize,
     pub max_body_bytes: usize,
+    pub max_body_values: usize,
     pub max_in_flight: usize,
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
@@ -232,6 +241,9 @@ impl Databases {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Database {
     pub url: Url,
+    /// The certificates (PEM) that MariaDB's own must come from. TLS is required then.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -107,6 +107,10 @@ error_kinds! {
     HeaderTooLarge = "BEDS-0026", 431, "Header too large";
     /// The named object answered something that its template does not say: a second row, a second set, no row, no id.
     WrongAnswer = "BEDS-0027", 500, "The object's answer does not fit its template";
+    /// The `Host` header names no host of this gateway.
+    WrongHost = "BEDS-0028", 421, "This gateway does not answer for that host";
+    /// A page of another origin made the request.
+    ForeignOrigin = "BEDS-0029", 403, "Requests from other origins are refused";
 }
 
 impl ErrorKind {

@@ -19,6 +19,24 @@ use crate::{BedsError, ErrorKind};
 /// The deepest nesting of a body or an event: an object in an object is depth two.
 pub const MAX_DEPTH: usize = 32;
 
+/// The most values in one event: in memory each takes some dozen times the two bytes that it can be written with.
+pub const MAX_VALUES: usize = 100_000;
+
+/// How many values a JSON text has at most: one more than it has marks between values. Members of objects count once.
+pub fn values_in(json: &[u8]) -> usize {
+    let (mut values, mut is_text, mut is_escaped) = (1, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' if !is_text => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
 /// A JSON object without duplicate keys and not nested deeper than [`MAX_DEPTH`].
 ///
 /// Two parsers that disagree on a repeated key are a way around a check, so a repeated key is an error here. A clone is
@@ -280,6 +298,12 @@ mod tests {
         assert!(refused(&nested(MAX_DEPTH + 1)).contains("nested deeper"));
         assert!(refused(&nested(100_000)).contains("nested deeper"));
         refused(&format!("{{\"a\":{}", "[".repeat(100_000)));
+    }
+
+    #[test]
+    fn values_are_counted_before_they_are_read() {
+        assert_eq!(values_in(br#"{"a":[1,2,3],"b":"x,[\",{"}"#), 6);
+        assert!(values_in(br#"{"a":[0,0,0,0]}"#) >= 6);
     }
 
     #[test]

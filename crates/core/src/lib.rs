@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod catalogue;
+pub mod complaints;
 pub mod config;
 pub mod error;
 pub mod event;
@@ -16,8 +17,10 @@ pub mod reply;
 pub mod routing;
 pub mod shape;
 pub mod template;
+pub mod text;
 
 pub use catalogue::{Catalogue, Description, TemplateDescription};
+pub use complaints::Complaints;
 pub use config::Config;
 pub use error::{BedsError, ErrorKind, Result};
 pub use event::{Actor, Event, EventId, Operation, Origin};

@@ -171,13 +171,29 @@ fn batches() -> Vec<SealedBatch> {
     (0..5).map(batch).collect()
 }
 
+/// The head, or the first fault.
 fn verify_batches(batches: &[SealedBatch]) -> Result<Head, Fault> {
     let signed = [Head { chain: "ms".into(), seq: 5 * BATCH, hash: self::batches()[4].records[9].hash.clone() }];
     let mut verifier = Verifier::new("ms", &signed);
-    for batch in batches {
-        verifier.take_batch(batch)?;
+    let mut faults: Vec<Fault> = batches.iter().flat_map(|batch| verifier.take_batch(batch)).collect();
+    match (faults.is_empty(), verifier.finish()) {
+        (true, end) => end,
+        (false, _) => Err(faults.remove(0)),
     }
-    verifier.finish()
+}
+
+#[test]
+fn one_fault_does_not_hide_the_next() {
+    let (mut records, heads) = chain();
+    records.truncate(1_000);
+    let heads = &heads[..10];
+    records[10].record = records[10].record.replace("\"actor\":\"ana", "\"actor\":\"bob");
+    records.remove(500);
+    records[700].actor = "bob".into();
+    let mut verifier = Verifier::new("ms", heads);
+    let faults: Vec<u64> = records.iter().filter_map(|record| verifier.take(record).err()).map(|f| f.seq).collect();
+    assert_eq!(faults, [11, 501, 702]);
+    assert_eq!(verifier.finish().unwrap().seq, 1_000, "its end is as it was signed");
 }
 
 #[test]

@@ -26,57 +26,76 @@ pub struct Verifier<'h> {
     /// Heads of this chain whose signature holds, by `seq`.
     signed: Vec<&'h Head>,
     next: usize,
+    /// The record before the next one is gone, and its hash with it.
+    is_torn: bool,
 }
 
 impl<'h> Verifier<'h> {
     pub fn new(chain: &str, signed: &'h [Head]) -> Self {
         let mut signed: Vec<&Head> = signed.iter().filter(|head| head.chain == chain).collect();
         signed.sort_by_key(|head| head.seq);
-        Self { head: Head::start(chain), signed, next: 0 }
+        Self { head: Head::start(chain), signed, next: 0, is_torn: false }
     }
 
-    /// Takes the next record.
+    /// Takes the next record, and goes on behind it as it stands, so that one fault does not hide the next.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
     pub fn take(&mut self, sealed: &SealedRecord) -> Result<(), Fault> {
         let seq = self.head.seq + 1;
-        let fault = |what| Err(Fault { chain: self.head.chain.clone(), seq, what });
+        let fault = |what| Fault { chain: self.head.chain.clone(), seq, what };
         if sealed.chain != self.head.chain {
-            return fault("it belongs to another chain");
+            return Err(fault("it belongs to another chain"));
         }
         if sealed.seq < seq {
-            return fault("a record stands twice or was inserted here");
+            return Err(fault("a record stands twice or was inserted here"));
         }
-        if sealed.seq > seq {
-            return fault("the record is missing");
-        }
-        let expected = hash(&self.head.chain, seq, &self.head.hash, &sealed.record);
-        let is_same = sealed.prev_hash == self.head.hash && sealed.hash == expected && sealed.is_faithful();
-        if !is_same {
-            return fault("the record is not the one that was written");
-        }
-        self.head = Head { chain: self.head.chain.clone(), seq, hash: expected };
-        while let Some(signed) = self.signed.get(self.next).filter(|signed| signed.seq == seq) {
-            if signed.hash != self.head.hash {
-                let from = self.next.checked_sub(1).map_or(1, |last| self.signed[last].seq + 1);
+        let before = if sealed.seq == seq && !self.is_torn { &self.head.hash } else { &sealed.prev_hash };
+        let is_same = sealed.prev_hash == *before
+            && sealed.hash == hash(&self.head.chain, sealed.seq, before, &sealed.record)
+            && sealed.is_faithful();
+        let found = match (sealed.seq > seq, is_same) {
+            (true, _) => Err(fault("the record is missing")),
+            (false, false) => Err(fault("the record is not the one that was written")),
+            (false, true) => Ok(()),
+        };
+        self.head = Head { chain: sealed.chain.clone(), seq: sealed.seq, hash: sealed.hash.clone() };
+        self.is_torn = false;
+        let signed = self.compare_with_signed();
+        found.and(signed)
+    }
+
+    /// Compares the end with the heads that were signed up to here.
+    fn compare_with_signed(&mut self) -> Result<(), Fault> {
+        while let Some(signed) = self.signed.get(self.next).filter(|signed| signed.seq <= self.head.seq) {
+            let from = self.next.checked_sub(1).map_or(1, |last| self.signed[last].seq + 1);
+            self.next += 1;
+            if signed.seq == self.head.seq && signed.hash != self.head.hash {
                 let what = "from here on records were rewritten: the chain does not fit its signed head";
                 return Err(Fault { chain: self.head.chain.clone(), seq: from, what });
             }
-            self.next += 1;
         }
         Ok(())
     }
 
-    /// Takes the next batch with all its records.
-    pub fn take_batch(&mut self, batch: &SealedBatch) -> Result<(), Fault> {
+    /// Takes the next batch with all its records. Answers everything that is wrong with it, in order.
+    pub fn take_batch(&mut self, batch: &SealedBatch) -> Vec<Fault> {
         let first = self.head.seq + 1;
-        batch.records.iter().try_for_each(|record| self.take(record))?;
-        let fault = |seq, what| Err(Fault { chain: self.head.chain.clone(), seq, what });
+        let mut faults: Vec<Fault> = batch.records.iter().filter_map(|record| self.take(record).err()).collect();
+        let fault = |seq, what| Fault { chain: self.head.chain.clone(), seq, what };
         if self.head.seq < batch.last {
-            return fault(self.head.seq + 1, "the record is missing");
+            faults.push(fault(self.head.seq + 1, "the record is missing"));
+            (self.head.seq, self.is_torn) = (batch.last, true);
         }
-        if batch.chain != self.head.chain || !batch.is_faithful() {
-            return fault(first, "the document in which the record stands is not the one that was written");
+        if faults.is_empty() && (batch.chain != self.head.chain || !batch.is_faithful()) {
+            faults.push(fault(first, "the document in which the record stands is not the one that was written"));
         }
-        Ok(())
+        faults
+    }
+
+    /// The place behind the last record.
+    pub fn next_seq(&self) -> u64 {
+        self.head.seq + 1
     }
 
     /// The fault of a next record that has not the form of one.

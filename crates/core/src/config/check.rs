@@ -51,6 +51,9 @@ pub fn load(
     config.node.control = config.node.control.map(|path| base.join(path));
     let admin = &mut config.services.admin;
     admin.signing_key_file = admin.signing_key_file.take().map(|path| base.join(path));
+    for database in config.databases.rel.values_mut() {
+        database.ca_file = database.ca_file.take().map(|path| base.join(path));
+    }
     match refusals(file, &checked, &config) {
         refused if refused.is_empty() => Ok(config),
         refused => Err(refused),
@@ -257,6 +260,12 @@ impl Rules<'_> {
     }
 
     fn url(&mut self, section: &str, sample: &str, base: &Path, read: ReadFile<'_>) {
+        let ca = format!("{section}.ca_file");
+        if let Some(file) = self.text(&ca)
+            && let Err(error) = read(&base.join(&file))
+        {
+            self.refuse(&ca, format!("`{ca}`: cannot read {file}: {error}"), "name a file that this user can read");
+        }
         let (url, file) = (self.text(&format!("{section}.url")), self.text(&format!("{section}.url_file")));
         let url = match (url, file) {
             (Some(_), Some(_)) => {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{LineageNode, NodeKind, Outcome};
 use crate::audit::SealedRecord;
+use crate::text::one_line;
 use crate::{BedsError, ErrorKind, EventId, Result};
 
 /// Width of the bars that show when something happened, in characters.
@@ -227,7 +228,7 @@ fn label(node: &LineageNode) -> String {
     if let Some(code) = &node.code {
         text.push_str(&format!(" {code}"));
     }
-    text
+    one_line(&text)
 }
 
 fn end_of(node: &LineageNode) -> i64 {

@@ -1,0 +1,48 @@
+//! Texts of callers on their way to a terminal.
+//!
+//! Not here: which texts are shown at all, which is for each command to say.
+
+/// The text with each control character written as `\u001b`, which JSON reads too. New lines stay.
+///
+/// A terminal would carry out what such characters say.
+pub fn printable(text: &str) -> String {
+    escaped(text, |c| c != '\n' && is_unseen(c))
+}
+
+/// The same on one line: a text with a new line in it could look like a line of the command's own.
+pub fn one_line(text: &str) -> String {
+    escaped(text, is_unseen)
+}
+
+/// True for control characters, for the separators of lines and paragraphs, and for marks that turn the direction of writing.
+pub fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
+    if !text.contains(&is_escaped) {
+        return text.to_owned();
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_escaped(c) {
+            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_character_is_shown_and_not_carried_out() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}\u{202e}"), "a\\u001b[2Jb\nc\\u009b\\u202e");
+        assert_eq!(one_line("x\nok 1\r"), "x\\u000aok 1\\u000d");
+        assert_eq!(one_line("Zoë 漢字"), "Zoë 漢字");
+    }
+}
