@@ -62,9 +62,9 @@ pub struct Cause {
 
 impl Client {
     pub(crate) fn start(transport: &Transport, node: &str, environment: &str, recorder: &Recorder) -> Self {
-        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, recorder.clone());
+        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, recorder.clone(), &transport.guards);
         transport.tasks.spawn(until(transport.stop.clone(), clerk));
-        let (outbox, sending) = Outbox::new(outbox::MOST);
+        let (outbox, sending) = Outbox::new(outbox::MOST, &transport.guards);
         transport.tasks.spawn(until(transport.stop.clone(), sending));
         let publisher = transport.publisher.clone();
         let recorder = recorder.clone();
@@ -136,8 +136,16 @@ impl Client {
     /// whatever the caller does, and the caller is woken once, by the answer or by the failure.
     async fn exchange(&self, event: &Event, key: RoutingKey) -> Result<Vec<u8>, TransportError> {
         let reply_to = self.desk.queue().ok_or(TransportError::NotConnected)?;
+        // Of a read: a write goes on without its caller.
+        let mut leaving = Leaving { publisher: &self.publisher, id: &event.event_id.0, is_told: key.is_write() };
+        let answered = self.answered(event, key, &reply_to).await;
+        leaving.is_told = true;
+        answered
+    }
+
+    async fn answered(&self, event: &Event, key: RoutingKey, reply_to: &str) -> Result<Vec<u8>, TransportError> {
         let mut expected = self.desk.expect(&event.event_id.0);
-        let sending = self.publisher.request(event, key, &reply_to)?;
+        let sending = self.publisher.request(event, key, reply_to)?;
         let (desk, id) = (self.desk.clone(), event.event_id.clone());
         self.outbox.take(async move {
             match sending.await {
@@ -155,6 +163,21 @@ impl Client {
         }
         let answer = tokio::time::timeout(event.remaining(), expected.answer()).await;
         answer.unwrap_or(Err(TransportError::NoReply))
+    }
+}
+
+/// Tells the workers where a caller goes away before the answer has come.
+struct Leaving<'c> {
+    publisher: &'c Publisher,
+    id: &'c str,
+    is_told: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        if !self.is_told {
+            self.publisher.notice(self.id);
+        }
     }
 }
 

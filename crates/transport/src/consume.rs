@@ -10,9 +10,10 @@ use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, B
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Consumer};
 
-use crate::TransportResult;
+use crate::consumers::{Consumers, Wanted};
 use crate::link::Link;
 use crate::topology::{self, QueueKind, Topology};
+use crate::{TransportError, TransportResult};
 
 /// One consumer of one queue with its own channel. It comes back after every loss, with its queue and its prefetch.
 pub struct Subscription {
@@ -22,7 +23,13 @@ pub struct Subscription {
     tag: String,
     prefetch: u16,
     open: Option<Open>,
+    wanted: Wanted,
+    /// Before the next attempt.
+    pause: Duration,
 }
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A channel with its consumer. It is replaced as a whole.
 struct Open {
@@ -41,8 +48,16 @@ struct Finished {
 }
 
 impl Subscription {
-    pub(crate) fn new(link: Link, topology: Arc<Topology>, queue: &'static str, tag: &str, prefetch: u16) -> Self {
-        Self { link, topology, queue, tag: tag.to_owned(), prefetch, open: None }
+    pub(crate) fn new(
+        link: Link,
+        topology: Arc<Topology>,
+        consumers: &Consumers,
+        queue: &'static str,
+        tag: &str,
+        prefetch: u16,
+    ) -> Self {
+        let (wanted, pause) = (consumers.enter(queue), FIRST_PAUSE);
+        Self { link, topology, queue, tag: tag.to_owned(), prefetch, open: None, wanted, pause }
     }
 
     /// The next message. Waits as long as it takes; safe to cancel.
@@ -50,11 +65,11 @@ impl Subscription {
         loop {
             let Some(open) = &mut self.open else {
                 match self.open().await {
-                    Ok(open) => self.open = Some(open),
-                    Err(error) => {
-                        tracing::debug!(queue = self.queue, %error, "Cannot consume yet.");
-                        tokio::time::sleep(Duration::from_millis(200)).await;
+                    Ok(open) => {
+                        (self.open, self.pause) = (Some(open), FIRST_PAUSE);
+                        self.wanted.opened();
                     }
+                    Err(error) => self.wait(&error).await,
                 }
                 continue;
             };
@@ -71,14 +86,27 @@ impl Subscription {
                     return Delivery { inner, queue: self.queue, finished: Arc::clone(&open.finished) };
                 }
                 // The connection broke, or somebody deleted the queue: begin again.
-                Some(Err(_)) | None => self.open = None,
+                Some(Err(_)) | None => {
+                    self.open = None;
+                    self.wanted.closed();
+                }
             }
         }
+    }
+
+    /// Says once why the queue cannot be consumed, and waits a while.
+    async fn wait(&mut self, error: &TransportError) {
+        if self.link.is_live() && self.wanted.failed(&error.to_string()) {
+            tracing::warn!(queue = self.queue, %error, "A queue cannot be consumed; trying again.");
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
     /// Tells RabbitMQ to send nothing more. What was sent and not begun goes back when the channel closes.
     pub async fn cancel(&mut self) {
         if let Some(open) = self.open.take() {
+            self.wanted.closed();
             open.finished.acknowledge();
             let cancelled = open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default());
             if tokio::time::timeout(Duration::from_secs(1), cancelled).await.is_err() {
@@ -184,8 +212,12 @@ impl Delivery {
         self.inner.redelivered
     }
 
-    /// How often it was handed out before, as a quorum queue counts; a classic queue only knows "before".
+    /// How often it was handed out before, as a quorum queue counts; a classic queue only knows "before". Of a message that is
+    /// handed out for the first time, a count is its publisher's own.
     pub fn deliveries(&self) -> u32 {
+        if !self.inner.redelivered {
+            return 0;
+        }
         let headers = self.inner.properties.headers().as_ref();
         let count = headers.and_then(|headers| headers.inner().get("x-delivery-count")).and_then(|value| match value {
             AMQPValue::LongLongInt(n) => u32::try_from(*n).ok(),

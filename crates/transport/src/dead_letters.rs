@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use beds_core::audit::AuditRecord;
 use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome};
-use beds_core::{Actor, Catalogue, Event, EventId, RecordStream, config};
+use beds_core::{Actor, Catalogue, Event, EventId, Fields, RecordStream, config};
 use jiff::{SignedDuration, Timestamp};
 use lapin::BasicProperties;
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
-use lapin::types::AMQPValue;
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use crate::topology::DEAD;
+use crate::topology::{DEAD, is_data_queue};
 use crate::{Publisher, Recorder, TransportError, TransportResult};
 
 /// Dead letters that one pass looks at, at most.
@@ -41,7 +41,7 @@ pub struct DeadLetter {
     pub detail: String,
     /// The queue that it was in.
     pub queue: String,
-    /// The event, if it is one.
+    /// The event, if it is one. Once it was looked at, without its parameters: [`DeadLetter::shown`] has them.
     pub event: Option<Event>,
     pub bytes: usize,
     body: Vec<u8>,
@@ -59,12 +59,14 @@ pub enum Verdict {
     /// Left where it is: it was to be replayed, and nobody remembers any more whether it took effect.
     TooOld,
     Discard,
+    /// Left where it is: RabbitMQ did not take it.
+    Failed,
 }
 
 impl Verdict {
     /// True where the letter stays in its queue.
     pub fn leaves(self) -> bool {
-        matches!(self, Verdict::Leave | Verdict::TooOld)
+        matches!(self, Verdict::Leave | Verdict::TooOld | Verdict::Failed)
     }
 }
 
@@ -110,21 +112,28 @@ impl DeadLetters {
             bytes += letter.bytes;
             // Only what is an event can be sent again.
             let verdict = match judge(&letter) {
-                Verdict::Replay | Verdict::ReplayAtAnyAge if letter.event.is_none() && !letter.is_of_records() => {
-                    Verdict::Leave
-                }
+                Verdict::Replay | Verdict::ReplayAtAnyAge if !letter.can_be_sent() => Verdict::Leave,
                 Verdict::Replay if letter.is_forgotten(self.inbox) => Verdict::TooOld,
                 verdict => verdict,
             };
-            match verdict {
-                Verdict::Leave | Verdict::TooOld => {}
-                Verdict::Replay | Verdict::ReplayAtAnyAge => self.replay(&letter).await?,
-                Verdict::Discard => self.report(&letter, None).await?,
-            }
+            let done = match verdict {
+                Verdict::Leave | Verdict::TooOld | Verdict::Failed => Ok(()),
+                Verdict::Replay | Verdict::ReplayAtAnyAge => self.replay(&letter).await,
+                Verdict::Discard => self.report(&letter, None).await,
+            };
+            let verdict = match done {
+                Ok(()) => verdict,
+                // One that cannot be sent hides none behind it.
+                Err(TransportError::Unroutable | TransportError::Refused) => Verdict::Failed,
+                Err(error) => return Err(error),
+            };
             if !verdict.leaves() {
                 within(channel.basic_ack(tag, BasicAckOptions::default())).await?;
             }
-            letter.body = Vec::new();
+            // The values of what was read take many times the bytes that they were sent in.
+            if let Some(event) = &mut letter.event {
+                event.params = Fields::new();
+            }
             seen.push((letter, verdict));
         }
         // What was not settled goes back with the channel.
@@ -213,22 +222,30 @@ async fn within<T>(word: impl Future<Output = lapin::Result<T>>) -> TransportRes
 impl DeadLetter {
     fn read(message: BasicGetMessage) -> Self {
         let properties = &message.delivery.properties;
-        let header = |names: &[&str]| {
-            let headers = properties.headers().as_ref().map(lapin::types::FieldTable::inner);
-            let found = names.iter().find_map(|name| headers?.get(*name));
-            found.and_then(text).unwrap_or_default()
+        let headers = properties.headers().as_ref();
+        // Where RabbitMQ itself gave the message up, the other headers are those of its publisher, who may say anything.
+        let death = headers.and_then(last_death);
+        let told = |own: &str, of_death: &str| match death {
+            Some(death) => death.inner().get(of_death).and_then(text).unwrap_or_default(),
+            None => headers.and_then(|headers| headers.inner().get(own)).and_then(text).unwrap_or_default(),
         };
         let event = Event::from_slice(&message.delivery.data).ok();
         let id = properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty());
         Self {
             id: id.or_else(|| event.as_ref().map(|event| event.event_id.0.clone())).unwrap_or_default(),
-            reason: header(&["beds-reason", "x-first-death-reason"]),
-            detail: header(&["beds-detail"]),
-            queue: header(&["beds-queue", "x-first-death-queue"]),
+            reason: told("beds-reason", "reason"),
+            detail: told("beds-detail", "detail"),
+            queue: told("beds-queue", "queue"),
             event,
             bytes: message.delivery.data.len(),
             body: message.delivery.data,
         }
+    }
+
+    /// True where it was in a queue of BEDS's, and is an event or a batch of records.
+    fn can_be_sent(&self) -> bool {
+        let is_known = is_data_queue(&self.queue) && self.queue != DEAD;
+        is_known && (self.is_of_records() || self.event.is_some())
     }
 
     /// True for a batch of what nodes report, whoever gave it up.
@@ -250,7 +267,7 @@ impl DeadLetter {
     /// The event without its key and without the values of fields that the template calls sensitive; of an unknown template,
     /// without any.
     pub fn shown(&self, catalogue: &Catalogue) -> Option<Event> {
-        let mut event = self.event.clone()?;
+        let mut event = Event::from_slice(&self.body).ok()?;
         let template = catalogue.get(&event.template).ok();
         let is_shown = |name: &str| {
             template.is_some_and(|template| !template.fields.get(name).is_some_and(|field| field.sensitive))
@@ -267,12 +284,34 @@ impl DeadLetter {
         Some(event)
     }
 
+    /// The code and text of the error. The DBA's own text may quote a value, so it is left out where the template has sensitive
+    /// fields, and where the template is unknown.
+    pub fn detail_shown(&self, catalogue: &Catalogue) -> String {
+        let Some(event) = &self.event else { return self.detail.clone() };
+        let template = catalogue.get(&event.template).ok();
+        if template.is_some_and(|template| !template.fields.values().any(|field| field.sensitive)) {
+            return self.detail.clone();
+        }
+        self.detail.split(' ').next().unwrap_or_default().to_owned()
+    }
+
     /// The code of the error, or the reason where there is none: what letters of one cause have in common.
     pub fn cause(&self) -> String {
         match self.detail.split(' ').next() {
             Some(code) if code.starts_with("BEDS-") => format!("{} {code}", self.reason),
             _ => self.reason.clone(),
         }
+    }
+}
+
+/// The newest entry of `x-death`, which RabbitMQ puts in front of whatever a publisher has put there.
+fn last_death(headers: &FieldTable) -> Option<&FieldTable> {
+    match headers.inner().get("x-death")? {
+        AMQPValue::FieldArray(deaths) => match deaths.as_slice().first()? {
+            AMQPValue::FieldTable(death) => Some(death),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

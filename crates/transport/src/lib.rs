@@ -3,16 +3,22 @@
 
 mod client;
 mod consume;
+mod consumers;
 mod dead_letters;
 mod error;
+mod guards;
+mod lease;
 mod link;
+mod notices;
 mod outbox;
 mod publish;
 mod recorder;
 mod reply_desk;
 mod requester_lineage;
+mod socket;
 pub mod topology;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,11 +28,16 @@ use tokio_util::task::TaskTracker;
 
 pub use client::{Cause, Client, Context, Opened};
 pub use consume::{Delivery, Subscription};
+pub use consumers::OfQueue;
 pub use dead_letters::{DeadLetter, DeadLetters, Verdict};
 pub use error::{TransportError, TransportResult};
+pub use guards::Guards;
+pub use lease::Lease;
+pub use notices::{Notices, Watched};
 pub use publish::Publisher;
 pub use recorder::{Kept, Recorder};
 
+use crate::consumers::Consumers;
 use crate::link::Link;
 use crate::topology::Topology;
 
@@ -37,6 +48,8 @@ pub struct Transport {
     publisher: Publisher,
     consuming: Link,
     topology: Arc<Topology>,
+    consumers: Consumers,
+    guards: Guards,
     tasks: TaskTracker,
     stop: CancellationToken,
     node: String,
@@ -47,11 +60,12 @@ impl Transport {
     /// [`Transport::ready`] waits for the first time.
     pub fn start(config: &config::Amqp, node: &str) -> Self {
         let topology = Arc::new(Topology::new(config));
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let publishing = Link::start(config, &format!("{node} publish"), &topology, &tasks, &stop);
-        let consuming = Link::start(config, &format!("{node} consume"), &topology, &tasks, &stop);
-        let publisher = Publisher::new(publishing, config.confirm_timeout, tasks.clone(), &stop);
-        Self { publisher, consuming, topology, tasks, stop, node: node.to_owned() }
+        let (tasks, stop, guards) = (TaskTracker::new(), CancellationToken::new(), Guards::default());
+        let link = |name: &str| Link::start(config, &format!("{node} {name}"), &topology, &guards, &tasks, &stop);
+        let (publishing, consuming) = (link("publish"), link("consume"));
+        let publisher = Publisher::new(publishing, config.confirm_timeout, &guards, tasks.clone(), &stop);
+        let consumers = Consumers::default();
+        Self { publisher, consuming, topology, consumers, guards, tasks, stop, node: node.to_owned() }
     }
 
     /// Waits until both connections stand and the topology is declared.
@@ -74,7 +88,39 @@ impl Transport {
 
     /// Consumes one queue. The subscription survives every loss of the connection or of the queue.
     pub fn subscribe(&self, queue: &'static str, tag: &str, prefetch: u16) -> Subscription {
-        Subscription::new(self.consuming.clone(), Arc::clone(&self.topology), queue, tag, prefetch)
+        Subscription::new(self.consuming.clone(), Arc::clone(&self.topology), &self.consumers, queue, tag, prefetch)
+    }
+
+    /// Of each queue that this node takes from: how many consumers there should be and are, and why not.
+    pub fn consumers(&self) -> BTreeMap<&'static str, OfQueue> {
+        self.consumers.all()
+    }
+
+    /// Begins to take word of callers who have gone.
+    pub fn notices(&self) -> Notices {
+        let notices = Notices::default();
+        let (taken, link, node) = (notices.clone(), self.consuming.clone(), self.node.clone());
+        let serve = move || taken.clone().serve(link.clone(), node.clone());
+        self.tasks.spawn(reply_desk::until(self.stop.clone(), self.guards.clone().forever("the notices", serve)));
+        notices
+    }
+
+    /// Begins to ask for the name of the node.
+    pub fn lease(&self) -> Lease {
+        let (lease, keep) = Lease::new(self.consuming.clone(), &self.node);
+        self.tasks
+            .spawn(reply_desk::until(self.stop.clone(), self.guards.clone().forever("the name of the node", keep)));
+        lease
+    }
+
+    /// Keeps the work of the node going.
+    pub fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// True while RabbitMQ takes no publishes: a memory or disk alarm.
+    pub fn is_blocked(&self) -> bool {
+        self.publisher.link().now().is_ok_and(|live| live.connection.status().blocked())
     }
 
     /// The client through which the gateway and applications reach templates.
@@ -102,7 +148,7 @@ impl Transport {
 
     /// What the node reports about itself goes through this.
     pub fn recorder(&self, environment: &str, records: config::Records) -> Recorder {
-        Recorder::start(&self.publisher, &self.tasks, &self.node, environment, records)
+        Recorder::start(&self.publisher, &self.guards, &self.tasks, &self.node, environment, records)
     }
 
     /// Closes both connections, the consuming one last, and waits for the background tasks.

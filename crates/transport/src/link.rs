@@ -13,8 +13,9 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::socket;
 use crate::topology::Topology;
-use crate::{TransportError, TransportResult};
+use crate::{Guards, TransportError, TransportResult};
 
 /// A connection that stands, with its channels to publish through.
 pub(crate) struct Live {
@@ -62,6 +63,7 @@ impl Link {
         config: &config::Amqp,
         name: &str,
         topology: &Arc<Topology>,
+        guards: &Guards,
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
@@ -75,8 +77,8 @@ impl Link {
             shared: Arc::clone(&shared),
             sender,
         };
-        let stop = stop.clone();
-        tasks.spawn(async move { keeper.keep(stop).await });
+        let (stop, guards, keeper) = (stop.clone(), guards.clone(), Arc::new(keeper));
+        tasks.spawn(guards.forever("the connection to RabbitMQ", move || Arc::clone(&keeper).keep(stop.clone())));
         Self { live, shared }
     }
 
@@ -125,7 +127,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(self, stop: CancellationToken) {
+    async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        self.sender.send_replace(None);
         loop {
             let live = tokio::select! {
                 () = stop.cancelled() => return,
@@ -206,7 +209,7 @@ impl Keeper {
 
     async fn attempt(&self) -> TransportResult<Live> {
         let properties = ConnectionProperties::default().with_connection_name(format!("beds {}", self.name).into());
-        let connection = Connection::connect(&self.url, properties).await?;
+        let connection = socket::connect(&self.url, properties).await?;
         let setup = connection.create_channel().await?;
         self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;
         let mut confirmed = Vec::with_capacity(2 + RecordStream::ALL.len());
@@ -221,5 +224,5 @@ impl Keeper {
 
 fn with_heartbeat(url: &str, heartbeat: Duration) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}heartbeat={}&connection_timeout=5000", heartbeat.as_secs().max(1))
+    format!("{url}{separator}heartbeat={}", heartbeat.as_secs().max(1))
 }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use crate::{TransportError, TransportResult};
+use crate::{Guards, TransportError, TransportResult};
 
 /// What waits to be sent, at most, and what of it waits for its confirm. Beyond that it is refused.
 pub(crate) const MOST: usize = 4096;
@@ -19,18 +19,20 @@ pub(crate) struct Outbox(mpsc::Sender<BoxFuture<'static, ()>>);
 
 impl Outbox {
     /// The outbox and the task that works on it, which runs until it is dropped. `at_once` is how many it has under way.
-    pub(crate) fn new(at_once: usize) -> (Self, impl Future<Output = ()> + Send) {
+    pub(crate) fn new(at_once: usize, guards: &Guards) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, mut waiting) = mpsc::channel::<BoxFuture<'static, ()>>(MOST);
+        let guards = guards.clone();
         let work = async move {
             let mut under_way = FuturesUnordered::new();
             loop {
                 tokio::select! {
                     biased;
                     next = waiting.recv(), if under_way.len() < at_once => match next {
-                        Some(sending) => under_way.push(sending),
+                        // One that panics takes none of the others with it.
+                        Some(sending) => under_way.push(guards.run("the outbox", sending)),
                         None => return,
                     },
-                    Some(()) = under_way.next() => {}
+                    Some(_) = under_way.next() => {}
                 }
             }
         };

@@ -18,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use crate::link::{Link, Live, Through};
 use crate::outbox::Outbox;
 use crate::reply_desk::until;
-use crate::topology::{self, DEAD, EVENTS, LOGS};
-use crate::{Delivery, TransportError, TransportResult};
+use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES};
+use crate::{Delivery, Guards, TransportError, TransportResult};
 
 const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
@@ -41,8 +41,14 @@ pub struct Publisher {
 pub(crate) type Returned = Option<ShortString>;
 
 impl Publisher {
-    pub(crate) fn new(link: Link, confirm_timeout: Duration, tasks: TaskTracker, stop: &CancellationToken) -> Self {
-        let (rare, sending) = Outbox::new(1);
+    pub(crate) fn new(
+        link: Link,
+        confirm_timeout: Duration,
+        guards: &Guards,
+        tasks: TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (rare, sending) = Outbox::new(1, guards);
         tasks.spawn(until(stop.clone(), sending));
         Self { link, confirm_timeout, tasks, rare }
     }
@@ -80,6 +86,19 @@ impl Publisher {
         }
         let publisher = self.clone();
         Ok(async move { publisher.confirmed(Through::Requests, EVENTS, key.as_str(), &body, properties).await })
+    }
+
+    /// Tells the workers that the caller of an event has gone. Best effort.
+    pub(crate) fn notice(&self, event_id: &str) {
+        let Ok(live) = self.usable() else { return };
+        let (channel, key) = (live.unconfirmed.clone(), ShortString::from(event_id));
+        self.tasks.spawn(async move {
+            let options = BasicPublishOptions::default();
+            let sent = channel.basic_publish(NOTICES.into(), key, options, &[], BasicProperties::default()).await;
+            if let Err(error) = sent {
+                tracing::debug!(%error, "A notice was not sent.");
+            }
+        });
     }
 
     /// Sends an answer to where the request asked for it, and waits until it is written. Best effort: the requester may be

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Publisher, TransportResult};
+use crate::{Guards, Publisher, TransportResult};
 use envelope::Envelope;
 use lane::Lane;
 
@@ -65,6 +65,7 @@ impl Kept {
 impl Recorder {
     pub(crate) fn start(
         publisher: &Publisher,
+        guards: &Guards,
         tasks: &TaskTracker,
         node: &str,
         environment: &str,
@@ -72,6 +73,7 @@ impl Recorder {
     ) -> Self {
         let origin = lane::Origin {
             publisher: publisher.clone(),
+            guards: guards.clone(),
             node: node.to_owned(),
             environment: environment.to_owned(),
             dropped: Arc::default(),

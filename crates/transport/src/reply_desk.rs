@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
 use crate::requester_lineage::LateReplies;
-use crate::{Recorder, TransportError, TransportResult, topology};
+use crate::{Guards, Recorder, TransportError, TransportResult, topology};
 
 type Waiting = HashMap<String, oneshot::Sender<TransportResult<Vec<u8>>>>;
 
@@ -31,11 +31,16 @@ struct Desk {
 
 impl ReplyDesk {
     /// The desk and the task that serves it.
-    pub(crate) fn new(link: Link, node: &str, recorder: Recorder) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub(crate) fn new(
+        link: Link,
+        node: &str,
+        recorder: Recorder,
+        guards: &Guards,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, queue) = watch::channel(None);
         let desk = Self(Arc::new(Desk { waiting: Mutex::default(), late: Mutex::default(), recorder, queue }));
-        let clerk = Clerk { desk: desk.clone(), link, node: node.to_owned(), sender };
-        (desk, clerk.serve())
+        let clerk = Arc::new(Clerk { desk: desk.clone(), link, node: node.to_owned(), sender });
+        (desk, guards.clone().forever("the reply desk", move || Arc::clone(&clerk).serve()))
     }
 
     /// Where answers can be sent now; none while there is no connection.
@@ -121,7 +126,9 @@ struct Clerk {
 }
 
 impl Clerk {
-    async fn serve(self) {
+    async fn serve(self: Arc<Self>) {
+        self.sender.send_replace(None);
+        self.desk.fail_all();
         loop {
             match self.open().await {
                 Ok((queue, mut replies)) => {

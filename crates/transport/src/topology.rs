@@ -17,6 +17,14 @@ pub const DEAD: &str = "beds.dead";
 /// Reply queues begin with this, and nothing else does.
 pub const REPLY_PREFIX: &str = "beds.reply.";
 
+/// Word of callers who have gone. Not durable: a notice is worth nothing after a restart.
+pub const NOTICES: &str = "beds.notices";
+/// A node's queue of notices begins with this.
+pub const NOTICES_PREFIX: &str = "beds.notices.";
+
+/// The queue that stands for the name of a node begins with this.
+pub const NAME_PREFIX: &str = "beds.node.";
+
 /// How often RabbitMQ hands out a write again before it becomes a dead letter.
 pub const DELIVERY_LIMIT: u32 = 5;
 
@@ -27,6 +35,10 @@ const LOOKS: i64 = 1_000_000_000;
 /// Batches of records that wait for the admin node, one to some hundred records each. Requests go on while it is away,
 /// so there is room for hours.
 const MOST_BATCHES: i64 = 1_000_000;
+
+/// And bytes of them. An admin node that is away for a day must not fill RabbitMQ's disk: beyond it, records that may be lost go, and
+/// writes wait for room for theirs.
+const MOST_BATCH_BYTES: i64 = 4 * 1024 * 1024 * 1024;
 
 /// One row of the table.
 #[derive(Debug, Clone, Copy)]
@@ -97,6 +109,8 @@ impl Topology {
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
             channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
         }
+        let options = ExchangeDeclareOptions::default();
+        channel.exchange_declare(NOTICES.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
         for route in ROUTES {
             self.declare_route(channel, route).await?;
         }
@@ -142,18 +156,19 @@ impl Topology {
     fn arguments(&self, kind: QueueKind) -> FieldTable {
         let mut arguments = FieldTable::default();
         let is_record = matches!(kind, QueueKind::Loose | QueueKind::Kept);
-        let most = if is_record { MOST_BATCHES } else { self.max_length };
+        let (most, most_bytes) =
+            if is_record { (MOST_BATCHES, MOST_BATCH_BYTES) } else { (self.max_length, self.max_bytes) };
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(most));
-        if !is_record {
-            // A client of AMQP may send messages of any size.
-            arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(self.max_bytes));
-        }
+        // A client of AMQP may send messages of any size.
+        arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(most_bytes));
         let overflow = if kind == QueueKind::Loose { "drop-head" } else { "reject-publish" };
         arguments.insert("x-overflow".into(), text(overflow));
-        if matches!(kind, QueueKind::Volatile | QueueKind::Loose) {
+        // Said for both, or the default of the vhost decides.
+        let is_classic = matches!(kind, QueueKind::Volatile | QueueKind::Loose);
+        arguments.insert("x-queue-type".into(), text(if is_classic { "classic" } else { "quorum" }));
+        if is_classic {
             return arguments;
         }
-        arguments.insert("x-queue-type".into(), text("quorum"));
         if matches!(kind, QueueKind::Durable | QueueKind::Kept) {
             arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERY_LIMIT)));
             arguments.insert("x-dead-letter-exchange".into(), text(DEAD));

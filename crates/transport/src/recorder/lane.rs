@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::envelope::{Batch, Envelope};
-use crate::Publisher;
+use crate::{Guards, Publisher};
 
 /// Records that wait in a node.
 const ROOM: usize = 16_384;
@@ -31,6 +31,7 @@ const LAST_CHANCE: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(super) struct Origin {
     pub(super) publisher: Publisher,
+    pub(super) guards: Guards,
     pub(super) node: String,
     pub(super) environment: String,
     pub(super) dropped: Arc<AtomicU64>,
@@ -102,9 +103,18 @@ struct Work<T> {
 
 impl<T: Serialize + Send + Sync + 'static> Work<T> {
     async fn run(mut self) {
-        while let Some(batch) = self.gather().await {
-            self.send(batch).await;
+        let guards = self.origin.guards.clone();
+        // After a panic the batch is gone: whoever waits for it is told so, and its message comes again.
+        while guards.run("a lane of records", self.turn()).await != Some(false) {}
+    }
+
+    /// Sends one batch. False at the end.
+    async fn turn(&mut self) -> bool {
+        match self.gather().await {
+            Some(batch) => self.send(batch).await,
+            None => return false,
         }
+        true
     }
 
     /// What came together: at once if somebody waits for it, else what came within a moment. None at the end.
