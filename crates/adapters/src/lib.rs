@@ -7,6 +7,7 @@ mod inbox;
 mod iso;
 mod opened;
 mod operations;
+mod pulse;
 mod rec;
 mod rel;
 pub mod schema;

@@ -133,6 +133,7 @@ impl Reach for RecTemplate {
     ) -> Result<Answer> {
         let binding = self.operations.get(&self.template, operation, name)?;
         let arguments = binding.arguments(event, id, params)?;
+        self.database.check_there()?;
         call::read(&self.database, binding, arguments, event).await
     }
 
@@ -145,6 +146,7 @@ impl Reach for RecTemplate {
     ) -> Result<Answer> {
         let binding = self.operations.get(&self.template, operation, None)?;
         let arguments = binding.arguments(event, id, fields)?;
+        self.database.check_there()?;
         match binding.bulk() {
             // It has no claim to ask, so nobody can tell whether an earlier delivery was done.
             Some(_) if event.time_to_work().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),

@@ -63,6 +63,12 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
     let place = format!("databases.rel.{}", database.name);
     told.extend(bound::clock(&place, server.clock_ahead));
     told.extend(bound::inbox_age(&place, server.oldest_key_hours, database.keep_days));
+    if let Some(why) = &server.never_pruned {
+        let message = format!("the inbox keeps keys and answers for ever: {why}");
+        let fix =
+            "set event_scheduler = ON and enable the event, or schedule CALL beds_inbox_prune (docs/dba.md, The inbox)";
+        told.push(Problem::new(place.clone(), 0, message, fix).as_warning());
+    }
     if !matches!(server.time_zone.as_str(), "UTC" | "+00:00" | "Etc/UTC") {
         let message = format!("the server's time zone is {}; sessions of BEDS are in UTC", server.time_zone);
         let fix =
@@ -149,6 +155,7 @@ impl Reach for RelTemplate {
             let operations = self.operations.load_full();
             let binding = operations.get(&self.template, operation, name)?;
             let arguments = binding.arguments(event, id, params)?;
+            self.database.check_there()?;
             match call::read(&self.database, binding, &arguments, event).await? {
                 Some(answer) => return Ok(answer),
                 None => self.renew().await?,
@@ -168,6 +175,7 @@ impl Reach for RelTemplate {
             let operations = self.operations.load_full();
             let binding = operations.get(&self.template, operation, None)?;
             let arguments = binding.arguments(event, id, fields)?;
+            self.database.check_there()?;
             match once::write(&self.database, binding, &arguments, event).await? {
                 Some(answer) => return Ok(answer),
                 None => self.renew().await?,

@@ -36,6 +36,17 @@ pub enum Applied {
     AlreadyThere,
     /// Applied again, because it changed and that was asked for.
     Again,
+    /// Its grants and roles only: it is there already.
+    Granted,
+}
+
+/// The wishes of who applies files.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wishes {
+    /// Files that changed are applied again.
+    pub redo: bool,
+    /// The grants and roles of files that are there are given again: a restored database has lost them.
+    pub grants: bool,
 }
 
 impl File {
@@ -44,11 +55,12 @@ impl File {
     }
 
     /// What to do, given the digest that was recorded for this name.
-    pub(crate) fn action(&self, recorded: Option<&str>, redo: bool) -> Result<Applied> {
+    pub(crate) fn action(&self, recorded: Option<&str>, wishes: Wishes) -> Result<Applied> {
         match recorded {
             None => Ok(Applied::Now),
+            Some(digest) if digest == self.digest() && wishes.grants => Ok(Applied::Granted),
             Some(digest) if digest == self.digest() => Ok(Applied::AlreadyThere),
-            Some(_) if redo => Ok(Applied::Again),
+            Some(_) if wishes.redo => Ok(Applied::Again),
             Some(_) => {
                 let text = format!(
                     "{} was changed after it was applied; put the change into a new numbered file, or pass --redo to apply it again",

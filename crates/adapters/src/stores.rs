@@ -9,7 +9,7 @@ use std::time::Duration;
 use beds_core::{BedsError, Catalogue, Config, ErrorKind, Problem, Result, Store, Template, config};
 
 use crate::bound::Bound;
-use crate::schema::{Applied, File};
+use crate::schema::{Applied, File, Wishes};
 use crate::{rec, rel};
 
 /// How long a database may take to say which objects it has.
@@ -53,9 +53,19 @@ impl Stores {
 
     /// Asks whether a database answers.
     pub async fn ping(&self, store: Store, name: &str) -> Result<()> {
+        let (pong, pulse) = match store {
+            Store::Rel => (self.rel[name].ping().await, &self.rel[name].pulse),
+            Store::Rec => (self.rec[name].ping().await, &self.rec[name].pulse),
+        };
+        pulse.note(pong.is_ok());
+        pong
+    }
+
+    /// How far a database's clock was ahead of this node's when it was asked last, in seconds.
+    pub fn clock_ahead(&self, store: Store, name: &str) -> Option<f64> {
         match store {
-            Store::Rel => self.rel[name].ping().await,
-            Store::Rec => self.rec[name].ping().await,
+            Store::Rel => self.rel[name].pulse.clock_ahead(),
+            Store::Rec => self.rec[name].pulse.clock_ahead(),
         }
     }
 
@@ -102,11 +112,11 @@ pub async fn apply_schema(
     name: &str,
     database: &config::Database,
     files: &[File],
-    redo: bool,
+    wishes: Wishes,
     report: impl FnMut(&File, Applied),
 ) -> Result<()> {
     match store {
-        Store::Rel => rel::apply(database, files, redo, report).await,
-        Store::Rec => rec::apply(database, name, files, redo, report).await,
+        Store::Rel => rel::apply(database, files, wishes, report).await,
+        Store::Rec => rec::apply(database, name, files, wishes, report).await,
     }
 }

@@ -8,13 +8,18 @@ use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Result, config};
 use bson::doc;
+use jiff::Timestamp;
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Database as Handle};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-/// How long a task waits for a server before it says that the database is away.
+use crate::pulse::Pulse;
+
+/// How long a task waits for a place, and for the answer to a ping.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the driver looks for a server that can. It does so twice for a read.
+const SELECTED_WITHIN: Duration = Duration::from_secs(2);
 /// Connections beyond those of the broker tasks: for pings, catalogues and work whose task has gone on.
 const SPARE: usize = 4;
 
@@ -28,6 +33,7 @@ pub(crate) struct Database {
     pub(super) handler_seconds: i64,
     pub(super) client: Client,
     pub(super) handle: Handle,
+    pub(crate) pulse: Pulse,
     tasks: TaskTracker,
     /// As many as there are connections: work that nobody waits for any more cannot pile up at a server that is silent.
     permits: Arc<Semaphore>,
@@ -52,7 +58,7 @@ impl Database {
         let connections = connections + SPARE;
         options.max_pool_size = Some(u32::try_from(connections).unwrap_or(u32::MAX));
         options.max_connecting = Some(8);
-        options.server_selection_timeout = Some(PATIENCE);
+        options.server_selection_timeout = Some(SELECTED_WITHIN);
         options.connect_timeout = Some(PATIENCE);
         // Said explicitly: the defaults of older servers lose acknowledged writes.
         options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
@@ -67,6 +73,7 @@ impl Database {
             handler_seconds: i64::try_from(config.services.rec.handler_timeout.as_secs()).unwrap_or(i64::MAX),
             client,
             handle,
+            pulse: Pulse::default(),
             tasks: TaskTracker::new(),
             permits: Arc::new(Semaphore::new(connections)),
             is_pinged: Arc::default(),
@@ -93,13 +100,21 @@ impl Database {
             return Err(self.unavailable());
         }
         let (handle, is_pinged) = (self.handle.clone(), Arc::clone(&self.is_pinged));
+        let asked = Timestamp::now();
         let ping = self.run(async move {
-            let pong = handle.run_command(doc! {"ping": 1}).await;
+            let pong = handle.run_command(doc! {"hello": 1}).await;
             is_pinged.store(false, Ordering::Relaxed);
             pong
         });
         match tokio::time::timeout(PATIENCE, ping).await {
-            Ok(Ok(pong)) => pong.map(drop).map_err(|e| self.unavailable().with_source(e)),
+            Ok(Ok(pong)) => {
+                let pong = pong.map_err(|e| self.unavailable().with_source(e))?;
+                let said = pong.get_datetime("localTime").ok().map(|at| at.timestamp_millis());
+                if let Some(said) = said.and_then(|millis| Timestamp::from_millisecond(millis).ok()) {
+                    self.pulse.note_clock(said, asked, Timestamp::now());
+                }
+                Ok(())
+            }
             Ok(Err(error)) => {
                 self.is_pinged.store(false, Ordering::Relaxed);
                 Err(error)
@@ -111,6 +126,11 @@ impl Database {
     pub(crate) async fn close(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+
+    /// An error where the last look found nobody there: waiting would only take a task.
+    pub(super) fn check_there(&self) -> Result<()> {
+        if self.pulse.is_away() { Err(self.unavailable()) } else { Ok(()) }
     }
 
     pub(crate) fn unavailable(&self) -> BedsError {

@@ -146,7 +146,8 @@ pub(super) async fn write(
             }
             Err(Miss::Again(failure)) => failure,
         };
-        if number >= ATTEMPTS {
+        let is_unreachable = matches!(&failure, Failure::Driver(error) if error::is_unreachable(error));
+        if number >= ATTEMPTS || is_unreachable {
             let error = failure.into_beds(database);
             return Err(if may_have_happened { inbox::outcome_unknown(error) } else { error });
         }
@@ -182,7 +183,9 @@ impl Inbox {
             Ok(_) => Ok(()),
             Err(e) if error::code(&e) == Some(11000) => Err(Miss::Done),
             // Another transaction holds the key and has not committed yet.
-            Err(e) if error::code(&e) == Some(112) => Err(Miss::Unasked(inbox::in_flight().with_source(e))),
+            Err(e) if error::code(&e) == Some(112) => {
+                Err(Miss::Unasked(inbox::in_flight().with_source(error::for_the_log(&e))))
+            }
             Err(e) => Err(match classify(Failure::Driver(e)) {
                 Miss::Refused(error) => Miss::Unasked(error),
                 miss => miss,

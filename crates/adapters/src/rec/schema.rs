@@ -9,7 +9,7 @@ use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 
-use crate::schema::{Applied, File, LOCK_PATIENCE, busy};
+use crate::schema::{Applied, File, LOCK_PATIENCE, Wishes, busy};
 
 const RECORD: &str = "beds_schema";
 
@@ -24,7 +24,7 @@ pub(crate) async fn apply(
     config: &config::Database,
     name: &str,
     files: &[File],
-    redo: bool,
+    wishes: Wishes,
     report: impl FnMut(&File, Applied),
 ) -> Result<()> {
     let options = ClientOptions::parse(config.url.expose()).await.map_err(|e| failed("the url cannot be used", &e))?;
@@ -33,7 +33,7 @@ pub(crate) async fn apply(
     // A refused file is one of which nothing was applied, so all are read before the first.
     let commands = files.iter().map(commands).collect::<Result<Vec<_>>>()?;
     let lock = Lock::take(&handle).await?;
-    let applied = apply_all(&handle, &lock, files, commands, redo, report).await;
+    let applied = apply_all(&handle, &lock, files, commands, wishes, report).await;
     lock.release().await;
     applied
 }
@@ -43,11 +43,12 @@ async fn apply_all(
     lock: &Lock<'_>,
     files: &[File],
     commands: Vec<Vec<Document>>,
-    redo: bool,
+    wishes: Wishes,
     mut report: impl FnMut(&File, Applied),
 ) -> Result<()> {
     for (file, commands) in files.iter().zip(commands) {
-        let action = file.action(recorded(handle, file).await?.as_deref(), redo)?;
+        let action = file.action(recorded(handle, file).await?.as_deref(), wishes)?;
+        let commands = if action == Applied::Granted { grants(commands) } else { commands };
         if action != Applied::AlreadyThere {
             let last = commands.len();
             for (position, command) in commands.into_iter().enumerate() {
@@ -62,6 +63,14 @@ async fn apply_all(
         report(file, action);
     }
     Ok(())
+}
+
+/// The commands that give rights, or make the role that gets them.
+fn grants(commands: Vec<Document>) -> Vec<Document> {
+    let is_grant = |name: &String| {
+        matches!(name.as_str(), "createRole" | "updateRole" | "grantRolesToRole" | "grantPrivilegesToRole")
+    };
+    commands.into_iter().filter(|command| command.keys().next().is_some_and(is_grant)).collect()
 }
 
 /// Keeps two runs from applying one file.

@@ -123,7 +123,7 @@ async fn read_once(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Res
     if binding.guard == Guard::RolledBack {
         loan.begin_to_roll_back().await?;
     }
-    let answer = call(loan.conn(), binding, arguments).await?;
+    let answer = call(loan, binding, arguments).await?;
     if binding.guard == Guard::RolledBack {
         loan.roll_back().await?;
     }
@@ -133,8 +133,14 @@ async fn read_once(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Res
     Ok((found.flatten().as_ref() == Some(bound)).then_some(answer))
 }
 
-/// Calls the object and takes in everything it answers.
-pub(super) async fn call(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Result<Answer, Failure> {
+/// Calls the object and takes in everything it answers. Where that is given up, the call is ended in the server.
+pub(super) async fn call(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Result<Answer, Failure> {
+    let called = call_on(loan.calling(), binding, arguments).await;
+    loan.has_answered();
+    called
+}
+
+async fn call_on(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Result<Answer, Failure> {
     let mut result = conn.exec_iter(binding.statement.as_str(), Params::Positional(arguments.to_vec())).await?;
     let mut sets: Vec<Set> = Vec::new();
     let mut out = None;

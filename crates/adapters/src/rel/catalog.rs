@@ -70,6 +70,8 @@ pub(super) struct Server {
     pub(super) definer: String,
     /// The age of the oldest key in the inbox.
     pub(super) oldest_key_hours: Option<i64>,
+    /// Why old keys are not removed by themselves, if so.
+    pub(super) never_pruned: Option<String>,
 }
 
 /// A parameter as the DBA declared it.
@@ -177,9 +179,14 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
 /// A text that changes whenever the catalogue does. None while a further change could still go unseen.
 pub(super) async fn version(database: &Database) -> Result<Option<String>> {
     let mut loan = database.writer().await?;
+    let asked = Timestamp::now();
     let row: Option<Row> =
         loan.conn().exec_first("CALL `beds_catalog_version`()", ()).await.map_err(|e| error::to_beds(e, database))?;
     loan.give_back();
+    let said = row.as_ref().and_then(|row| text(row, "utc")?.parse::<Timestamp>().ok());
+    if let Some(said) = said {
+        database.pulse.note_clock(said, asked, Timestamp::now());
+    }
     let settled = row.filter(|row| number(row, "is_settled") == Some(1));
     Ok(settled.and_then(|row| text(&row, "version")))
 }
@@ -264,11 +271,19 @@ impl Server {
         let utc = text(row, "utc").and_then(|utc| utc.parse::<Timestamp>().ok());
         let zone = text(row, "time_zone").unwrap_or_default();
         let system = text(row, "system_time_zone").unwrap_or_default();
+        let scheduler = text(row, "event_scheduler").unwrap_or_default();
+        let event = text(row, "prune_event").unwrap_or_else(|| "not there".to_owned());
+        let never_pruned = match (scheduler.as_str(), event.as_str()) {
+            ("ON", "ENABLED") => None,
+            ("ON", event) => Some(format!("the event beds_inbox_hourly is {}", event.to_lowercase())),
+            (scheduler, _) => Some(format!("event_scheduler is {scheduler}")),
+        };
         Self {
             clock_ahead: utc.map(|utc| utc.duration_since(Timestamp::now()).as_secs_f64()),
             time_zone: if zone == "SYSTEM" { system } else { zone },
             definer: text(row, "definer").unwrap_or_default(),
             oldest_key_hours: number(row, "oldest_key_hours"),
+            never_pruned,
         }
     }
 }

@@ -3,14 +3,19 @@
 //!
 //! Not here: what is said over them, which is `call`'s and `once`'s.
 
+mod end;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Result, config};
 use mysql_async::prelude::Queryable;
-use mysql_async::{ChangeUserOpts, Conn, Opts, OptsBuilder};
+use mysql_async::{ChangeUserOpts, Conn, Opts, OptsBuilder, SslOpts};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
+
+use crate::pulse::Pulse;
+use end::Ender;
 
 /// How long a task waits for a connection before it says that the database is away.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -38,26 +43,37 @@ pub(crate) struct Database {
     pub(crate) address: String,
     /// For how many days the inbox is asked about.
     pub(crate) keep_days: u16,
-    opts: Opts,
+    opts: OptsBuilder,
+    ender: Arc<Ender>,
     readers: Arc<Lane>,
     writers: Arc<Lane>,
     tasks: TaskTracker,
+    pub(crate) pulse: Pulse,
 }
 
 /// Connections of one kind. One that nobody uses waits in `idle`; a dead one shows itself at its first use, and then all go.
 struct Lane {
     is_of_reads: bool,
     places: Arc<Semaphore>,
-    idle: Mutex<Vec<Conn>>,
+    idle: Mutex<Vec<Session>>,
+}
+
+/// A connection, and the lock by which the server knows it.
+struct Session {
+    conn: Conn,
+    lock: String,
 }
 
 /// A connection on loan. It goes back by [`Loan::give_back`] or [`Loan::renew`] only: dropped otherwise it is closed, because
 /// a handler that was cancelled may have left it in the middle of a result or of a transaction.
 pub(crate) struct Loan {
     lane: Arc<Lane>,
+    ender: Arc<Ender>,
     tasks: TaskTracker,
-    conn: Option<Conn>,
+    session: Option<Session>,
     place: Option<OwnedSemaphorePermit>,
+    /// A call of a named object is under way: dropped now, it was given up.
+    is_calling: bool,
 }
 
 impl Database {
@@ -72,8 +88,7 @@ impl Database {
             let text = format!("databases.rel.{name}: the url cannot be used");
             BedsError::new(ErrorKind::StoreUnavailable, text).with_source(e)
         })?;
-        let opts = OptsBuilder::from_opts(opts)
-            .setup(vec![SET_UP])
+        let opts = with_ca(OptsBuilder::from_opts(opts), config)
             .stmt_cache_size(256)
             // Counts rows found, not rows changed: an update that changes nothing is not a 404.
             .client_found_rows(true)
@@ -88,11 +103,13 @@ impl Database {
             name: name.to_owned(),
             address: config.url.address().to_owned(),
             keep_days: inbox.keep_days.get(),
-            opts: opts.into(),
+            ender: Ender::new(&opts.clone().setup(vec![SET_UP])),
+            opts,
             readers: lane(true, usize::from(instances.read.get()) + SPARE_READERS),
             // The one more asks for the pulse and the catalogue.
             writers: lane(false, usize::from(instances.write.get()) + 1),
             tasks: TaskTracker::new(),
+            pulse: Pulse::default(),
         })
     }
 
@@ -111,15 +128,18 @@ impl Database {
             // The semaphore is never closed.
             let place = Arc::clone(&lane.places).acquire_owned().await.ok();
             let idle = lane.idle().pop();
-            let conn = match idle {
-                Some(conn) => conn,
+            let session = match idle {
+                Some(session) => session,
                 None => {
-                    let mut conn = Conn::new(self.opts.clone()).await?;
+                    let lock = end::new_lock();
+                    let opts = self.opts.clone().setup(vec![SET_UP.to_owned(), end::take_lock(&lock)]);
+                    let mut conn = Conn::new(opts).await?;
                     lane.begin(&mut conn).await?;
-                    conn
+                    Session { conn, lock }
                 }
             };
-            mysql_async::Result::Ok(Loan { lane: Arc::clone(lane), tasks: self.tasks.clone(), conn: Some(conn), place })
+            let (lane, ender, tasks) = (Arc::clone(lane), Arc::clone(&self.ender), self.tasks.clone());
+            mysql_async::Result::Ok(Loan { lane, ender, tasks, session: Some(session), place, is_calling: false })
         };
         match tokio::time::timeout(PATIENCE, connecting).await {
             Ok(Ok(loan)) => Ok(loan),
@@ -146,7 +166,7 @@ impl Database {
     pub(crate) fn lost(&self) {
         for lane in [&self.readers, &self.writers] {
             let idle = std::mem::take(&mut *lane.idle());
-            idle.into_iter().for_each(|conn| discard(&self.tasks, conn));
+            idle.into_iter().for_each(|session| discard(&self.tasks, session.conn));
         }
     }
 
@@ -154,6 +174,12 @@ impl Database {
         self.lost();
         self.tasks.close();
         self.tasks.wait().await;
+        self.ender.close().await;
+    }
+
+    /// An error where the last look found nobody there: waiting would only take a task.
+    pub(crate) fn check_there(&self) -> Result<()> {
+        if self.pulse.is_away() { Err(self.unavailable()) } else { Ok(()) }
     }
 
     pub(crate) fn unavailable(&self) -> BedsError {
@@ -171,8 +197,15 @@ impl Database {
     }
 }
 
+/// With a file of certificates, TLS is required, and the server's must come from one of them.
+pub(super) fn with_ca(opts: OptsBuilder, config: &config::Database) -> OptsBuilder {
+    let Some(file) = config.ca_file.clone() else { return opts };
+    let ssl = SslOpts::default().with_root_certs(vec![file.into()]).with_disable_built_in_roots(true);
+    opts.ssl_opts(ssl)
+}
+
 impl Lane {
-    fn idle(&self) -> MutexGuard<'_, Vec<Conn>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Session>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,7 +226,18 @@ impl Lane {
 impl Loan {
     #[expect(clippy::expect_used, reason = "the connection is only taken where the loan ends")]
     pub(crate) fn conn(&mut self) -> &mut Conn {
-        self.conn.as_mut().expect("the loan has not ended")
+        &mut self.session.as_mut().expect("the loan has not ended").conn
+    }
+
+    /// The connection for a call of a named object. Until [`Loan::has_answered`], a dropped loan ends the call in the server.
+    pub(crate) fn calling(&mut self) -> &mut Conn {
+        self.is_calling = true;
+        self.conn()
+    }
+
+    /// The call has ended.
+    pub(crate) fn has_answered(&mut self) {
+        self.is_calling = false;
     }
 
     /// For an object that asks the session what an earlier call has left: it finds nothing.
@@ -215,35 +259,36 @@ impl Loan {
 
     /// The session is clean: the next one may have the connection. The caller does not wait for it to be ready.
     pub(crate) fn give_back(mut self) {
-        let Some(conn) = self.conn.take() else { return };
+        let Some(session) = self.session.take() else { return };
         if self.lane.is_of_reads {
-            return self.prepare(conn, false);
+            return self.prepare(session, false);
         }
-        self.lane.idle().push(conn);
+        self.lane.idle().push(session);
     }
 
     /// A procedure has left something in the session, or did not come to its end: an open transaction, temporary tables,
     /// variables, locks by name. As a new connection would be, the connection goes back.
     pub(crate) fn renew(mut self) {
-        if let Some(conn) = self.conn.take() {
-            self.prepare(conn, true);
+        if let Some(session) = self.session.take() {
+            self.prepare(session, true);
         }
     }
 
     /// Keeps the place until the connection is ready, so that there are never more connections than places.
-    fn prepare(&mut self, mut conn: Conn, is_to_be_renewed: bool) {
+    fn prepare(&mut self, mut session: Session, is_to_be_renewed: bool) {
         let (lane, place) = (Arc::clone(&self.lane), self.place.take());
         self.tasks.spawn(async move {
+            let conn = &mut session.conn;
             let preparing = async {
                 if is_to_be_renewed {
                     // With its character set, which a mere reset would take from the server's defaults.
                     conn.change_user(ChangeUserOpts::default()).await?;
-                    return lane.begin(&mut conn).await;
+                    return lane.begin(conn).await;
                 }
-                lane.ready(&mut conn).await
+                lane.ready(conn).await
             };
             match tokio::time::timeout(PATIENCE, preparing).await {
-                Ok(Ok(())) => lane.idle().push(conn),
+                Ok(Ok(())) => lane.idle().push(session),
                 Ok(Err(error)) => tracing::debug!(%error, "A connection could not be used again."),
                 Err(_) => tracing::debug!("A connection did not become ready in time."),
             }
@@ -254,8 +299,15 @@ impl Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
-        if let Some(conn) = self.conn.take() {
-            discard(&self.tasks, conn);
+        let Some(Session { conn, lock }) = self.session.take() else { return };
+        discard(&self.tasks, conn);
+        if self.is_calling {
+            // The place is free again when the server has nothing to do for it any more: the pool is the throttle.
+            let (ender, place) = (Arc::clone(&self.ender), self.place.take());
+            self.tasks.spawn(async move {
+                ender.end(&lock).await;
+                drop(place);
+            });
         }
     }
 }

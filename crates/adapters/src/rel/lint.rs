@@ -231,6 +231,8 @@ impl<'c> Walk<'c> {
 const BELONGS_TO_BEDS: &[&str] = &[
     "BEDS_CATALOG",
     "BEDS_CATALOG_VERSION",
+    "BEDS_END",
+    "BEDS_END_OWN",
     "BEDS_GRANTED",
     "BEDS_INBOX",
     "BEDS_INBOX_ABORT",

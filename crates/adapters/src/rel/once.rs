@@ -186,7 +186,10 @@ async fn once(
         return Err(Miss::Refused(inbox::too_late()));
     }
 
-    let answer = match call::call(loan.conn(), binding, arguments).await {
+    let called = tokio::time::timeout(event.time_to_call(), call::call(&mut loan, binding, arguments)).await;
+    // Nothing of an open transaction stays: the loan ends the call, and its commit was not sent.
+    let Ok(called) = called else { return Err(Miss::Refused(inbox::too_late())) };
+    let answer = match called {
         Ok(answer) => answer,
         Err(failure) => {
             let is_from_server = matches!(&failure, Failure::Sql(e) if error::is_from_server(e));

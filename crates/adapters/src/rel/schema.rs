@@ -11,8 +11,9 @@ use beds_core::{BedsError, ErrorKind, Result, config};
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Conn, Opts, OptsBuilder, Row};
 
-use crate::schema::{Applied, File, LOCK_PATIENCE, busy};
-use split::{Statement, refused, split};
+use super::connect::with_ca;
+use crate::schema::{Applied, File, LOCK_PATIENCE, Wishes, busy};
+use split::{Deed, Statement, refused, split};
 
 /// The session that each file begins with: what one file sets, the next does not have.
 const SET_UP: &str = "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
@@ -24,11 +25,11 @@ const LOCK: &str = "SELECT GET_LOCK(CONCAT('beds_schema:', DATABASE()), ?)";
 pub(crate) async fn apply(
     config: &config::Database,
     files: &[File],
-    redo: bool,
+    wishes: Wishes,
     mut report: impl FnMut(&File, Applied),
 ) -> Result<()> {
     let opts = Opts::from_url(config.url.expose()).map_err(|e| failed("the url cannot be used", e.into()))?;
-    let opts: Opts = OptsBuilder::from_opts(opts).client_found_rows(true).setup(vec![SET_UP]).into();
+    let opts: Opts = with_ca(OptsBuilder::from_opts(opts), config).client_found_rows(true).setup(vec![SET_UP]).into();
     let connect = async || Conn::new(opts.clone()).await.map_err(|e| failed("cannot connect as the DBA", e));
     // A refused file is one of which nothing was applied, so all are read before the first.
     let statements: HashMap<&str, Vec<Statement<'_>>> =
@@ -45,19 +46,35 @@ pub(crate) async fn apply(
     let recorded = recorded(&mut conn).await?;
     for file in files {
         let digest = recorded.iter().find(|(name, _)| *name == file.name).map(|(_, digest)| digest.as_str());
-        let action = file.action(digest, redo)?;
+        let action = file.action(digest, wishes)?;
         if action != Applied::AlreadyThere {
             let statements = statements.get(file.name.as_str()).map_or(&[][..], Vec::as_slice);
-            if let Some(drop) = statements.iter().find(|statement| action == Applied::Again && statement.drops_table) {
+            if let Some(drop) =
+                statements.iter().find(|statement| action == Applied::Again && statement.deed == Deed::DropsTable)
+            {
                 let text = "--redo would run this DROP TABLE again, and the rows would be lost; put the change into a new numbered file";
                 return Err(refused(file, drop.line, text));
             }
-            apply_one(&mut conn, file, statements).await?;
+            if action == Applied::Granted {
+                grant(&mut conn, file, statements).await?;
+            } else {
+                apply_one(&mut conn, file, statements).await?;
+            }
         }
         report(file, action);
     }
     for conn in [conn, lock] {
         conn.disconnect().await.map_err(|e| failed("the connection did not close cleanly", e))?;
+    }
+    Ok(())
+}
+
+/// Gives the rights of a file again. It is recorded already.
+async fn grant(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -> Result<()> {
+    for statement in statements.iter().filter(|statement| statement.deed == Deed::Grants) {
+        conn.query_drop(statement.text)
+            .await
+            .map_err(|e| failed(&format!("{}:{}: {}", file.path.display(), statement.line, server_text(&e)), e))?;
     }
     Ok(())
 }

@@ -134,7 +134,7 @@ fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Fi
         );
         warn(
             message,
-            "ask the DBA whether that login is to stay; without it, the object cannot be called (error 1449)",
+            "ask the DBA to make both with one login: beds_end cannot end a call of another one's that was given up (error 1095), and without its login the object cannot be called (error 1449)",
         );
     }
 }

@@ -146,6 +146,7 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
         ("PREPARE", _) if begins(words, i) && at(words, i + 2) == "FROM" => "PREPARE (dynamic SQL)",
         ("EXECUTE", "IMMEDIATE") => "EXECUTE IMMEDIATE (dynamic SQL)",
         ("EXECUTE", _) if begins(words, i) => "EXECUTE (dynamic SQL)",
+        ("RELEASE_ALL_LOCKS", "(") => "RELEASE_ALL_LOCKS, which takes the lock of BEDS away",
         ("LOCK", "TABLES" | "TABLE") => "LOCK TABLES",
         ("INTO", "OUTFILE" | "DUMPFILE") => "INTO OUTFILE, which writes a file",
         ("GLOBAL" | "PERSIST" | "@@GLOBAL", _) if is_in_set(words, i) => {
@@ -184,7 +185,7 @@ fn may_follow(followers: &[&str], next: &str) -> bool {
 fn session(words: &[Word], i: usize, local: &BTreeSet<String>, effects: &mut Effects) {
     let (word, next) = (at(words, i), at(words, i + 1));
     match (word, next) {
-        ("GET_LOCK" | "RELEASE_LOCK" | "RELEASE_ALL_LOCKS", "(") => effects.leaves_session = true,
+        ("GET_LOCK" | "RELEASE_LOCK", "(") => effects.leaves_session = true,
         ("LAST_INSERT_ID", "(") if at(words, i + 2) != ")" => effects.leaves_session = true,
         ("FOUND_ROWS" | "LASTVAL", "(") | ("PREVIOUS", "VALUE") | ("@@WARNING_COUNT" | "@@ERROR_COUNT", _) => {
             effects.reads_session = true;

@@ -54,6 +54,7 @@ fn what_ends_the_transaction_is_refused() {
         "BEGIN ALTER TABLE t ADD b INT; END",
         "BEGIN SET autocommit = 1; END",
         "BEGIN LOCK TABLES t WRITE; END",
+        "BEGIN DO RELEASE_ALL_LOCKS(); END",
         "BEGIN /*! COMMIT */; END",
         "BEGIN /*!50003 COMMIT */; END",
         "BEGIN CALL inner_commit(); END",

@@ -14,7 +14,17 @@ use crate::schema::File;
 pub(super) struct Statement<'t> {
     pub(super) text: &'t str,
     pub(super) line: usize,
-    pub(super) drops_table: bool,
+    pub(super) deed: Deed,
+}
+
+/// The kinds of statements that are treated in a way of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    /// It takes rows away with their table.
+    DropsTable,
+    /// It gives rights, or makes the role that gets them.
+    Grants,
+    Other,
 }
 
 /// The statements of a file.
@@ -29,7 +39,7 @@ pub(super) fn split(file: &File) -> Result<Vec<Statement<'_>>> {
             let comments = &statement.text[..statement.text.len() - code.len()];
             return Err(refused(file, statement.line + comments.matches('\n').count(), reason));
         }
-        statement.drops_table = drops_table(code);
+        statement.deed = deed(code);
         // Between other delimiters, several statements are one piece. No routine may say USE.
         if statement.text.contains(';') && statement.text.len() < MAX_BODY_BYTES {
             let words = words(code);
@@ -63,14 +73,15 @@ fn reason_against(text: &str) -> Option<&'static str> {
     }
 }
 
-/// True where a statement takes rows away with their table. A temporary table has none worth keeping.
-fn drops_table(text: &str) -> bool {
+fn deed(text: &str) -> Deed {
     let words = first_words(text);
     let at = |i: usize| words.get(i).map_or("", |word: &Word| word.upper.as_str());
-    matches!(
-        (at(0), at(1), at(2), at(3)),
-        ("DROP", "TABLE" | "TABLES", ..) | ("TRUNCATE", ..) | ("CREATE", "OR", "REPLACE", "TABLE")
-    )
+    match (at(0), at(1), at(2), at(3)) {
+        // A temporary table has no rows worth keeping.
+        ("DROP", "TABLE" | "TABLES", ..) | ("TRUNCATE", ..) | ("CREATE", "OR", "REPLACE", "TABLE") => Deed::DropsTable,
+        ("GRANT", ..) | ("CREATE", "ROLE", ..) => Deed::Grants,
+        _ => Deed::Other,
+    }
 }
 
 /// The first words are enough, and a dump has statements of many megabytes.
@@ -138,7 +149,7 @@ impl Splitter<'_> {
         let begin = self.start + (whole.len() - whole.trim_start().len());
         self.line += self.text[self.counted..begin].matches('\n').count();
         self.counted = begin;
-        self.statements.push(Statement { text: piece, line: self.line, drops_table: false });
+        self.statements.push(Statement { text: piece, line: self.line, deed: Deed::Other });
     }
 }
 
