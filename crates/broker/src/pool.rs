@@ -1,7 +1,6 @@
 //! [`Pools`]: how many broker tasks work on which queue, and how they end. What a task does with a message is
 //! `worker`'s; what happens when one panics is `supervisor`'s.
 
-mod complaints;
 mod heads;
 mod report;
 mod scribe;
@@ -13,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use beds_core::audit::Head;
-use beds_core::{RecordStream, RoutingKey};
-use beds_transport::{Recorder, Transport};
+use beds_core::{Complaints, RecordStream, RoutingKey};
+use beds_transport::{Lease, Notices, Recorder, Transport};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +31,8 @@ pub struct PoolSpec {
     pub tasks: u16,
     /// The longest that one message is worked on.
     pub handler_timeout: Duration,
+    /// A larger message is not read.
+    pub max_event_bytes: usize,
 }
 
 fn chain(node: &str, task: &str) -> String {
@@ -91,10 +92,12 @@ impl Pools {
         factory: &Arc<Factory>,
         pools: &[PoolSpec],
         streams: &[(RecordStream, u16)],
+        lease: &Lease,
+        notices: &Notices,
     ) -> Self {
         let (tasks, stop, census) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
         let heads = heads::Heads::default();
-        let complaints = Arc::new(complaints::Complaints::default());
+        let complaints = Arc::new(Complaints::default());
         let events = pools.iter().map(|pool| {
             let prefetch = if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH };
             (pool.key.as_str(), pool.tasks, prefetch, Work::Events(*pool))
@@ -113,6 +116,8 @@ impl Pools {
                     census: Arc::clone(&census),
                     heads: heads.clone(),
                     complaints: Arc::clone(&complaints),
+                    lease: lease.clone(),
+                    notices: notices.clone(),
                 };
                 census.wanted.fetch_add(1, Ordering::Relaxed);
                 tasks.spawn(supervisor::supervise(task, tasks.clone()));
@@ -130,6 +135,11 @@ impl Pools {
     /// The ends of the audit chains that these tasks have written to.
     pub fn audit_heads(&self) -> Vec<Head> {
         self.heads.own()
+    }
+
+    /// The audit chains of this node into which somebody else wrote: they are not signed any more.
+    pub fn unsigned_chains(&self) -> Vec<String> {
+        self.heads.foreign()
     }
 
     /// How many tasks were replaced after a panic.

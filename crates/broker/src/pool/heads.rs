@@ -36,6 +36,11 @@ impl Heads {
         state.head = head;
     }
 
+    /// Nothing is known of the chain any more: it begins again with what the database says.
+    pub(crate) fn forget(&self, chain: &str) {
+        self.lock().remove(chain);
+    }
+
     pub(crate) fn mark_foreign(&self, chain: &str) {
         self.lock().entry(chain.to_owned()).or_default().is_foreign = true;
     }
@@ -43,6 +48,11 @@ impl Heads {
     /// The ends that can be vouched for.
     pub(crate) fn own(&self) -> Vec<Head> {
         self.lock().values().filter(|state| !state.is_foreign).filter_map(|state| state.written.clone()).collect()
+    }
+
+    /// The chains that are not vouched for any more.
+    pub(crate) fn foreign(&self) -> Vec<String> {
+        self.lock().iter().filter(|(_, state)| state.is_foreign).map(|(chain, _)| chain.clone()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {
@@ -62,6 +72,8 @@ mod tests {
         heads.set("a", None);
         assert_eq!((heads.get("a"), heads.own()), (None, vec![end]));
         heads.mark_foreign("a");
-        assert_eq!(heads.own(), []);
+        assert_eq!((heads.own(), heads.foreign()), (vec![], vec!["a".to_owned()]));
+        heads.forget("a");
+        assert_eq!(heads.foreign(), Vec::<String>::new());
     }
 }

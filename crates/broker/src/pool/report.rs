@@ -65,8 +65,16 @@ impl Reporter<'_> {
         dead: Option<&str>,
     ) -> (Option<LineageRecord>, Option<AuditRecord>) {
         let enabled = self.recorder.enabled();
-        let digest = if enabled.lineage || enabled.audit { digest(delivery.body()) } else { String::new() };
-        let told = Told { begun, event, delivery, outcome, dead, digest, noted: event.steps.take() };
+        let noted = event.steps.take();
+        let is_of_write_itself = event.operation.is_write() && (delivery.is_redelivered() || noted.repeat_of.is_none());
+        let digest = match (enabled.lineage || enabled.audit, is_of_write_itself) {
+            (false, _) => String::new(),
+            // A delivery after a lost acknowledgement tells of the same write: one record.
+            (true, true) => digest(delivery.body()),
+            // Whoever sends the same bytes again reads again, or is given the answer again: a record each time.
+            (true, false) => format!("{}-{}", digest(delivery.body()), unique(&self.recorder.event_id())),
+        };
+        let told = Told { begun, event, delivery, outcome, dead, digest, noted };
         let wait = Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
         self.meters.event(told.code(), wait, begun.clock.elapsed());
         told.noted.calls.iter().for_each(|step| self.meters.call(step.duration));
@@ -171,8 +179,11 @@ impl Reporter<'_> {
             outcome: Outcome::of(outcome),
             code: told.code().map(str::to_owned),
             digest: Some(told.digest.clone()),
-            // A delivery that finds its own effect has done it.
-            repeat_of: noted.repeat_of.clone().filter(|first| *first != event.event_id),
+            // A redelivery that finds its own effect has done it.
+            repeat_of: noted
+                .repeat_of
+                .clone()
+                .filter(|first| *first != event.event_id || !told.delivery.is_redelivered()),
             ..AuditRecord::of(event, self.recorder.node(), begun.start)
         }
     }
@@ -201,6 +212,11 @@ impl Reporter<'_> {
         };
         Some(LineageRecord::ended(id, vec![root, dead], Some(&digest(delivery.body()))))
     }
+}
+
+/// The random end of a new id.
+fn unique(id: &EventId) -> &str {
+    id.0.get(id.0.len().saturating_sub(12)..).unwrap_or_default()
 }
 
 /// A caller decides what a name looks like, too.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use beds_core::audit::{Head, SealedRecord};
 use beds_core::{BedsError, ErrorKind, Event, Fields, Payload, Query, RecordStream, Response, Result, Select, Store};
-use beds_transport::{Delivery, Publisher};
+use beds_transport::{Delivery, Lease, Publisher};
 use fail::fail_point;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::heads::Heads;
 use crate::Factory;
+use crate::metrics::Meters;
 use batch::Batch;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -33,6 +34,8 @@ pub(super) struct Scribe<'t> {
     pub(super) factory: &'t Factory,
     pub(super) stop: &'t CancellationToken,
     pub(super) heads: &'t Heads,
+    pub(super) lease: &'t Lease,
+    pub(super) meters: &'t Meters,
 }
 
 impl Scribe<'_> {
@@ -41,8 +44,11 @@ impl Scribe<'_> {
         let read = Event::from_slice(delivery.body()).and_then(|event| Batch::read(stream, event));
         let mut batch = match read {
             Ok(batch) => batch,
+            Err(_) if Event::is_of_later_release(delivery.body()) => return self.wait_for_later_release(stream).await,
             Err(error) => return self.bury(delivery, &error).await,
         };
+        let begun = Instant::now();
+        let wait = Duration::try_from(Timestamp::now().duration_since(batch.event().issued_at)).unwrap_or_default();
         fail_point!("storing", batch.is_of_creates(), |_| std::process::abort());
         let mut pause = FIRST_PAUSE;
         let mut is_doubtful = delivery.is_redelivered();
@@ -51,12 +57,17 @@ impl Scribe<'_> {
         loop {
             let Err(error) = self.store(&mut batch, is_doubtful).await else {
                 fail_point!("stored", batch.is_of_creates(), |_| std::process::abort());
+                self.meters.event(None, wait, begun.elapsed());
                 return delivery.ack();
             };
             let is_passing = error.kind.status() >= 500
                 || matches!(
                     error.kind,
-                    ErrorKind::UnknownTemplate | ErrorKind::NoSuchOperation | ErrorKind::DuplicateRecord
+                    ErrorKind::UnknownTemplate
+                        | ErrorKind::NoSuchOperation
+                        | ErrorKind::DuplicateRecord
+                        // The connection that stored it before is silent; its transaction ends.
+                        | ErrorKind::KeyInFlight
                 );
             is_doubtful = true;
             if !is_passing {
@@ -110,13 +121,17 @@ impl Scribe<'_> {
     }
 
     async fn create(&self, event: &Event, payload: &Payload) -> Result<()> {
-        self.factory.open(&with_patience(event), Store::Rec)?.create_record(payload).await.map(drop)
+        let begun = Instant::now();
+        let created = self.factory.open(&with_patience(event), Store::Rec)?.create_record(payload).await;
+        self.meters.call(begun.elapsed());
+        created.map(drop)
     }
 
     /// A record of the batch is there already, or the place behind the end of the chain is taken by somebody else.
     async fn suspect(&self, batch: &Batch) -> Result<()> {
         let ids = batch.ids().unwrap_or_default();
-        if self.fetch(batch.event(), "known", "ids", ids).await?.is_empty() {
+        // Where the name of this node is another's by now, so is the chain, and it is whole.
+        if self.fetch(batch.event(), "known", "ids", ids).await?.is_empty() && self.lease.is_held() {
             self.heads.mark_foreign(self.chain);
             tracing::error!(
                 chain = self.chain,
@@ -143,11 +158,32 @@ impl Scribe<'_> {
         self.factory.open(&with_patience(event), Store::Rec)?.fetch_records(&query).await
     }
 
+    /// Records of a later release stay in their queue until this node is of it too.
+    async fn wait_for_later_release(&self, stream: RecordStream) {
+        loop {
+            tracing::error!(
+                stream = stream.as_str(),
+                "Records are of a later release than this node, and wait in their queue; upgrade the admin nodes."
+            );
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = tokio::time::sleep(SAID_AGAIN) => {}
+            }
+        }
+    }
+
     async fn bury(&self, delivery: &Delivery, error: &BedsError) {
         let detail = format!("{} {}", error.code(), error.message);
         match self.publisher.dead_letter(delivery, "records", &detail).await {
             Ok(()) => {
-                tracing::error!(queue = delivery.queue(), code = error.code(), "Records became a dead letter.");
+                self.meters.dead_letter();
+                self.meters.event(Some(error.code()), Duration::ZERO, Duration::ZERO);
+                tracing::error!(
+                    event.id = delivery.message_id(),
+                    queue = delivery.queue(),
+                    code = error.code(),
+                    "Records became a dead letter."
+                );
                 delivery.ack();
             }
             Err(_) => {

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use beds_transport::{Delivery, Recorder, Transport};
+use beds_core::Complaints;
+use beds_transport::{Delivery, Lease, Notices, Recorder, Subscription, Transport};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::complaints::Complaints;
 use super::heads::Heads;
 use super::report::Reporter;
 use super::scribe::Scribe;
@@ -41,6 +41,9 @@ pub(super) struct Task {
     pub(super) census: Arc<Census>,
     pub(super) heads: Heads,
     pub(super) complaints: Arc<Complaints>,
+    /// The name of the node, under which it writes into the audit chain.
+    pub(super) lease: Lease,
+    pub(super) notices: Notices,
 }
 
 /// Keeps one place in the pool filled until the pool stops.
@@ -61,10 +64,35 @@ pub(super) async fn supervise(task: Task, tasks: TaskTracker) {
 }
 
 async fn run(task: Task) {
-    let mut subscription = task.transport.subscribe(task.work.queue(), &task.name, task.prefetch);
     let meters = Meters::of(task.work.queue());
     let _present = (task.census.enter(), meters.present());
     let recording = TaskTracker::new();
+    while let Some(mut subscription) = begin(&task).await {
+        work(&task, &meters, &recording, &mut subscription).await;
+        if task.stop.is_cancelled() {
+            // What was done is acknowledged when its records are confirmed; the pools' grace bounds the wait.
+            recording.close();
+            recording.wait().await;
+        }
+        subscription.cancel().await;
+    }
+}
+
+/// A subscription; none where the pool stops. Only the node that has its name stores what nodes report.
+async fn begin(task: &Task) -> Option<Subscription> {
+    if task.work.events().is_none() {
+        tokio::select! {
+            () = task.stop.cancelled() => return None,
+            () = task.lease.held() => {}
+        }
+        // Another node of this name may have written into the chain meanwhile.
+        task.heads.forget(&super::chain(task.recorder.node(), &task.name));
+    }
+    (!task.stop.is_cancelled()).then(|| task.transport.subscribe(task.work.queue(), &task.name, task.prefetch))
+}
+
+/// Works until the pool stops, or the name of the node is lost.
+async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, subscription: &mut Subscription) {
     let chain = super::chain(task.recorder.node(), &task.name);
     let scribe = Scribe {
         chain: &chain,
@@ -72,12 +100,16 @@ async fn run(task: Task) {
         factory: &task.factory,
         stop: &task.stop,
         heads: &task.heads,
+        lease: &task.lease,
+        meters,
     };
+    let is_of_records = task.work.events().is_none();
     let mut pause = FIRST_PAUSE;
     loop {
         let delivery = tokio::select! {
             biased;
-            () = task.stop.cancelled() => break,
+            () = task.stop.cancelled() => return,
+            () = task.lease.lost(), if is_of_records => return,
             delivery = subscription.next() => delivery,
         };
         let _busy = meters.busy();
@@ -86,9 +118,11 @@ async fn run(task: Task) {
             pool,
             publisher: task.transport.publisher(),
             factory: &task.factory,
-            reporter: Reporter { recorder: &task.recorder, worker: &task.name, meters: &meters },
-            recording: &recording,
+            reporter: Reporter { recorder: &task.recorder, worker: &task.name, meters },
+            recording,
             complaints: &task.complaints,
+            stop: &task.stop,
+            notices: &task.notices,
         });
         let handled = async {
             match (&worker, task.work) {
@@ -100,7 +134,7 @@ async fn run(task: Task) {
         match AssertUnwindSafe(handled).catch_unwind().await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(panic) => {
-                report(&task, &delivery, panic.as_ref());
+                report(task, &delivery, panic.as_ref());
                 match &worker {
                     Some(worker) => worker.after_panic(&delivery, &message_of(panic.as_ref())).await,
                     None => delivery.requeue(),
@@ -110,10 +144,6 @@ async fn run(task: Task) {
             }
         }
     }
-    // What was done is acknowledged when its records are confirmed; the pools' grace bounds the wait.
-    recording.close();
-    recording.wait().await;
-    subscription.cancel().await;
 }
 
 fn report(task: &Task, delivery: &Delivery, panic: &(dyn Any + Send)) {

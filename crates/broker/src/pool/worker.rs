@@ -4,6 +4,7 @@
 //! Not here: what becomes of a write that is in doubt, which is `worker/doubt`'s.
 
 mod doubt;
+mod unanswered;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -12,17 +13,17 @@ use std::time::Duration;
 use beds_core::audit::AuditRecord;
 use beds_core::lineage::LineageRecord;
 use beds_core::reply::Answer;
-use beds_core::{BedsError, ErrorKind, Event, EventId, Operation, Reply, Result};
+use beds_core::{BedsError, Complaints, ErrorKind, Event, EventId, Operation, Reply, Result};
 use beds_transport::topology::DELIVERY_LIMIT;
-use beds_transport::{Delivery, Publisher};
+use beds_transport::{Delivery, Notices, Publisher};
 use fail::fail_point;
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Level;
 
 use super::PoolSpec;
-use super::complaints::Complaints;
 use super::report::{Begun, Reporter};
 use crate::Factory;
 use crate::dispatch::dispatch;
@@ -33,6 +34,9 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 /// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
 const UNWAITED_REPLIES: u64 = 8;
 
+/// Before a message that only a later release understands goes back to its queue.
+const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
+
 pub(super) struct Worker<'t> {
     pub(super) pool: PoolSpec,
     pub(super) publisher: &'t Publisher,
@@ -41,6 +45,8 @@ pub(super) struct Worker<'t> {
     /// Messages that are done with and wait until their records are confirmed.
     pub(super) recording: &'t TaskTracker,
     pub(super) complaints: &'t Complaints,
+    pub(super) stop: &'t CancellationToken,
+    pub(super) notices: &'t Notices,
 }
 
 impl Worker<'_> {
@@ -48,6 +54,7 @@ impl Worker<'_> {
         let begun = Begun::now();
         let event = match self.read(delivery) {
             Ok(event) => Arc::new(event),
+            Err(error) if Event::is_of_later_release(delivery.body()) => return self.give_back(delivery, &error).await,
             Err(error) => return self.bury(delivery, None, "malformed", &error).await,
         };
         fail_point!("received", |_| die());
@@ -73,6 +80,9 @@ impl Worker<'_> {
                     }
                     match self.resolve(delivery, &event, error).await {
                         Some(found) => found,
+                        None if delivery.reply_to().is_none() => {
+                            return self.unanswered(delivery, &begun, &event, self.late()).await;
+                        }
                         None => return delivery.requeue(),
                     }
                 }
@@ -81,7 +91,8 @@ impl Worker<'_> {
         };
         match &outcome {
             _ if is_answered && delivery.reply_to().is_some() => {}
-            Err(error) if delivery.reply_to().is_none() => {
+            Err(_) if delivery.reply_to().is_none() => {
+                let Err(error) = outcome else { return };
                 return self.unanswered(delivery, &begun, &event, error).await;
             }
             Ok(_) if !self.pool.key.is_write() && self.factory.is_audit_required(&event.template) => {
@@ -147,6 +158,11 @@ impl Worker<'_> {
     }
 
     fn read(&self, delivery: &Delivery) -> Result<Event> {
+        let most = self.pool.max_event_bytes;
+        if delivery.body().len() > most {
+            let text = format!("the event has more than {most} bytes (amqp.max_event_bytes)");
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
         let mut event = Event::from_slice(delivery.body())?;
         // Work that this worker does not wait for any more must not be committed either.
         let longest = SignedDuration::try_from(self.pool.handler_timeout).unwrap_or(SignedDuration::MAX);
@@ -185,7 +201,19 @@ impl Worker<'_> {
                 }
             }
         };
-        tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late()))
+        let timed = async { tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late())) };
+        if self.pool.key.is_write() {
+            return timed.await;
+        }
+        let watched = self.notices.enter(&event.event_id.0);
+        tokio::select! {
+            biased;
+            () = watched.given_up() => {
+                let text = "the caller went away; the read was ended";
+                Err(BedsError::new(ErrorKind::DeadlineExceeded, text))
+            }
+            outcome = timed => outcome,
+        }
     }
 
     /// Failures that an operator must know of are logged here, each cause once a minute; what the caller did wrong is the
@@ -213,6 +241,21 @@ impl Worker<'_> {
         } else {
             tracing::warn!(event.id = id, template, operation, code, source, before, "An event was not completed.");
         }
+    }
+
+    /// A node of a later release may take it: it is given back some times before it is kept for a person.
+    async fn give_back(&self, delivery: &Arc<Delivery>, error: &BedsError) {
+        if self.complaints.say("an event of a later release").is_some() {
+            tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");
+        }
+        if delivery.deliveries() >= DELIVERY_LIMIT {
+            return self.bury(delivery, None, "malformed", error).await;
+        }
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(GIVEN_BACK_AFTER) => {}
+        }
+        delivery.requeue();
     }
 
     /// False where what is done must be recorded and cannot be.
@@ -243,7 +286,7 @@ impl Worker<'_> {
         let reply = Reply::of(event_id, success, outcome);
         if !operation.is_write() && !delivery.number().is_multiple_of(UNWAITED_REPLIES) {
             if let Err(error) = self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), &reply) {
-                tracing::warn!(event.id = event_id.0, %error, "A reply could not be sent.");
+                self.unsent(event_id, &error.to_string());
             }
             return;
         }
@@ -251,41 +294,30 @@ impl Worker<'_> {
         match tokio::time::timeout(REPLY_PATIENCE, sent).await {
             Ok(Ok(())) => {}
             // The requester learns "outcome unknown" from its own side and repeats with the same key.
-            Ok(Err(error)) => tracing::warn!(event.id = event_id.0, %error, "A reply could not be sent."),
-            Err(_) => tracing::warn!(event.id = event_id.0, "A reply could not be sent in time."),
+            Ok(Err(error)) => self.unsent(event_id, &error.to_string()),
+            Err(_) => self.unsent(event_id, "it took too long"),
         }
     }
 
-    /// Nobody waits for the answer, so the message itself must not get lost: it is tried again if that can help, and
-    /// kept among the dead letters if not.
-    async fn unanswered(&self, delivery: &Arc<Delivery>, begun: &Begun, event: &Event, error: &BedsError) {
-        if !self.pool.key.is_write() {
-            let records = self.reporter.records(begun, event, delivery, Err(error), None);
-            return self.settle(delivery, records).await;
+    fn unsent(&self, event_id: &EventId, error: &str) {
+        if let Some(before) = self.complaints.say("a reply that could not be sent") {
+            tracing::warn!(event.id = event_id.0, error, before, "A reply could not be sent.");
         }
-        if error.kind.is_retryable()
-            && (error.kind != ErrorKind::DeadlineExceeded || !event.remaining().is_zero())
-            && delivery.deliveries() < DELIVERY_LIMIT
-        {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            return delivery.requeue();
-        }
-        self.bury(delivery, Some((begun, event)), "refused", error).await;
     }
 
     /// The message becomes a dead letter. `event` is what it was read as, if it could be read.
     async fn bury(&self, delivery: &Arc<Delivery>, event: Option<(&Begun, &Event)>, reason: &str, error: &BedsError) {
-        let id = EventId(delivery.message_id().to_owned());
+        let id = match (delivery.message_id(), event) {
+            ("", Some((_, event))) => event.event_id.clone(),
+            (id, _) => EventId(id.to_owned()),
+        };
         match self.publisher.dead_letter(delivery, reason, &format!("{} {}", error.code(), error.message)).await {
             Ok(()) => {
                 self.reporter.meters.dead_letter();
-                tracing::warn!(
-                    event.id = id.0,
-                    queue = delivery.queue(),
-                    reason,
-                    code = error.code(),
-                    "A message became a dead letter."
-                );
+                let (queue, code) = (delivery.queue(), error.code());
+                if let Some(before) = self.complaints.say(&format!("dead letter {queue} {reason} {code}")) {
+                    tracing::warn!(event.id = id.0, queue, reason, code, before, "A message became a dead letter.");
+                }
                 self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
                 let records = match event {
                     Some((begun, event)) => self.reporter.records(begun, event, delivery, Err(error), Some(reason)),
