@@ -6,15 +6,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use beds_core::{Actor, BedsError, ErrorKind, Result};
+use beds_core::{Actor, BedsError, Catalogue, ErrorKind, Result};
 use beds_transport::{DeadLetter, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::problem::{Problem, with_event_id};
+use crate::request::{Params, path_of};
 use crate::{Room, limits};
 
 type RoomState = State<Arc<Room>>;
@@ -48,17 +49,23 @@ pub(crate) async fn list(State(room): RoomState) -> Response {
             .into_iter()
             .map(|((cause, queue, what), count)| json!({"cause": cause, "queue": queue, "what": what, "count": count}))
             .collect();
-        let letters: Vec<Value> = letters.iter().map(|(letter, _)| summary(letter)).collect();
+        let catalogue = room.lent.catalogue.load();
+        let letters: Vec<Value> = letters.iter().map(|(letter, _)| summary(letter, &catalogue)).collect();
         json!({ "causes": causes, "dead_letters": letters })
     });
     answer(&room, listed)
 }
 
-pub(crate) async fn show(State(room): RoomState, Path(id): Path<String>) -> Response {
+pub(crate) async fn show(State(room): RoomState, path: Params<String>) -> Response {
+    let id = match path_of(path) {
+        Ok(id) => id,
+        Err(error) => return answer(&room, Err(error)),
+    };
     let found = sort(&room, |_| Verdict::Leave).await.and_then(|letters| {
         let (letter, _) = letters.into_iter().find(|(letter, _)| letter.id == id).ok_or_else(none_fits)?;
-        let mut shown = summary(&letter);
-        shown["event"] = json!(letter.shown(&room.lent.catalogue.load()));
+        let catalogue = room.lent.catalogue.load();
+        let mut shown = summary(&letter, &catalogue);
+        shown["event"] = json!(letter.shown(&catalogue));
         Ok(shown)
     });
     answer(&room, found)
@@ -66,9 +73,13 @@ pub(crate) async fn show(State(room): RoomState, Path(id): Path<String>) -> Resp
 
 pub(crate) async fn replay(
     State(room): RoomState,
-    Path(id): Path<String>,
+    path: Params<String>,
     asked: Result<Query<AtAnyAge>, QueryRejection>,
 ) -> Response {
+    let id = match path_of(path) {
+        Ok(id) => id,
+        Err(error) => return answer(&room, Err(error)),
+    };
     let Ok(Query(AtAnyAge { even_if_it_may_happen_twice })) = asked else {
         let text = "even_if_it_may_happen_twice is true or false";
         return answer(&room, Err(BedsError::new(ErrorKind::WrongType, text)));
@@ -76,7 +87,11 @@ pub(crate) async fn replay(
     settle(&room, replaying(even_if_it_may_happen_twice), move |letter| letter.id == id).await
 }
 
-pub(crate) async fn discard(State(room): RoomState, Path(id): Path<String>) -> Response {
+pub(crate) async fn discard(State(room): RoomState, path: Params<String>) -> Response {
+    let id = match path_of(path) {
+        Ok(id) => id,
+        Err(error) => return answer(&room, Err(error)),
+    };
     settle(&room, Verdict::Discard, move |letter| letter.id == id).await
 }
 
@@ -155,9 +170,9 @@ fn none_fits() -> BedsError {
     BedsError::new(ErrorKind::NoSuchRecord, text)
 }
 
-fn summary(letter: &DeadLetter) -> Value {
+fn summary(letter: &DeadLetter, catalogue: &Catalogue) -> Value {
     json!({
-        "id": letter.id, "cause": letter.cause(), "detail": letter.detail, "queue": letter.queue, "what": letter.what(),
+        "id": letter.id, "cause": letter.cause(), "detail": letter.detail_shown(catalogue), "queue": letter.queue, "what": letter.what(),
         "bytes": letter.bytes,
     })
 }

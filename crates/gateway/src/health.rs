@@ -71,6 +71,9 @@ async fn ready(State(probes): State<Arc<Probes>>) -> Response {
 }
 
 async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
+    for service in (probes.readiness)().services {
+        metrics::gauge!("beds_ready", "service" => service.name).set(f64::from(u8::from(service.ready)));
+    }
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(CONTENT_TYPE, kind)], (probes.metrics)()).into_response()
 }

@@ -1,7 +1,9 @@
 //! The appServer room: HTTP in, events out. It sees the templates and `transport`'s client, and can neither name a
 //! database nor a broker task. Every route is on one page, in `router`.
 
+mod connections;
 mod dead_letters;
+mod front;
 mod health;
 mod limits;
 pub mod lineage;
@@ -22,7 +24,7 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum_server::Handle;
 use beds_core::config::{AppServer, Inbox};
-use beds_core::{Catalogue, EventId, TemplateDescription};
+use beds_core::{Catalogue, Complaints, EventId, TemplateDescription};
 use beds_transport::Client;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
@@ -66,7 +68,11 @@ pub(crate) struct Room {
     pub(crate) config: AppServer,
     pub(crate) lent: Lent,
     pub(crate) in_flight: Semaphore,
+    /// KiB of bodies that are being read.
+    pub(crate) bodies: Semaphore,
     pub(crate) meters: Meters,
+    /// Failures that were said already.
+    pub(crate) complaints: Complaints,
     /// What goes on when its caller has gone away.
     pub(crate) tasks: TaskTracker,
 }
@@ -83,7 +89,11 @@ impl Gateway {
     pub fn bind(config: &AppServer, lent: Lent) -> Result<Self, GatewayError> {
         let (listener, address) = listen(config.listen)?;
         let in_flight = Semaphore::new(config.max_in_flight);
-        let room = Room { config: config.clone(), lent, meters: Meters::new(), in_flight, tasks: TaskTracker::new() };
+        let bodies = Semaphore::new(limits::KIB_OF_BODIES);
+        let (meters, tasks) = (Meters::new(), TaskTracker::new());
+        let config = AppServer { listen: address, ..config.clone() };
+        let complaints = Complaints::default();
+        let room = Room { config, lent, meters, complaints, in_flight, bodies, tasks };
         Ok(Self { listener, address, room: Arc::new(room) })
     }
 
@@ -94,8 +104,9 @@ impl Gateway {
     /// Serves until `stop`; then refuses new requests and lets those that run finish within `grace`.
     pub async fn run(self, stop: CancellationToken, grace: Duration) -> std::io::Result<()> {
         let (app, probes) = (router::router(Arc::clone(&self.room)), Arc::clone(&self.room.lent.probes));
-        let header_timeout = self.room.config.header_timeout;
-        let served = serve(self.listener, app, header_timeout, &stop, grace, move || probes.stop.cancel()).await;
+        let (header_timeout, most) = (self.room.config.header_timeout, self.room.config.max_connections);
+        let on_stop = move || probes.stop.cancel();
+        let served = serve(self.listener, app, header_timeout, most, &stop, grace, on_stop).await;
         self.room.tasks.close();
         self.room.tasks.wait().await;
         served
@@ -111,6 +122,8 @@ pub struct ProbePort {
 impl ProbePort {
     /// How long a machine may take to ask.
     const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Connections at once.
+    const MOST: usize = 256;
 
     /// Takes the port; serves nothing yet.
     pub fn bind(address: SocketAddr, probes: Arc<Probes>) -> Result<Self, GatewayError> {
@@ -119,7 +132,7 @@ impl ProbePort {
 
     /// Serves until `stop`.
     pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
-        serve(self.listener, self.app, Self::HEADER_TIMEOUT, &stop, Duration::ZERO, || {}).await
+        serve(self.listener, self.app, Self::HEADER_TIMEOUT, Self::MOST, &stop, Duration::ZERO, || {}).await
     }
 }
 
@@ -135,13 +148,14 @@ async fn serve(
     listener: TcpListener,
     app: Router,
     header_timeout: Duration,
+    most: usize,
     stop: &CancellationToken,
     grace: Duration,
     on_stop: impl FnOnce(),
 ) -> std::io::Result<()> {
     let handle = Handle::new();
-    let mut server =
-        axum_server::from_tcp(listener)?.handle(handle.clone()).http1_only().first_request_timeout(header_timeout);
+    let server = axum_server::from_tcp(listener)?.acceptor(connections::Bounded::new(most)).handle(handle.clone());
+    let mut server = server.http1_only().first_request_timeout(header_timeout);
     server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(64 * 1024);
     let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
     tokio::pin!(serving);

@@ -6,11 +6,29 @@ use tokio::sync::SemaphorePermit;
 
 use crate::Room;
 
+/// KiB of bodies that are being read at once. What has arrived counts, so that callers who send nothing take nothing.
+pub(crate) const KIB_OF_BODIES: usize = 256 * 1024;
+
+/// An error where the node takes no requests any more.
+pub(crate) fn is_open(room: &Room) -> Result<()> {
+    if room.lent.probes.stop.is_cancelled() {
+        return Err(refused("this node is stopping; not executed"));
+    }
+    Ok(())
+}
+
 /// A place among the requests in flight, for as long as the value lives.
 pub(crate) fn in_flight(room: &Room) -> Result<SemaphorePermit<'_>> {
-    let refuse = |text: &str| BedsError::new(ErrorKind::Unavailable, text);
-    if room.lent.probes.stop.is_cancelled() {
-        return Err(refuse("this node is stopping; not executed"));
-    }
-    room.in_flight.try_acquire().map_err(|_| refuse("too many requests are in flight; not executed"))
+    is_open(room)?;
+    room.in_flight.try_acquire().map_err(|_| refused("too many requests are in flight; not executed"))
+}
+
+/// Room for a part of a body, for as long as the value lives.
+pub(crate) fn body(room: &Room, bytes: usize) -> Result<SemaphorePermit<'_>> {
+    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    room.bodies.try_acquire_many(kib).map_err(|_| refused("too many bodies are being read; not executed"))
+}
+
+fn refused(text: &str) -> BedsError {
+    BedsError::new(ErrorKind::Unavailable, text)
 }

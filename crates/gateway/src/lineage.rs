@@ -1,9 +1,9 @@
 //! `GET /v1/lineage/{event_id}`: the whole tree that an event belongs to, read through templates like any record.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use axum::extract::{Path, Query as UrlQuery, Request, State};
+use axum::extract::{Query as UrlQuery, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response as Http};
@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::problem::{Problem, with_event_id};
+use crate::request::{Params, path_of};
 use crate::{Room, limits, request};
 
 /// How often an id that is not known yet is looked for again: records arrive a moment after the answer.
@@ -44,7 +45,7 @@ pub(crate) struct Asked {
 
 pub(crate) async fn lineage(
     State(room): State<std::sync::Arc<Room>>,
-    Path(id): Path<String>,
+    path: Params<String>,
     asked: Result<UrlQuery<Asked>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Http {
@@ -53,6 +54,7 @@ pub(crate) async fn lineage(
     let handled = async {
         let _permit = limits::in_flight(&room)?;
         headers_read?;
+        let id = path_of(path)?;
         let bad = |_| BedsError::new(ErrorKind::MalformedBody, "`format` is json, text or dot").with_field("format");
         let format = asked.map_err(bad)?.format;
         Ok((read(&room.lent.client, context, &id).await?, format))
@@ -96,14 +98,18 @@ pub async fn read(client: &Client, context: Context, id: &str) -> Result<Tree> {
     of_root.push(("root", root.0.as_str().into()));
     let records: Vec<LineageRecord> = reader.fetch("Lineage", "tree", of_root, false).await?;
     let nodes: Vec<LineageNode> = records.into_iter().flat_map(LineageRecord::into_nodes).collect();
-    let mut events: HashMap<&str, (u32, Option<&str>)> = HashMap::new();
+    let mut events: HashMap<&str, (u32, HashSet<&str>)> = HashMap::new();
     for node in nodes.iter().filter(|node| !node.event_id.is_child()) {
-        let (_, digest) = events.entry(&node.event_id.0).or_insert((node.depth, None));
-        // Whoever asked tells of the event too, and never had its message.
-        *digest = digest.or(node.digest.as_deref());
+        let (_, digests) = events.entry(&node.event_id.0).or_insert_with(|| (node.depth, HashSet::new()));
+        // Whoever asked tells of the event too, and never had its message. The same bytes may have come more than once.
+        digests.extend(node.digest.as_deref());
     }
-    let ids = events.iter().flat_map(|(id, (_, digest))| AuditRecord::ids(id, *digest)).map(|id| Value::from(id.0));
-    let audit: Vec<SealedRecord> = reader.fetch_of("Audit", "ids", ids.collect()).await?;
+    let ids: Vec<Value> = events
+        .iter()
+        .flat_map(|(id, (_, digests))| AuditRecord::ids(id, digests))
+        .map(|id| Value::from(id.0))
+        .collect();
+    let audit: Vec<SealedRecord> = reader.fetch_of("Audit", "ids", ids).await?;
     let lines: Vec<LogLine> =
         reader.fetch_of("Logs", "events", events.keys().map(|id| Value::from(*id)).collect()).await?;
     let depths: HashMap<String, u32> = events.iter().map(|(id, (depth, _))| ((*id).to_owned(), *depth)).collect();

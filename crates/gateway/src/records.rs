@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
@@ -15,70 +15,73 @@ use beds_core::{
 use beds_transport::Opened;
 
 use crate::problem::{Problem, with_event_id};
+use crate::request::{Params, path_of};
 use crate::{Room, limits, request};
 
 type RoomState = State<Arc<Room>>;
-type Params<T> = std::result::Result<Path<T>, axum::extract::rejection::PathRejection>;
 
 pub(crate) async fn create(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    answer(&room, request, Operation::Create, async |request| {
-        let template = path_of(path)?;
-        let payload = Payload { fields: request::fields(&room, request).await?, ..Payload::default() };
-        Ok(Asked { template, what: What::Create(payload) })
+    let wanted = path_of(path).map(|template| Wanted { template, named: None });
+    answer(&room, request, Operation::Create, wanted, async |request| {
+        Ok(What::Create(Payload { fields: request::fields(&room, request).await?, ..Payload::default() }))
     })
     .await
 }
 
 pub(crate) async fn fetch(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, Operation::Fetch, async |request| {
-        let (template, id) = path_of(path)?;
-        let query = Query { select: Select::ById(id), params: request::query(request.uri())? };
-        Ok(Asked { template, what: What::One(query) })
+    let (wanted, id) = of_one(path);
+    answer(&room, request, Operation::Fetch, wanted, async |request| {
+        Ok(What::One(Query { select: Select::ById(id), params: request::query(request.uri())? }))
     })
     .await
 }
 
 pub(crate) async fn list(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    answer(&room, request, Operation::List, async |request| {
-        let template = path_of(path)?;
-        let query = Query { select: Select::List, params: request::query(request.uri())? };
-        Ok(Asked { template, what: What::Many(query) })
+    let wanted = path_of(path).map(|template| Wanted { template, named: None });
+    answer(&room, request, Operation::List, wanted, async |request| {
+        Ok(What::Many(Query { select: Select::List, params: request::query(request.uri())? }))
     })
     .await
 }
 
 pub(crate) async fn named(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, Operation::Fetch, async |request| {
-        let (template, name) = path_of(path)?;
-        let query = Query { select: Select::Named(name), params: request::query(request.uri())? };
-        Ok(Asked { template, what: What::Many(query) })
+    let wanted = path_of(path).map(|(template, name)| Wanted { template, named: Some(name) });
+    let name = wanted.as_ref().ok().and_then(|wanted| wanted.named.clone()).unwrap_or_default();
+    answer(&room, request, Operation::Fetch, wanted, async |request| {
+        Ok(What::Many(Query { select: Select::Named(name), params: request::query(request.uri())? }))
     })
     .await
 }
 
 pub(crate) async fn update(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, Operation::Update, async |request| {
-        let (template, id) = path_of(path)?;
-        let payload = Payload { id: Some(id), fields: request::fields(&room, request).await?, is_text: false };
-        Ok(Asked { template, what: What::Update(payload) })
+    let (wanted, id) = of_one(path);
+    answer(&room, request, Operation::Update, wanted, async |request| {
+        Ok(What::Update(Payload { id: Some(id), fields: request::fields(&room, request).await?, is_text: false }))
     })
     .await
 }
 
 pub(crate) async fn delete(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
-    answer(&room, request, Operation::Delete, async |_| {
-        let (template, id) = path_of(path)?;
-        Ok(Asked { template, what: What::Delete(id) })
-    })
-    .await
+    let (wanted, id) = of_one(path);
+    answer(&room, request, Operation::Delete, wanted, async |_| Ok(What::Delete(id))).await
+}
+
+/// What the path of a request names.
+struct Wanted {
+    template: String,
+    /// The named fetch.
+    named: Option<String>,
+}
+
+/// A path with a record's id.
+fn of_one(path: Params<(String, String)>) -> (Result<Wanted>, String) {
+    match path_of(path) {
+        Ok((template, id)) => (Ok(Wanted { template, named: None }), id),
+        Err(error) => (Err(error), String::new()),
+    }
 }
 
 /// What a request asks for, once it was read. Nothing was sent yet.
-struct Asked {
-    template: String,
-    what: What,
-}
-
 enum What {
     Create(Payload),
     One(Query),
@@ -102,21 +105,30 @@ async fn answer(
     room: &Room,
     request: Request,
     operation: Operation,
-    read: impl AsyncFnOnce(Request) -> Result<Asked>,
+    wanted: Result<Wanted>,
+    read: impl AsyncFnOnce(Request) -> Result<What>,
 ) -> Http {
     let measured = room.meters.begin(request.method());
     let (context, headers_read) = request::context(room, &request);
     let event_id = context.event_id.clone();
     let template = request::template(room, request.uri());
     let asked = async {
-        let permit = limits::in_flight(room)?;
+        limits::is_open(room)?;
         headers_read?;
-        let asked = read(request).await?;
-        let store = offering(room, operation, &asked)?;
-        Ok((permit, store, asked))
+        let wanted = wanted?;
+        let store = offering(room, operation, &wanted)?;
+        if operation.is_write() {
+            request::check_write(&request)?;
+        }
+        let what = read(request).await?;
+        // A caller who is slow to send takes no place from the others.
+        let permit = limits::in_flight(room)?;
+        Ok((permit, store, wanted.template, what))
     };
     let answered = match asked.await {
-        Ok((_permit, store, asked)) => send(room.lent.client.open(store, &asked.template, context), asked).await,
+        Ok((_permit, store, template, what)) => {
+            send(room.lent.client.open(store, &template, context), &template, what).await
+        }
         Err(error) => {
             // Nobody else will ever hear of this event.
             room.lent.client.refused(&context, template.as_deref(), operation, &error);
@@ -125,20 +137,31 @@ async fn answer(
     };
     let response = match answered {
         Ok(answered) => success(answered, &event_id),
-        Err(error) => Problem::new(error, event_id).into_response(),
+        Err(error) => {
+            log(room, &event_id, template.as_deref(), operation, &error);
+            Problem::new(error, event_id).into_response()
+        }
     };
     measured.end(response.status());
     response
 }
 
+/// Failures that the caller can do nothing about, each cause once a minute.
+fn log(room: &Room, event_id: &EventId, template: Option<&str>, operation: Operation, error: &BedsError) {
+    let (id, template, code) = (&event_id.0, template.unwrap_or_default(), error.code());
+    if error.kind.status() < 500 {
+        return;
+    }
+    if let Some(before) = room.complaints.say(&format!("{template} {operation} {code}")) {
+        let (operation, detail) = (operation.as_str(), error.kind.title());
+        tracing::warn!(event.id = id, template, operation, code, detail, before, "A request failed.");
+    }
+}
+
 /// The store of the template, if it offers what is asked for.
-fn offering(room: &Room, operation: Operation, asked: &Asked) -> Result<Store> {
-    let object = match &asked.what {
-        What::Many(Query { select: Select::Named(name), .. }) => Some(name.as_str()),
-        _ => None,
-    };
+fn offering(room: &Room, operation: Operation, wanted: &Wanted) -> Result<Store> {
     let catalogue = room.lent.catalogue.load();
-    let template = catalogue.offering(&asked.template, operation, object)?;
+    let template = catalogue.offering(&wanted.template, operation, wanted.named.as_deref())?;
     if template.audit == AuditPolicy::Required && !room.lent.client.recorder().can_audit() {
         // Where records cannot be queued, workers soon take no message any more: better said at once.
         let text = "not executed: what is done with this template must be recorded, and no record can be queued now";
@@ -147,8 +170,8 @@ fn offering(room: &Room, operation: Operation, asked: &Asked) -> Result<Store> {
     Ok(template.store)
 }
 
-async fn send(core: Opened, asked: Asked) -> Result<Answered> {
-    let (response, status) = match asked.what {
+async fn send(core: Opened, template: &str, what: What) -> Result<Answered> {
+    let (response, status) = match what {
         What::Many(query) => {
             let body = many(core.fetch_records(&query).await?);
             return Ok(Answered { status: StatusCode::OK, location: None, body, is_repeat: false });
@@ -159,7 +182,9 @@ async fn send(core: Opened, asked: Asked) -> Result<Answered> {
         What::Delete(id) => (core.delete_record(&id).await?, StatusCode::OK),
     };
     let id = response.id.as_ref().filter(|_| status == StatusCode::CREATED);
-    let location = id.map(|id| format!("/v1/records/{}/{}", asked.template, encode(id)));
+    // Every client would take these for steps of the path.
+    let id = id.filter(|id| !matches!(id.as_str(), "" | "." | ".."));
+    let location = id.map(|id| format!("/v1/records/{template}/{}", encode(id)));
     let is_repeat = response.repeat_of.is_some();
     Ok(Answered { status, location, body: one(response), is_repeat })
 }
@@ -175,11 +200,6 @@ fn success(answered: Answered, event_id: &EventId) -> Http {
         headers.insert("Idempotent-Replayed", HeaderValue::from_static("true"));
     }
     with_event_id(response, event_id)
-}
-
-fn path_of<T>(path: Params<T>) -> Result<T> {
-    path.map(|Path(values)| values)
-        .map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the path holds something that is not UTF-8"))
 }
 
 /// One record is the body itself; of an operation that answers everything, it is a member beside the rest.

@@ -5,11 +5,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::extract::{ConnectInfo, Path, Request};
+use axum::http::header::{CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 use axum::http::{HeaderMap, Uri};
+use beds_core::catalogue::quote;
 use beds_core::event::check_key;
-use beds_core::fields::what_is_wrong;
+use beds_core::fields::{values_in, what_is_wrong};
 use beds_core::lineage::{TRACEPARENT, is_traceparent};
 use beds_core::{BedsError, ErrorKind, Fields, Origin, Result};
 use beds_transport::Context;
@@ -17,7 +18,8 @@ use futures_util::StreamExt;
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::Room;
+use crate::front::is_json;
+use crate::{Room, limits};
 
 /// The context of a request, a new root event, with the caller's deadline and key. A bad header leaves the defaults.
 pub(crate) fn context(room: &Room, request: &Request) -> (Context, Result<()>) {
@@ -81,12 +83,26 @@ fn text(headers: &HeaderMap, name: &'static str) -> Result<Option<String>> {
     value.to_str().map(|text| Some(text.to_owned())).map_err(|_| bad("has characters other than printable ASCII"))
 }
 
+/// Refuses of a write what would be ignored: a condition that nobody looks at is a lost update.
+pub(crate) fn check_write(request: &Request) -> Result<()> {
+    let conditions = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
+    if let Some(condition) = conditions.into_iter().find(|name| request.headers().contains_key(name)) {
+        let text = format!("{condition} is not supported on writes; nothing was changed");
+        return Err(BedsError::new(ErrorKind::BadHeader, text).with_field(condition.as_str()));
+    }
+    if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
+        let name = query.split(['=', '&']).next().unwrap_or_default();
+        let text =
+            format!("a write takes no arguments in its URL, and this one has {}; nothing was changed", quote(name));
+        return Err(BedsError::new(ErrorKind::UnknownField, text));
+    }
+    Ok(())
+}
+
 /// The body as fields: one JSON object, not larger and not later than the limits.
 pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
     let headers = request.headers();
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
+    if !is_json(headers) {
         let text = "send the fields as application/json, with the header Content-Type: application/json";
         return Err(BedsError::new(ErrorKind::UnsupportedMediaType, text));
     }
@@ -99,19 +115,24 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
     }
     let reading = async {
         let mut chunks = request.into_body().into_data_stream();
-        let mut bytes = Vec::with_capacity(announced.unwrap_or(0) as usize);
+        let (mut bytes, mut room_for_it) = (Vec::new(), Vec::new());
         while let Some(chunk) = chunks.next().await {
             let chunk =
                 chunk.map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the body could not be read to its end"))?;
             if bytes.len() + chunk.len() > most {
                 return Err(too_large());
             }
+            room_for_it.push(limits::body(room, chunk.len())?);
             bytes.extend_from_slice(&chunk);
         }
-        Ok(bytes)
+        Ok((bytes, room_for_it))
     };
     let late = || BedsError::new(ErrorKind::MalformedBody, "the body did not arrive in time");
-    let bytes = tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
+    let (bytes, _room_for_it) = tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
+    let most = room.config.max_body_values;
+    if values_in(&bytes) > most {
+        return Err(BedsError::new(ErrorKind::BodyTooLarge, format!("the body has more than {most} values")));
+    }
     let fields = Fields::from_slice(&bytes).map_err(|e| {
         BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {}", what_is_wrong(&e)))
     })?;
@@ -139,6 +160,14 @@ pub(crate) fn query(uri: &Uri) -> Result<Fields> {
         }
     }
     Ok(fields)
+}
+
+/// What stands in a path.
+pub(crate) type Params<T> = std::result::Result<Path<T>, axum::extract::rejection::PathRejection>;
+
+pub(crate) fn path_of<T>(path: Params<T>) -> Result<T> {
+    path.map(|Path(values)| values)
+        .map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the path holds something that is not UTF-8"))
 }
 
 #[cfg(test)]

@@ -28,14 +28,14 @@ use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::Problem;
-use crate::{Room, dead_letters, health, lineage, records, templates, unread};
+use crate::{Room, dead_letters, front, health, lineage, records, templates, unread};
 
 pub(crate) fn router(room: Arc<Room>) -> Router {
     let records = Router::new()
         .route("/{template}", get(records::list).post(records::create))
         .route("/{template}/{id}", get(records::fetch).patch(records::update).delete(records::delete))
         .route("/{template}/by/{fetch}", get(records::named));
-    Router::new()
+    let routes = Router::new()
         .nest("/v1/records", records)
         .route("/v1/templates", get(templates::all))
         .route("/v1/templates/{template}", get(templates::one))
@@ -44,6 +44,8 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .route("/v1/dead-letters/replay", post(dead_letters::replay_all))
         .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard))
         .route("/v1/dead-letters/{id}/replay", post(dead_letters::replay))
+        .layer(from_fn_with_state(Arc::clone(&room), front::check));
+    routes
         .merge(health::routes(Arc::clone(&room.lent.probes)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)

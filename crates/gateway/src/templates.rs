@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use beds_core::catalogue::is_for_callers;
 use beds_core::{Template, TemplateDescription};
 use serde_json::{Value, json};
 
-use crate::Room;
 use crate::problem::{Problem, with_event_id};
+use crate::request::Params;
+use crate::{Room, request};
 
 pub(crate) async fn all(State(room): State<Arc<Room>>) -> Response {
     let descriptions = (room.lent.describe)();
@@ -18,8 +19,12 @@ pub(crate) async fn all(State(room): State<Arc<Room>>) -> Response {
     with_event_id(axum::Json(json!({ "templates": templates })).into_response(), &room.event_id())
 }
 
-pub(crate) async fn one(State(room): State<Arc<Room>>, Path(name): Path<String>) -> Response {
+pub(crate) async fn one(State(room): State<Arc<Room>>, path: Params<String>) -> Response {
     let catalogue = room.lent.catalogue.load();
+    let name = match request::path_of(path) {
+        Ok(name) => name,
+        Err(error) => return Problem::new(error, room.event_id()).into_response(),
+    };
     match catalogue.get(&name) {
         Ok(template) => {
             let description = axum::Json(describe(template, (room.lent.describe)().get(&name)));

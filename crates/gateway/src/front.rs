@@ -1,0 +1,137 @@
+//! The checks in front of every route under `/v1`: for which host, from which origin, in which form. Until callers are authenticated,
+//! nothing else keeps a page in a browser of the same machine away from the records.
+//!
+//! Not here: what a request asks for, which is for each route to say.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use beds_core::{BedsError, ErrorKind, Result};
+
+use crate::Room;
+use crate::problem::Problem;
+
+/// What a browser says of where a request comes from, and no page can change.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// A header that a form of a page elsewhere cannot send.
+const BEDS_REQUEST: HeaderName = HeaderName::from_static("beds-request");
+
+/// A layer around the routes.
+pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next: Next) -> Response {
+    let checked = host(&room, &request).and_then(|()| origin(&room, request.headers())).and_then(|()| form(&request));
+    let mut response = match checked {
+        Ok(()) => next.run(request).await,
+        Err(error) => {
+            let is_encoded = request.headers().contains_key(CONTENT_ENCODING);
+            let mut response = Problem::new(error, room.event_id()).into_response();
+            if is_encoded {
+                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+            response
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn host(room: &Room, request: &Request) -> Result<()> {
+    let headers = request.headers();
+    let mut named: Vec<&str> = headers.get_all(HOST).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    named.extend(request.uri().authority().map(|authority| authority.as_str()));
+    // No browser speaks HTTP/1.0.
+    let is_missing = named.is_empty() && request.version() != Version::HTTP_10;
+    let is_known = |name: &&str| {
+        let name = without_port(name);
+        let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+        let is_own = address.is_ok_and(|ip| ip.is_loopback() || ip == room.config.listen.ip());
+        is_own
+            || name.eq_ignore_ascii_case("localhost")
+            || room.config.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+    };
+    if is_missing || !named.iter().all(is_known) {
+        let text = "the Host header names no host of this gateway; ask by its address, or add the name to services.appserver.hosts";
+        return Err(BedsError::new(ErrorKind::WrongHost, text));
+    }
+    Ok(())
+}
+
+/// The name in `name:port`; an address of version 6 stands in brackets.
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port))
+            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
+        {
+            name
+        }
+        _ => host,
+    }
+}
+
+fn origin(room: &Room, headers: &HeaderMap) -> Result<()> {
+    let refused = || {
+        let text = "a page of another origin made this request; add its origin to services.appserver.origins if it may";
+        Err(BedsError::new(ErrorKind::ForeignOrigin, text))
+    };
+    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if let Some(origin) = text(&ORIGIN) {
+        let is_own = text(&HOST)
+            .is_some_and(|host| origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(host)));
+        let is_allowed = is_own || room.config.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+        return if is_allowed { Ok(()) } else { refused() };
+    }
+    // A GET of a page has no Origin.
+    match text(&FETCH_SITE) {
+        None | Some("same-origin" | "none") => Ok(()),
+        Some(_) => refused(),
+    }
+}
+
+fn form(request: &Request) -> Result<()> {
+    let headers = request.headers();
+    let unsupported = |text: &str| Err(BedsError::new(ErrorKind::UnsupportedMediaType, text));
+    let encodings = headers.get_all(CONTENT_ENCODING);
+    if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return unsupported("the body must not be compressed: send it without Content-Encoding");
+    }
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    let is_deliberate = headers.contains_key(BEDS_REQUEST) || headers.contains_key(CONTENT_TYPE) && is_json(headers);
+    if request.method() == Method::POST && !has_body && !is_deliberate {
+        return unsupported(
+            "a POST without a body needs the header Beds-Request: 1, or Content-Type: application/json",
+        );
+    }
+    Ok(())
+}
+
+/// True where the body is said to be JSON.
+pub(crate) fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_by_its_name_whatever_its_port() {
+        for (host, name) in [
+            ("localhost:8080", "localhost"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("[::1]:80", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("a:b", "a:b"),
+        ] {
+            assert_eq!(without_port(host), name);
+        }
+    }
+}
