@@ -13,6 +13,7 @@ mod schema;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use beds_core::text::printable;
 use beds_core::{Config, Problem};
 use clap::{Args, Subcommand};
 
@@ -102,10 +103,10 @@ fn report(problems: &[Problem]) -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "this is where commands answer")]
 fn say(text: &str) {
-    println!("{text}");
+    println!("{}", printable(text));
 }
 
 #[expect(clippy::print_stderr, reason = "this is where commands report")]
 fn warn(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", printable(text));
 }

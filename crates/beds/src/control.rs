@@ -1,6 +1,7 @@
 //! The control socket of a node: `beds reload` speaks through it and learns what came of it. One line in, one line of
 //! JSON out. Only who may write to the socket file may speak.
 
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::domains::{Domains, Reloaded};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a caller may take to say what it wants. Others wait meanwhile.
+const SAID_WITHIN: Duration = Duration::from_secs(2);
 
 /// Takes the socket. One that a dead node left behind is replaced; one that answers is not.
 pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
@@ -20,16 +23,24 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
         let text = "another node answers there";
         return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, text));
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            let text = "something else than a socket is there, and stays";
+            return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text));
+        }
+        Ok(_) => std::fs::remove_file(path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
-    UnixListener::bind(path)
+    let socket = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
 }
 
 /// Serves one caller after the other.
 pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>, recorder: Recorder) {
-    let _remove = RemoveAtEnd(path);
+    let made = inode(&path);
+    let _remove = RemoveAtEnd(path, made);
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Such as no file descriptor left; there will be one again.
@@ -68,7 +79,8 @@ async fn converse(mut stream: UnixStream, domains: &Domains, recorder: &Recorder
     let actor = format!("uid {}", stream.peer_cred()?.uid());
     let (read, mut write) = stream.split();
     let mut line = String::new();
-    BufReader::new(read.take(256)).read_line(&mut line).await?;
+    let mut said = BufReader::new(read.take(256));
+    tokio::time::timeout(SAID_WITHIN, said.read_line(&mut line)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
     let answer = match line.trim() {
         "reload" => serde_json::to_string(&reload_for(&actor, domains, recorder).await),
         other => {
@@ -78,12 +90,20 @@ async fn converse(mut stream: UnixStream, domains: &Domains, recorder: &Recorder
     write.write_all(answer.unwrap_or_default().as_bytes()).await
 }
 
-struct RemoveAtEnd(PathBuf);
+/// The socket, and the number of its file: one that another node has put there meanwhile is not removed.
+struct RemoveAtEnd(PathBuf, Option<u64>);
 
 impl Drop for RemoveAtEnd {
     fn drop(&mut self) {
+        if inode(&self.0) != self.1 {
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.0) {
             tracing::debug!(%error, "The control socket could not be removed.");
         }
     }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    std::fs::symlink_metadata(path).ok().map(|found| found.ino())
 }

@@ -13,16 +13,21 @@ use beds_adapters::{Bound, Stores};
 use beds_broker::{Factory, Slot};
 use beds_core::config::LOGS_DATABASE;
 use beds_core::template::AuditPolicy;
-use beds_core::{BedsError, Catalogue, Config, Problem, Result, Store, Template, TemplateAdapter};
+use beds_core::{BedsError, Catalogue, Config, ErrorKind, Problem, Result, Store, Template, TemplateAdapter};
 use beds_gateway::Service;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::MissedTickBehavior;
 
 use crate::settings;
 
-/// How often each database is asked whether it is there.
+/// How often each database is asked whether it is there, and how often while it is not.
 const PULSE: Duration = Duration::from_secs(1);
+const PULSE_OF_MISSING: Duration = Duration::from_millis(250);
+
+/// How far clocks may be apart before it is said, and before the node is not ready, in seconds. The first is less than the
+/// deadlines of most requests, the second more than some.
+const CLOCK_WARNED: f64 = 2.0;
+const CLOCK_UNREADY: f64 = 5.0;
 
 pub struct Domains {
     folder: PathBuf,
@@ -35,6 +40,8 @@ pub struct Domains {
     state: Mutex<BTreeMap<(Store, String), State>>,
     /// Mistakes in the template files.
     mistakes: Mutex<Vec<String>>,
+    /// Held while templates are bound: what was read first is never put over what was read later.
+    binding: tokio::sync::Mutex<()>,
 }
 
 /// What is known of one database.
@@ -47,6 +54,9 @@ struct State {
     missing: Option<String>,
     /// What of its templates does not fit.
     mistakes: Vec<String>,
+    /// How far its clock is ahead of this node's, in seconds.
+    clock_ahead: f64,
+    is_clock_apart: bool,
 }
 
 /// What a reload came to.
@@ -74,6 +84,7 @@ impl Domains {
             factory: Arc::default(),
             state: Mutex::new(state),
             mistakes: Mutex::default(),
+            binding: tokio::sync::Mutex::default(),
         }
     }
 
@@ -101,6 +112,7 @@ impl Domains {
 
     /// Binds the templates of one database and puts them into the factory.
     pub async fn bind(&self, store: Store, name: &str) -> Result<Vec<Problem>> {
+        let _one_at_a_time = self.binding.lock().await;
         // Asked first: what changes from here on has another version.
         let version = self.stores.version(store, name).await?;
         let (bound, told) = self.stores.bind(store, name, &self.catalogue.load()).await?;
@@ -113,13 +125,18 @@ impl Domains {
             if !state.is_bound {
                 warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             }
-            *state = State::bound(&problems, version);
+            *state = State {
+                clock_ahead: state.clock_ahead,
+                is_clock_apart: state.is_clock_apart,
+                ..State::bound(&problems, version)
+            };
         });
         Ok(problems)
     }
 
     /// Reads the files again and binds them. A file with mistakes stops the reload: what runs goes on as it was.
     pub async fn reload(&self) -> Reloaded {
+        let _one_at_a_time = self.binding.lock().await;
         let (catalogue, told) = self.read_files();
         let (problems, mut warnings) = sorted(told);
         if !problems.is_empty() {
@@ -164,35 +181,60 @@ impl Domains {
     }
 
     async fn watch_one(&self, store: Store, name: &str) {
-        let mut ticks = tokio::time::interval(PULSE);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
             let was_missing = self.is_missing(store, name);
-            let pong = self.ping(store, name).await;
-            match (&pong, was_missing) {
+            tokio::time::sleep(if was_missing { PULSE_OF_MISSING } else { PULSE }).await;
+            let found = self.look(store, name).await;
+            self.note(store, name, |state| state.missing = found.as_ref().err().map(|error| error.message.clone()));
+            match (&found, was_missing) {
                 (Err(error), false) => {
-                    tracing::warn!(%store, database = name, source = source(error), "A database went away.");
+                    tracing::warn!(%store, database = name, error = error.message, source = source(error), "A database went away.");
                 }
-                (Ok(()), true) => tracing::info!(%store, database = name, "A database is there."),
+                (Ok(_), true) => tracing::info!(%store, database = name, "A database is there."),
                 _ => {}
             }
-            if pong.is_ok() && (!self.is_bound(store, name) || self.has_changed(store, name).await) {
+            if let Ok(true) = found {
                 self.bind_late(store, name).await;
+            }
+            self.look_at_clock(store, name);
+        }
+    }
+
+    /// Whether the templates of a database have to be bound: they are not, or its objects are not those that were.
+    ///
+    /// # Errors
+    /// The database is away, or this login may not call what BEDS needs in it any more, such as after a restore.
+    async fn look(&self, store: Store, name: &str) -> Result<bool> {
+        self.stores.ping(store, name).await?;
+        if !self.is_bound(store, name) {
+            return Ok(true);
+        }
+        match self.stores.version(store, name).await {
+            // Not to be told yet: a moment later it is.
+            Ok(None) => Ok(false),
+            Ok(version) => Ok(self.note(store, name, |state| state.version != version)),
+            Err(error) if error.kind == ErrorKind::TemplateUnusable => {
+                self.note(store, name, |state| state.is_bound = false);
+                Err(error)
+            }
+            Err(error) => {
+                tracing::debug!(%store, database = name, source = source(&error), "The version of a database is unknown.");
+                Ok(false)
             }
         }
     }
 
-    /// True where the objects of a database are not those that were bound.
-    async fn has_changed(&self, store: Store, name: &str) -> bool {
-        match self.stores.version(store, name).await {
-            // Not to be told yet: a moment later it is.
-            Ok(None) => false,
-            Ok(version) => self.note(store, name, |state| state.version != version),
-            Err(error) => {
-                tracing::debug!(%store, database = name, source = source(&error), "The version of a database is unknown.");
-                false
-            }
+    /// Warns once of clocks that are apart: deadlines are times of the node that sent a request.
+    fn look_at_clock(&self, store: Store, name: &str) {
+        let Some(ahead) = self.stores.clock_ahead(store, name) else { return };
+        metrics::gauge!("beds_clock_ahead_seconds", "database" => format!("{store}.{name}")).set(ahead);
+        let is_apart = ahead.abs() > CLOCK_WARNED;
+        let was_apart = self.note(store, name, |state| {
+            state.clock_ahead = ahead;
+            std::mem::replace(&mut state.is_clock_apart, is_apart)
+        });
+        if is_apart && !was_apart {
+            tracing::warn!(%store, database = name, ahead, "The clocks of a database and of this node are apart; use NTP on both.");
         }
     }
 
@@ -213,6 +255,14 @@ impl Domains {
             number => format!("{number} mistakes, which `beds check` lists; the first: {first}"),
         });
         services.push(Service { name: "templates".to_owned(), ready: detail.is_none(), detail });
+        let apart = state.iter().find(|(_, state)| state.clock_ahead.abs() > CLOCK_UNREADY);
+        let detail = apart.map(|((store, name), state)| {
+            format!(
+                "the clock of databases.{store}.{name} is {:.1} s ahead of this node's; use NTP on both",
+                state.clock_ahead
+            )
+        });
+        services.push(Service { name: "clock".to_owned(), ready: detail.is_none(), detail });
         services
     }
 
@@ -272,7 +322,7 @@ impl Domains {
 
 impl State {
     fn bound(problems: &[Problem], version: Option<String>) -> Self {
-        Self { is_bound: true, version, missing: None, mistakes: texts(problems) }
+        Self { is_bound: true, version, mistakes: texts(problems), ..Self::default() }
     }
 
     fn missing(why: String) -> Self {

@@ -12,11 +12,12 @@ use beds_broker::{PoolSpec, Pools};
 use beds_core::config::Environment;
 use beds_core::{BedsError, Config, Problem, RecordStream, RoutingKey, Store};
 use beds_gateway::{Gateway, GatewayError, Lent, ProbePort, Probes, Readiness, Service};
-use beds_transport::{Client, Recorder, Transport, TransportError};
+use beds_transport::{Client, Lease, Recorder, Transport, TransportError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domains::{Domains, Reloaded};
+use crate::notary::Notary;
 use crate::{control, logging, metering, notary};
 
 /// How long a step waits for its service before it counts as failed.
@@ -91,7 +92,8 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     }
 
     let (specs, streams) = (pools(&config), streams(&config));
-    let pools = Arc::new(Pools::spawn(&transport, &recorder, &domains.factory, &specs, &streams));
+    let (lease, notices) = (transport.lease(), transport.notices());
+    let pools = Arc::new(Pools::spawn(&transport, &recorder, &domains.factory, &specs, &streams, &lease, &notices));
     ipl.step("pools", Ok(()), || {
         let events = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key));
         events.chain(streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}"))).collect::<Vec<_>>().join(", ")
@@ -100,13 +102,23 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     if config.services.admin.is_local && config.services.admin.signing_key_file.is_none() {
         tracing::warn!("services.admin.signing_key_file is not set: heads of the audit trail are not signed.");
     }
+    let guards = transport.guards();
     if let Some(key) = signing_key(&config)? {
-        let interval = config.services.admin.signing_interval;
-        tasks.spawn(notary::serve(key, Arc::clone(&pools), recorder.clone(), interval, stop.clone()));
+        let notary = Arc::new(Notary::new(key, Arc::clone(&pools), recorder.clone()));
+        let (interval, stop) = (config.services.admin.signing_interval, stop.clone());
+        // It ends by itself, behind its last signature.
+        let serve = move || Arc::clone(&notary).serve(interval, stop.clone());
+        tasks.spawn(guards.clone().forever("the signatures of the audit trail", serve));
     }
-    spawn(&tasks, &stop, metering::serve(recorder.clone(), transport.clone()));
+    let metered = (recorder.clone(), transport.clone());
+    let serve = move || metering::serve(metered.0.clone(), metered.1.clone());
+    spawn(&tasks, &stop, guards.clone().forever("the metrics", serve));
     let watching = Arc::clone(&domains);
-    spawn(&tasks, &stop, async move { watching.watch().await });
+    let watch = move || {
+        let watching = Arc::clone(&watching);
+        async move { watching.watch().await }
+    };
+    spawn(&tasks, &stop, guards.clone().forever("the pulse of the databases", watch));
     if let Some(path) = &config.node.control {
         let socket =
             control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
@@ -114,7 +126,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     }
 
     let (stop_gateway, gateway) = (CancellationToken::new(), TaskTracker::new());
-    let probes = Arc::new(Probes::new(metering::render, readiness(&client, &transport, &domains, &pools)));
+    let probes = Arc::new(Probes::new(metering::render, readiness(&client, &transport, &domains, &pools, &lease)));
     if let Some(address) = config.node.probes {
         let port = ProbePort::bind(address, Arc::clone(&probes))?;
         let stop = stop.clone();
@@ -241,7 +253,9 @@ fn pools(config: &Config) -> Vec<PoolSpec> {
         if service.is_local {
             for (is_write, tasks) in [(false, service.instances.read), (true, service.instances.write)] {
                 let key = RoutingKey::new(store, is_write);
-                specs.push(PoolSpec { key, tasks: tasks.get(), handler_timeout: service.handler_timeout });
+                let max_event_bytes = usize::try_from(config.amqp.max_event_bytes.get()).unwrap_or(usize::MAX);
+                let handler_timeout = service.handler_timeout;
+                specs.push(PoolSpec { key, tasks: tasks.get(), handler_timeout, max_event_bytes });
             }
         }
     }
@@ -287,17 +301,41 @@ fn readiness(
     transport: &Transport,
     domains: &Arc<Domains>,
     pools: &Arc<Pools>,
+    lease: &Lease,
 ) -> Box<dyn Fn() -> Readiness + Send + Sync> {
-    let (client, transport) = (client.clone(), transport.clone());
+    let (client, transport, lease) = (client.clone(), transport.clone(), lease.clone());
     let (domains, pools) = (Arc::clone(domains), Arc::clone(pools));
     Box::new(move || {
         let connected = transport.is_ready() && client.is_ready();
-        let detail = (!connected).then(|| "not connected; trying again".to_owned());
-        let mut services = vec![Service { name: "amqp".to_owned(), ready: connected, detail }];
-        services.extend(domains.services());
+        let mut services = Vec::new();
+        let mut service = |name: &str, detail: Option<String>| {
+            services.push(Service { name: name.to_owned(), ready: detail.is_none(), detail });
+        };
+        service(
+            "amqp",
+            match (connected, transport.is_blocked()) {
+                (false, _) => Some("not connected; trying again".to_owned()),
+                (true, true) => Some("RabbitMQ takes no publishes: a memory or disk alarm".to_owned()),
+                (true, false) => None,
+            },
+        );
         let (running, wanted) = pools.strength();
-        let detail = (running < wanted).then(|| format!("{running} of {wanted} tasks"));
-        services.push(Service { name: "pools".to_owned(), ready: running >= wanted, detail });
+        service("pools", (running < wanted).then(|| format!("{running} of {wanted} tasks")));
+        let short = transport.consumers().into_iter().find(|(_, queue)| queue.open < queue.wanted);
+        let short = short.filter(|_| connected).map(|(queue, of)| {
+            let why = if of.error.is_empty() { String::new() } else { format!(": {}", of.error) };
+            format!("{queue}: {} of {} consumers{why}", of.open, of.wanted)
+        });
+        service("consumers", short);
+        let name = "another node has this node's name; give each its own node.name";
+        service("node.name", lease.is_missed().then(|| name.to_owned()));
+        let unsigned = pools.unsigned_chains().into_iter().next();
+        service(
+            "audit",
+            unsigned.map(|chain| format!("the audit chain {chain} is not signed: somebody else wrote into it")),
+        );
+        service("work", transport.guards().away().first().map(|name| format!("{name} panicked and is begun anew")));
+        services.extend(domains.services());
         Readiness::new(services)
     })
 }

@@ -10,6 +10,7 @@ pub mod metering;
 pub mod notary;
 #[cfg(feature = "otel")]
 pub mod otel;
+mod private;
 pub mod settings;
 
 pub use beds_core::{BedsError, NamasteCore, Payload, Query, Response, Select};

@@ -25,13 +25,53 @@ static HANDLE: LazyLock<Option<PrometheusHandle>> = LazyLock::new(|| {
     builder.ok()?.install_recorder().ok()
 });
 
+/// Figures of the process, as Prometheus's own clients have them.
+static PROCESS: LazyLock<metrics_process::Collector> = LazyLock::new(metrics_process::Collector::default);
+
 /// Begins to count. Safe to repeat.
 pub fn start() {
     LazyLock::force(&HANDLE);
+    PROCESS.describe();
+    describe();
+    gauge!("beds_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
+
+fn describe() {
+    for (name, help) in HELP {
+        match name {
+            name if name.ends_with("_total") => metrics::describe_counter!(*name, *help),
+            name if name.ends_with("_seconds") && !name.contains("clock") => metrics::describe_histogram!(*name, *help),
+            name => metrics::describe_gauge!(*name, *help),
+        }
+    }
+}
+
+/// The metrics of BEDS, as `docs/operations.md` explains them.
+const HELP: &[(&str, &str)] = &[
+    ("beds_build_info", "1; the label names the release."),
+    ("beds_clock_ahead_seconds", "How far the clock of a database is ahead of this node's."),
+    ("beds_consumers", "Consumers that this node has at a queue."),
+    ("beds_consumers_wanted", "Consumers that this node should have at a queue."),
+    ("beds_database_call_seconds", "One call of a database object."),
+    ("beds_dead_letters_total", "Messages that this node made dead letters."),
+    ("beds_event_seconds", "From a worker's taking a message to its end."),
+    ("beds_events_total", "Messages worked on; code is ok, or that of the error."),
+    ("beds_queue_messages", "Messages that wait in a queue, as RabbitMQ says; all nodes say the same."),
+    ("beds_queue_wait_seconds", "From an event's issue until a worker began."),
+    ("beds_ready", "1 where a service that /readyz names is there, 0 where it is not."),
+    ("beds_records_dropped_total", "Records that found no room on their way to the admin node."),
+    ("beds_replays_total", "Dead letters that were sent again and worked on."),
+    ("beds_request_seconds", "From the arrival of a request to its answer."),
+    ("beds_requests_in_flight", "Requests that are worked on now."),
+    ("beds_requests_total", "Requests answered; status is the class of the answer."),
+    ("beds_task_restarts_total", "Broker tasks that were replaced after a panic."),
+    ("beds_tasks", "Broker tasks there are."),
+    ("beds_tasks_busy", "Broker tasks that work on a message now."),
+];
 
 /// Everything as Prometheus reads it.
 pub fn render() -> String {
+    PROCESS.collect();
     HANDLE.as_ref().map(PrometheusHandle::render).unwrap_or_default()
 }
 
@@ -43,6 +83,10 @@ pub async fn serve(recorder: Recorder, transport: Transport) {
         ticks.tick().await;
         for (queue, messages) in transport.queue_lengths().await {
             gauge!("beds_queue_messages", "queue" => queue).set(f64::from(messages));
+        }
+        for (queue, of) in transport.consumers() {
+            gauge!("beds_consumers", "queue" => queue).set(of.open as f64);
+            gauge!("beds_consumers_wanted", "queue" => queue).set(of.wanted as f64);
         }
         counter!("beds_records_dropped_total").absolute(recorder.dropped());
         // With nobody scraping, samples would pile up.

@@ -1,51 +1,56 @@
-//! `beds audit`: search the trail, check that it is whole, and export the signed heads. Exit code 0: whole; 1: a fault was
-//! found; 2: not checked.
+//! `beds audit`: search the trail, check that it is whole, export the signed heads, and sign that a gap is known.
+//!
+//! Not here: the check of the chains, which is `audit/verify`'s.
+
+mod verify;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use beds_core::audit::{AuditRecord, Fault, Head, SealedBatch, SealedRecord, Verifier, time_text};
-use beds_core::{Config, ErrorKind, Result};
+use beds_core::audit::{AuditRecord, SealedRecord, time_text};
+use beds_core::lineage::Outcome;
+use beds_core::text::one_line;
+use beds_core::{Config, Result};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::connection::Connection;
-use super::{ConfigArgs, fail, say, warn};
+use super::{ConfigArgs, EX_USAGE, fail, say, warn};
 use crate::notary::{Key, SignedHead};
-
-/// The longest name of a chain that a node writes.
-const MAX_CHAIN_BYTES: usize = 200;
-/// A record that no head covers is not suspicious before this.
-const LEAST_PATIENCE: Duration = Duration::from_secs(120);
-/// How far the clocks of two nodes may be apart.
-const MOST_AHEAD: Duration = Duration::from_secs(300);
-/// Below so many records in an answer, the next one may have more.
-const FEW: usize = 1_000;
 
 #[derive(Subcommand)]
 pub enum AuditCommand {
-    /// Check every chain from its first record to its last signed head, and name the first bad record
-    Verify(VerifyArgs),
+    /// Check every chain from its first record to its last signed head, and name what is wrong with it. Exit code 0: whole; 1:
+    /// a fault was found; 2: not checked
+    Verify(verify::VerifyArgs),
     /// List records, the newest messages of the nodes first
     Ls(LsArgs),
     /// Print the signed heads, one JSON object a line: keep them where who can write to msLogs cannot
     Heads(ConfigArgs),
+    /// Print the public key of this node's signatures, for `verify --public-key`
+    Key(ConfigArgs),
+    /// Sign that records of a chain are known to be gone or changed, such as by a restore. Prints one JSON object, for a file
+    /// that `verify --acknowledged` reads
+    Acknowledge(GapArgs),
 }
 
 #[derive(Args)]
-pub struct VerifyArgs {
+pub struct GapArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// A public key that heads may be signed with, in hexadecimal; one for each admin node. Default: that of
-    /// `services.admin.signing_key_file`
     #[arg(long)]
-    public_key: Vec<String>,
-    /// Check against these heads too: a file that `beds audit heads` wrote
+    chain: String,
+    /// The first place that is gone or changed, as `verify` names it
     #[arg(long)]
-    heads: Option<std::path::PathBuf>,
+    from: u64,
+    /// The last one
+    #[arg(long)]
+    to: u64,
+    /// Why, for whoever asks later
+    #[arg(long)]
+    reason: String,
 }
 
 #[derive(Args)]
@@ -74,20 +79,32 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
     let loaded = match &command {
         AuditCommand::Verify(args) => args.config.load(),
         AuditCommand::Ls(args) => args.config.load(),
-        AuditCommand::Heads(args) => args.load(),
+        AuditCommand::Heads(args) | AuditCommand::Key(args) => args.load(),
+        AuditCommand::Acknowledge(args) => args.config.load(),
     };
     let config = match loaded {
         Ok(config) => config,
         Err(code) => return code,
     };
+    if let AuditCommand::Key(_) = &command {
+        return match own_key(&config) {
+            Ok(key) => {
+                say(&key.public());
+                ExitCode::SUCCESS
+            }
+            Err(text) => fail(2, &text),
+        };
+    }
     let connection = match Connection::open(&config, "audit").await {
         Ok(connection) => connection,
         Err(code) => return code,
     };
     let outcome = match command {
-        AuditCommand::Verify(args) => verify(&connection, &config, &args).await,
+        AuditCommand::Verify(args) => verify::verify(&connection, &config, &args).await,
         AuditCommand::Ls(args) => ls(&connection, &args).await,
         AuditCommand::Heads(_) => heads(&connection).await,
+        AuditCommand::Acknowledge(args) => acknowledge(&connection, &config, &args).await,
+        AuditCommand::Key(_) => Ok(ExitCode::SUCCESS),
     };
     connection.close().await;
     outcome.unwrap_or_else(|error| fail(2, &format!("{} {}", error.code(), error.message)))
@@ -107,114 +124,29 @@ async fn chains(connection: &Connection) -> Result<Vec<Value>> {
     Ok(chains.into_iter().map(|chain| chain.name).collect())
 }
 
-async fn verify(connection: &Connection, config: &Config, args: &VerifyArgs) -> Result<ExitCode> {
-    let mut public_keys = args.public_key.clone();
-    if let (true, Some(file)) = (public_keys.is_empty(), &config.services.admin.signing_key_file)
-        && file.exists()
-    {
-        match Key::read_or_make(file) {
-            Ok(key) => public_keys.push(key.public()),
-            Err(error) => return Ok(fail(2, &format!("cannot read {}: {error}", file.display()))),
-        }
-    }
-    if public_keys.is_empty() {
-        let text = "which keys sign the heads? Give --public-key, or services.admin.signing_key_file in beds.toml";
-        return Ok(fail(2, text));
-    }
-    let kept = match args.heads.as_deref().map(read_heads).transpose() {
-        Ok(kept) => kept.unwrap_or_default(),
-        Err(text) => return Ok(fail(2, &text)),
+/// The key that signs this node's chains.
+fn own_key(config: &Config) -> std::result::Result<Key, String> {
+    let Some(file) = &config.services.admin.signing_key_file else {
+        return Err(
+            "services.admin.signing_key_file is not set in this beds.toml; use the one of an admin node".to_owned()
+        );
     };
-    let mut names = chains(connection).await?;
-    if let Some(strange) = names.iter().find(|name| name.as_str().is_none_or(|name| name.len() > MAX_CHAIN_BYTES)) {
-        return Ok(fail(1, &format!("a document was inserted that belongs to no chain: its chain is {strange:.200}")));
-    }
-    names.extend(kept.iter().map(|signed| Value::from(signed.head.chain.as_str())));
-    let names: BTreeSet<&str> = names.iter().filter_map(Value::as_str).collect();
-    let patience = (config.services.admin.signing_interval * 2).max(LEAST_PATIENCE);
-    let mut total = 0;
-    for name in names {
-        let mut signed = signed_heads(connection, name).await?;
-        signed.extend(kept.iter().filter(|signed| signed.head.chain == name).cloned());
-        if let Some(bad) = signed.iter().find(|signed| !signed.holds(&public_keys)) {
-            return Ok(fail(1, &format!("chain {name}: the signature of the head at {} does not hold", bad.head.seq)));
-        }
-        let heads: Vec<Head> = signed.into_iter().map(|signed| signed.head).collect();
-        match verify_chain(connection, name, &heads, patience).await? {
-            Ok(head) => {
-                let last = heads.iter().map(|head| head.seq).max().unwrap_or(0);
-                say(&format!("chain {name}: {} records hold; signed up to {last}", head.seq));
-                total += head.seq;
-            }
-            Err(fault) => return Ok(fail(1, &fault.to_string())),
-        }
-    }
-    say(&format!("{total} records: nothing was changed, deleted, inserted, reordered or cut off"));
-    Ok(ExitCode::SUCCESS)
+    Key::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
 }
 
-/// Checks a chain up to where it ended when the check began. `patience` is how old a record may be that no head covers.
-async fn verify_chain(
-    connection: &Connection,
-    name: &str,
-    heads: &[Head],
-    patience: Duration,
-) -> Result<std::result::Result<Head, Fault>> {
-    let mut verifier = Verifier::new(name, heads);
-    let until = time_text(Timestamp::now().checked_sub(patience).unwrap_or(Timestamp::MIN));
-    let ahead = time_text(Timestamp::now().checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX));
-    let of_chain = || vec![("chain", json!(name))];
-    let last: Vec<SealedRecord> = match connection.fetch("Audit", "head", of_chain(), false).await {
-        Ok(last) => last,
-        Err(error) if error.kind == ErrorKind::Internal => return Ok(Err(verifier.unreadable())),
-        Err(error) => return Err(error),
+/// Signs an operator's word about a gap. The act is recorded before the word is given.
+async fn acknowledge(connection: &Connection, config: &Config, args: &GapArgs) -> Result<ExitCode> {
+    if args.from == 0 || args.to < args.from {
+        return Ok(fail(EX_USAGE, "--from is 1 or more, and --to not below it"));
+    }
+    let key = match own_key(config) {
+        Ok(key) => key,
+        Err(text) => return Ok(fail(2, &text)),
     };
-    let end = last.first().map_or(0, |record| record.seq);
-    let (mut after, mut limit) = (0, 8);
-    while after < end {
-        let params = vec![("chain", json!(name)), ("seq", json!(after)), ("limit", json!(limit))];
-        let page: Vec<Value> = match connection.fetch("Audit", "after", params, false).await {
-            Ok(page) => page,
-            // More than one answer can hold: large batches, of many records each.
-            Err(error) if error.kind == ErrorKind::ValueOutOfRange && limit > 1 => {
-                limit /= 2;
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        if page.is_empty() {
-            break;
-        }
-        let mut records = 0;
-        for batch in &page {
-            // A batch with a field too many, or of another form, is not the one that was written.
-            let Ok(batch) = SealedBatch::deserialize(batch) else {
-                return Ok(Err(verifier.unreadable()));
-            };
-            if let Err(fault) = verifier.take_batch(&batch) {
-                return Ok(Err(fault));
-            }
-            for open in batch.records.iter().filter(|record| !verifier.is_signed(record.seq)) {
-                if open.at < until {
-                    return Ok(Err(verifier.uncovered(open.seq)));
-                }
-                if open.at > ahead {
-                    return Ok(Err(verifier.of_the_future(open.seq)));
-                }
-            }
-            after = batch.last;
-            records += batch.records.len();
-        }
-        if records < FEW {
-            limit = (limit * 2).min(beds_core::message::MAX_LIMIT);
-        }
-    }
-    // What a search would find and no page above shows.
-    let outside: Vec<Value> = connection.fetch("Audit", "outside", of_chain(), false).await?;
-    if !outside.is_empty() {
-        return Ok(Err(verifier.inserted()));
-    }
-    Ok(verifier.finish())
+    let gap = key.sign_gap(&args.chain, args.from, args.to, &args.reason, &Connection::user());
+    connection.client.recorder().act(&Connection::user(), "acknowledge", Outcome::Ok).await;
+    say(&serde_json::to_string(&gap).unwrap_or_default());
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn signed_heads(connection: &Connection, chain: &str) -> Result<Vec<SignedHead>> {
@@ -226,12 +158,6 @@ async fn signed_heads(connection: &Connection, chain: &str) -> Result<Vec<Signed
         after = last.head.seq;
         heads.extend(page);
     }
-}
-
-fn read_heads(path: &std::path::Path) -> std::result::Result<Vec<SignedHead>, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let lines = text.lines().filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display()))).collect()
 }
 
 async fn heads(connection: &Connection) -> Result<ExitCode> {
@@ -273,7 +199,7 @@ fn line(record: &AuditRecord) -> String {
         (None, Some(_)) => "repeat".to_owned(),
         (None, None) => format!("ok {}", record.rows),
     };
-    format!(
+    one_line(&format!(
         "{:.23}  {:<12}  {:<15}  {:<24}  {:<10}  {:<32}  [{}]  {}",
         record.at.to_string(),
         or_dash(&record.actor),
@@ -288,5 +214,5 @@ fn line(record: &AuditRecord) -> String {
         or_dash(record.record.as_deref().unwrap_or_default()),
         record.fields.join(" "),
         record.about,
-    )
+    ))
 }

@@ -2,6 +2,8 @@
 //!
 //! Not here: what fits, which is `core`'s and the adapters'.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use beds_adapters::Stores;
@@ -69,13 +71,31 @@ pub(super) async fn check(args: CheckArgs) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Warnings of files that others can read.
+fn modes(config: &Config) -> Vec<Problem> {
+    let key = config.services.admin.signing_key_file.iter();
+    let open = key.filter(|path| is_open_to_others(path)).map(|path| {
+        let message = format!("{} can be read by others", path.display());
+        Problem::new("services.admin.signing_key_file", 0, message, "chmod 600, and make a new key if it was seen")
+            .as_warning()
+    });
+    open.collect()
+}
+
+fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
+}
+
 impl Findings {
     async fn take(&mut self, mut config: Config) {
         let (catalogue, problems) = settings::templates(&config.templates.path);
         self.problems = problems;
+        // A gateway needs no database, and must have no login of one.
+        let served = catalogue.iter().filter(|template| config.services.store(template.store).is_local);
         let has_database = |t: &Template| config.databases.of(t.store).contains_key(&t.database);
-        self.problems.extend(settings::without_database(catalogue.iter(), has_database));
-        // Every database is checked, whichever node serves it.
+        self.problems.extend(settings::without_database(served, has_database));
+        self.problems.extend(modes(&config));
+        // Every database that this node has a login for is checked, also one that another node serves.
         config.services.rec.is_local = true;
         config.services.rel.is_local = true;
         let stores = match Stores::new(&config).await {

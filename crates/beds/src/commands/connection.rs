@@ -66,7 +66,7 @@ impl Connection {
     }
 
     /// The user who runs the command, as the control socket names a caller: the kernel says it, and no variable.
-    fn user() -> String {
+    pub(super) fn user() -> String {
         format!("uid {}", rustix::process::getuid().as_raw())
     }
 

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use beds_core::text::one_line;
 use beds_core::{Catalogue, Config};
 use beds_transport::{DeadLetter, Verdict};
 use clap::{Args, Subcommand};
@@ -111,7 +112,7 @@ fn print(command: &DeadCommand, config: &Config, letters: &[(DeadLetter, Verdict
         DeadCommand::Replay(_) | DeadCommand::Discard(_) => {
             let word = if matches!(command, DeadCommand::Replay(_)) { "replayed" } else { "discarded" };
             let done: Vec<_> = letters.iter().filter(|(_, verdict)| !verdict.leaves()).collect();
-            done.iter().for_each(|(letter, _)| say(&format!("{word} {}", letter.id)));
+            done.iter().for_each(|(letter, _)| say(&one_line(&format!("{word} {}", letter.id))));
             let too_old = letters.iter().filter(|(_, verdict)| *verdict == Verdict::TooOld).count();
             if too_old > 0 {
                 let days = config.inbox.keep_days;
@@ -134,20 +135,26 @@ fn causes(letters: &[(DeadLetter, Verdict)]) {
         *causes.entry((letter.cause(), letter.queue.clone(), letter.what())).or_default() += 1;
     }
     for ((cause, queue, what), count) in causes {
-        say(&format!("{count:>6}  {cause:<22}  {queue:<10}  {what}"));
+        say(&one_line(&format!("{count:>6}  {cause:<22}  {queue:<10}  {what}")));
     }
     say(&format!("{:>6}  dead letters", letters.len()));
 }
 
 fn line(letter: &DeadLetter) -> String {
     let id = if letter.id.is_empty() { "(no id)" } else { &letter.id };
-    format!("{id}  {:<22}  {:<10}  {:<20}  {} bytes", letter.cause(), letter.queue, letter.what(), letter.bytes)
+    one_line(&format!(
+        "{id}  {:<22}  {:<10}  {:<20}  {} bytes",
+        letter.cause(),
+        letter.queue,
+        letter.what(),
+        letter.bytes
+    ))
 }
 
 /// The event without what must not be shown.
 fn show(letter: &DeadLetter, catalogue: &Catalogue) {
     say(&line(letter));
-    say(&letter.detail);
+    say(&one_line(&letter.detail_shown(catalogue)));
     if let Some(event) = letter.shown(catalogue) {
         say(&serde_json::to_string_pretty(&event).unwrap_or_default());
     }

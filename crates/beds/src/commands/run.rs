@@ -26,6 +26,7 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    logging::name(&config.node.name);
     let (mut terminate, mut interrupt, mut hangup) = match signals() {
         Ok(signals) => signals,
         Err(error) => return fail(1, &format!("cannot listen for signals: {error}")),
@@ -41,12 +42,14 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
     };
     wait(&node, &mut terminate, &mut interrupt, &mut hangup).await;
     tracing::info!("Stopping: no new requests; finishing those that were begun.");
-    if node.shutdown().await {
+    let is_done = node.shutdown().await;
+    if is_done {
         tracing::info!("Stopped.");
-        ExitCode::SUCCESS
     } else {
-        fail(1, "some work did not end within node.shutdown_grace; RabbitMQ hands it out again")
+        tracing::error!("Some work did not end within node.shutdown_grace; RabbitMQ hands it out again.");
     }
+    logging::finish();
+    if is_done { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
 async fn wait(node: &Node, terminate: &mut Signal, interrupt: &mut Signal, hangup: &mut Signal) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use beds_adapters::apply_schema;
-use beds_adapters::schema::{Applied, File};
+use beds_adapters::schema::{Applied, File, Wishes};
 use beds_core::{Store, config};
 use clap::Args;
 
@@ -24,6 +24,9 @@ pub struct ApplyArgs {
     /// Apply files again that changed after they were applied
     #[arg(long)]
     redo: bool,
+    /// Give the grants and roles of files that are there again: a restored database has lost them
+    #[arg(long)]
+    grants: bool,
 }
 
 pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
@@ -31,6 +34,7 @@ pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
         Ok(databases) => databases,
         Err(problems) => return report(&problems),
     };
+    let wishes = Wishes { redo: args.redo, grants: args.grants };
     let mut count = 0;
     for store in Store::ALL {
         for (name, database) in databases.of(store) {
@@ -40,11 +44,12 @@ pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
                 Err(text) => return fail(EX_USAGE, &text),
             };
             count += files.len();
-            let applied = apply_schema(store, name, database, &files, args.redo, |file, action| {
+            let applied = apply_schema(store, name, database, &files, wishes, |file, action| {
                 let word = match action {
                     Applied::Now => "applied",
                     Applied::Again => "applied again",
                     Applied::AlreadyThere => "already there",
+                    Applied::Granted => "already there; its grants were given again",
                 };
                 say(&format!("{store}/{name}/{}: {word}", file.name));
             });

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::private;
+
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Checkpoint {
@@ -78,7 +80,7 @@ impl Checkpoint {
         self.saved = Instant::now();
         let beside = self.path.with_extension("progress.new");
         let text = serde_json::to_string(&self.note).unwrap_or_default();
-        std::fs::write(&beside, text)
+        private::write(&beside, &text)
             .and_then(|()| std::fs::rename(&beside, &self.path))
             .map_err(|e| format!("cannot write {}: {e}", self.path.display()))
     }

@@ -4,7 +4,7 @@
 //! Not here: which rows are rejected, which is the parent's.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use beds_core::BedsError;
 use serde_json::Value;
 
 use super::rows::Row;
+use crate::private;
 
 pub(super) struct Rejects {
     path: PathBuf,
@@ -49,7 +50,7 @@ impl Rejects {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let opened = OpenOptions::new().create(true).append(true).open(&self.path).map_err(failed)?;
+                let opened = private::append(&self.path).map_err(failed)?;
                 self.file.insert(opened)
             }
         };

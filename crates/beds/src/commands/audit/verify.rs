@@ -1,0 +1,300 @@
+//! `beds audit verify`: every chain, from its first record to its last signed head. A fault hides neither the next one nor another
+//! chain.
+//!
+//! Not here: the rules of a chain, which are `core::audit`'s; the signatures, which are `notary`'s.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use beds_core::audit::{Fault, Head, SealedBatch, SealedRecord, Verifier, time_text};
+use beds_core::{Config, ErrorKind, Result};
+use clap::Args;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{chains, signed_heads};
+use crate::commands::connection::Connection;
+use crate::commands::{ConfigArgs, fail, say, warn};
+use crate::notary::{Key, SignedGap, SignedHead};
+
+/// The longest name of a chain that a node writes.
+const MAX_CHAIN_BYTES: usize = 200;
+/// A record that no head covers is not suspicious before this.
+const LEAST_PATIENCE: Duration = Duration::from_secs(120);
+/// How far the clocks of two nodes may be apart.
+const MOST_AHEAD: Duration = Duration::from_secs(300);
+/// Below so many records in an answer, the next one may have more.
+const FEW: usize = 1_000;
+/// Faults of one chain that are named, each in a line. The others are counted.
+const NAMED: usize = 10;
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub(super) config: ConfigArgs,
+    /// A public key that heads may be signed with, in hexadecimal; one for each admin node (`beds audit key`). Default: that of
+    /// `services.admin.signing_key_file`
+    #[arg(long)]
+    public_key: Vec<String>,
+    /// Check against these heads too: a file that `beds audit heads` wrote
+    #[arg(long)]
+    heads: Option<PathBuf>,
+    /// Gaps that are known: a file of what `beds audit acknowledge` printed
+    #[arg(long)]
+    acknowledged: Option<PathBuf>,
+}
+
+/// Evidence that does not come from the store.
+struct Evidence {
+    public_keys: Vec<String>,
+    kept: Vec<SignedHead>,
+    gaps: Vec<SignedGap>,
+    /// How old a record may be that no head covers.
+    patience: Duration,
+}
+
+/// What was found in all chains.
+#[derive(Default)]
+struct Findings {
+    records: u64,
+    faults: usize,
+    acknowledged: usize,
+    /// Heads that no given key has signed.
+    foreign_heads: usize,
+}
+
+pub(super) async fn verify(connection: &Connection, config: &Config, args: &VerifyArgs) -> Result<ExitCode> {
+    let evidence = match Evidence::read(config, args) {
+        Ok(evidence) => evidence,
+        Err(text) => return Ok(fail(2, &text)),
+    };
+    let mut found = Findings::default();
+    let names = chains(connection).await?;
+    for strange in names.iter().filter(|name| name.as_str().is_none_or(|name| name.len() > MAX_CHAIN_BYTES)) {
+        warn(&format!("a document was inserted that belongs to no chain: its chain is {strange:.200}"));
+        found.faults += 1;
+    }
+    let kept = evidence.kept.iter().map(|signed| signed.head.chain.as_str());
+    let names: BTreeSet<&str> = names.iter().filter_map(Value::as_str).chain(kept).collect();
+    for name in names.into_iter().filter(|name| name.len() <= MAX_CHAIN_BYTES) {
+        found.take(&evidence, verify_chain(connection, name, &evidence).await?);
+    }
+    Ok(found.conclude())
+}
+
+/// What came of one chain.
+struct Checked {
+    name: String,
+    /// The last place; none where the end could not be read.
+    records: u64,
+    signed_up_to: u64,
+    faults: Vec<Fault>,
+    foreign_keys: BTreeSet<String>,
+}
+
+impl Evidence {
+    fn read(config: &Config, args: &VerifyArgs) -> std::result::Result<Self, String> {
+        let mut public_keys = args.public_key.clone();
+        if let (true, Some(file)) = (public_keys.is_empty(), &config.services.admin.signing_key_file)
+            && file.exists()
+        {
+            let key = Key::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+            public_keys.push(key.public());
+        }
+        if public_keys.is_empty() {
+            return Err(
+                "which keys sign the heads? Give --public-key, or services.admin.signing_key_file in beds.toml"
+                    .to_owned(),
+            );
+        }
+        let gaps: Vec<SignedGap> = args.acknowledged.as_deref().map(lines).transpose()?.unwrap_or_default();
+        if let Some(bad) = gaps.iter().find(|gap| !gap.holds(&public_keys)) {
+            return Err(format!(
+                "the acknowledged gap of chain {} from {} is not signed with a given key",
+                bad.chain, bad.from
+            ));
+        }
+        Ok(Self {
+            public_keys,
+            kept: args.heads.as_deref().map(lines).transpose()?.unwrap_or_default(),
+            gaps,
+            patience: (config.services.admin.signing_interval * 2).max(LEAST_PATIENCE),
+        })
+    }
+
+    fn gap(&self, fault: &Fault) -> Option<&SignedGap> {
+        self.gaps.iter().find(|gap| gap.chain == fault.chain && (gap.from..=gap.to).contains(&fault.seq))
+    }
+}
+
+impl Findings {
+    fn take(&mut self, evidence: &Evidence, chain: Checked) {
+        let Checked { name, records, signed_up_to, faults, foreign_keys } = chain;
+        self.records += records;
+        for key in &foreign_keys {
+            self.foreign_heads += 1;
+            warn(&format!(
+                "chain {name}: heads are signed with the key {key:.64}, which was not given; if it is of one of your admin nodes (`beds audit key`), add --public-key {key:.64}"
+            ));
+        }
+        let (known, open): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| evidence.gap(fault).is_some());
+        for fault in &known {
+            let reason = evidence.gap(fault).map(|gap| gap.reason.as_str()).unwrap_or_default();
+            say(&format!("acknowledged: {fault} ({reason})"));
+        }
+        open.iter().take(NAMED).for_each(|fault| warn(&fault.to_string()));
+        if open.len() > NAMED {
+            warn(&format!("chain {name}: {} faults more", open.len() - NAMED));
+        }
+        match open.len() {
+            0 => say(&format!("chain {name}: {records} records hold; signed up to {signed_up_to}")),
+            faults => {
+                warn(&format!("chain {name}: {faults} fault(s) in {records} records; signed up to {signed_up_to}"))
+            }
+        }
+        self.faults += open.len();
+        self.acknowledged += known.len();
+    }
+
+    fn conclude(&self) -> ExitCode {
+        if self.faults > 0 {
+            return fail(1, &format!("{} fault(s) in {} records", self.faults, self.records));
+        }
+        if self.foreign_heads > 0 {
+            return fail(2, "not checked: heads are signed with keys that were not given");
+        }
+        let but = match self.acknowledged {
+            0 => String::new(),
+            known => format!(", but for {known} acknowledged fault(s)"),
+        };
+        say(&format!("{} records: nothing was changed, deleted, inserted, reordered or cut off{but}", self.records));
+        ExitCode::SUCCESS
+    }
+}
+
+/// Checks a chain up to where it ended when the check began.
+async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) -> Result<Checked> {
+    let mut faults = Vec::new();
+    let mut foreign_keys = BTreeSet::new();
+    let mut heads: Vec<Head> = Vec::new();
+    let kept = evidence.kept.iter().filter(|signed| signed.head.chain == name).cloned();
+    for signed in signed_heads(connection, name).await?.into_iter().chain(kept) {
+        if signed.holds(&evidence.public_keys) {
+            heads.push(signed.head);
+        } else if evidence.public_keys.contains(&signed.public_key) {
+            let what = "the signature of the head at this place does not hold";
+            faults.push(Fault { chain: name.to_owned(), seq: signed.head.seq, what });
+        } else {
+            foreign_keys.insert(signed.public_key);
+        }
+    }
+    let signed_up_to = heads.iter().map(|head| head.seq).max().unwrap_or(0);
+    let mut walk = Walk::new(connection, name, Verifier::new(name, &heads), evidence.patience);
+    // What only a foreign key has signed is not covered by it, and is told once.
+    walk.is_uncovered = !foreign_keys.is_empty();
+    walk.go().await?;
+    faults.extend(walk.faults);
+    let records = walk.verifier.next_seq() - 1;
+    faults.extend(walk.verifier.finish().err());
+    Ok(Checked { name: name.to_owned(), records, signed_up_to, faults, foreign_keys })
+}
+
+/// The way through the stored records of one chain.
+struct Walk<'w> {
+    connection: &'w Connection,
+    name: &'w str,
+    verifier: Verifier<'w>,
+    /// As [`time_text`] writes it: a record before it must be covered, and none may be behind the other.
+    until: String,
+    ahead: String,
+    faults: Vec<Fault>,
+    /// It was said that records are not covered by a signed head.
+    is_uncovered: bool,
+}
+
+impl<'w> Walk<'w> {
+    fn new(connection: &'w Connection, name: &'w str, verifier: Verifier<'w>, patience: Duration) -> Self {
+        let until = time_text(Timestamp::now().checked_sub(patience).unwrap_or(Timestamp::MIN));
+        let ahead = time_text(Timestamp::now().checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX));
+        Self { connection, name, verifier, until, ahead, faults: Vec::new(), is_uncovered: false }
+    }
+
+    async fn go(&mut self) -> Result<()> {
+        let name = self.name;
+        let of_chain = || vec![("chain", json!(name))];
+        let last: Vec<SealedRecord> = match self.connection.fetch("Audit", "head", of_chain(), false).await {
+            Ok(last) => last,
+            Err(error) if error.kind == ErrorKind::Internal => {
+                self.faults.push(self.verifier.unreadable());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let end = last.first().map_or(0, |record| record.seq);
+        let (mut after, mut limit) = (0, 8);
+        while after < end {
+            let params = vec![("chain", json!(self.name)), ("seq", json!(after)), ("limit", json!(limit))];
+            let page: Vec<Value> = match self.connection.fetch("Audit", "after", params, false).await {
+                Ok(page) => page,
+                // More than one answer can hold: large batches, of many records each.
+                Err(error) if error.kind == ErrorKind::ValueOutOfRange && limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if page.is_empty() {
+                break;
+            }
+            let mut records = 0;
+            for batch in &page {
+                after = batch["last"].as_u64().filter(|last| *last > after).unwrap_or(after + 1);
+                records += self.batch(batch);
+            }
+            if records < FEW {
+                limit = (limit * 2).min(beds_core::message::MAX_LIMIT);
+            }
+        }
+        // What a search would find and no page above shows.
+        let outside: Vec<Value> = self.connection.fetch("Audit", "outside", of_chain(), false).await?;
+        if !outside.is_empty() {
+            self.faults.push(self.verifier.inserted());
+        }
+        Ok(())
+    }
+
+    /// Takes a stored document. Answers how many records it has.
+    fn batch(&mut self, batch: &Value) -> usize {
+        // One with a field too many, or of another form, is not the one that was written.
+        let Ok(batch) = SealedBatch::deserialize(batch) else {
+            self.faults.push(self.verifier.unreadable());
+            return 0;
+        };
+        self.faults.extend(self.verifier.take_batch(&batch));
+        let open = batch.records.iter().filter(|record| !self.verifier.is_signed(record.seq));
+        for record in open {
+            if self.is_uncovered {
+                break;
+            }
+            let fault = match (record.at < self.until, record.at > self.ahead) {
+                (true, _) => self.verifier.uncovered(record.seq),
+                (_, true) => self.verifier.of_the_future(record.seq),
+                _ => continue,
+            };
+            self.faults.push(fault);
+            self.is_uncovered = true;
+        }
+        batch.records.len()
+    }
+}
+
+/// The lines of a file, each a JSON object.
+fn lines<T: DeserializeOwned>(path: &Path) -> std::result::Result<Vec<T>, String> {
+    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let lines = text.lines().filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display()))).collect()
+}

@@ -1,0 +1,22 @@
+//! Files that only their owner may read: they hold values, keys or who did what.
+//!
+//! Not here: what is in them, which is for each writer to say.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{Result, Write as _};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Opens a file to write behind its end; makes it if it is not there. Mode 0600, also where it was another.
+pub(crate) fn append(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Writes a whole file, in the place of what was there. Mode 0600.
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(text.as_bytes())
+}
