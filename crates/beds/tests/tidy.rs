@@ -46,7 +46,7 @@ const STATEMENTS: &[&str] = &[
     "adapters/src/rel/call.rs",
     "adapters/src/rel/catalog.rs",
     // The fixed statements of a session's set-up and of reads.
-    "adapters/src/rel/connect.rs",
+    "adapters/src/rel/connect",
     // Read procedures for words that they must not use.
     "adapters/src/rel/bind/fit.rs",
     "adapters/src/rel/lint",

@@ -91,8 +91,8 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
     let json = "application/json";
     for (body, kind, status, code) in [
         (format!("{{\"name\":\"{}\"}}", "x".repeat(2 << 20)).into_bytes(), json, 413, "BEDS-0006"),
-        ("[".repeat(100_000).into_bytes(), json, 400, "BEDS-0005"),
-        (format!("{{\"name\":{}", "[".repeat(100_000)).into_bytes(), json, 400, "BEDS-0005"),
+        ("[".repeat(10_000).into_bytes(), json, 400, "BEDS-0005"),
+        (format!("{{\"name\":{}", "[".repeat(10_000)).into_bytes(), json, 400, "BEDS-0005"),
         (b"{\"name\":\"\xff\xfe\"}".to_vec(), json, 400, "BEDS-0005"),
         (b"{\"name\":\"a\",\"name\":\"b\"}".to_vec(), json, 400, "BEDS-0005"),
         (b"{\"name\":\"a\"".to_vec(), json, 400, "BEDS-0005"),
@@ -146,7 +146,7 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
         ("Things/by/name/and/more", "content-length: 4194304", "404"),
     ] {
         let mut stream = TcpStream::connect(address).await?;
-        let head = format!("POST /v1/records/{path} HTTP/1.1\r\nhost: x\r\n{framing}\r\n\r\n");
+        let head = format!("POST /v1/records/{path} HTTP/1.1\r\nhost: localhost\r\n{framing}\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         for _ in 0..16 {
             if framing.starts_with("transfer") {
@@ -168,7 +168,7 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
     // A small body that nobody wanted costs no connection.
     let mut stream = TcpStream::connect(address).await?;
     for _ in 0..2 {
-        stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await?;
+        stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}").await?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"}") {
             ensure!(tokio::time::timeout(SOON, stream.read_buf(&mut answer)).await?? > 0, "the connection was closed");
@@ -183,7 +183,7 @@ async fn a_client_that_does_not_send_its_headers_is_cut_off() -> Result<()> {
     let world = World::new().await?;
     let live = world.node_with(|config| config.services.appserver.header_timeout = Duration::from_millis(300)).await?;
     let address = live.api.url.trim_start_matches("http://");
-    for sent in ["", "GET /v1/records/Things/1 HTTP/1.1\r\nhost: x\r\nslow: "] {
+    for sent in ["", "GET /v1/records/Things/1 HTTP/1.1\r\nhost: localhost\r\nslow: "] {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(sent.as_bytes()).await?;
         let mut rest = Vec::new();
@@ -255,6 +255,8 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
         "CALL `beds_granted`(",
         "CALL `beds_catalog_version`(",
         "CALL `beds_read_check`(",
+        "CALL `beds_end`(",
+        "CALL `beds_end_own`(",
     ];
     // The set-up of a session and the transactions of reads, word by word: the only statements that are not prepared.
     let fixed = [
@@ -269,6 +271,8 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
     for line in log.lines() {
         let (command, statement) = line.split_once('\t').unwrap_or(("", line));
         match command {
+            // By its lock a call that was given up is found and ended.
+            "Query" if statement.starts_with("DO GET_LOCK('beds:") && statement.ends_with("', 0)") => {}
             "Query" => assert!(fixed.contains(&statement), "everything else is prepared: {statement}"),
             _ => assert!(shapes.iter().any(|shape| statement.starts_with(shape)), "{command}: {statement}"),
         }

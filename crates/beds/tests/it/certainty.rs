@@ -261,3 +261,16 @@ async fn documents_are_read_where_a_majority_has_them() -> Result<()> {
     assert!(read.iter().all(|(_, level)| *level == "majority"), "{read:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_of_a_write_that_is_done_cannot_be_replaced() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let first = live.api.post_with_key("/v1/records/Things", "k", &json!({"name": "one"})).await?;
+    let key = world.sql("SELECT inbox_key FROM beds_inbox")?;
+    let forged = world.sql(&format!("CALL beds_inbox_commit('{key}', 'forged', NULL, NULL)"));
+    assert!(forged.is_err(), "a login of a node could write what callers are told");
+    let again = live.api.post_with_key("/v1/records/Things", "k", &json!({"name": "one"})).await?;
+    assert_eq!((again.status, &again.body), (201, &first.body), "{}", again.text);
+    Ok(())
+}

@@ -78,6 +78,28 @@ async fn an_id_that_nothing_answers_is_a_problem_and_a_sensitive_result_is_none(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_needs_no_database_and_a_node_checks_what_it_serves() -> Result<()> {
+    let world = World::new().await?;
+    let config = std::fs::read_to_string(world.config_file())?;
+    let (front, databases) = config.split_once("[databases.rel.main]").unwrap_or((&config, ""));
+    let gateway = front
+        .replace("[services.rec]\nis_local = true", "[services.rec]\nis_local = false")
+        .replace("[services.rel]\nis_local = true", "[services.rel]\nis_local = false")
+        .replace("[services.admin]\nis_local = true", "[services.admin]\nis_local = false");
+    std::fs::write(world.config_file(), &gateway)?;
+    let (code, said) = world.check()?;
+    assert_eq!(code, 0, "{said}");
+    assert!(!said.contains("[databases."), "no login of a database is proposed to a gateway: {said}");
+    // A worker of documents does without MariaDB.
+    let documents = databases.split_once("[databases.rec.main]").map(|(_, rest)| rest).unwrap_or_default();
+    let worker = gateway.replace("[services.rec]\nis_local = false", "[services.rec]\nis_local = true");
+    std::fs::write(world.config_file(), format!("{worker}[databases.rec.main]{documents}"))?;
+    let (code, said) = world.check()?;
+    assert_eq!(code, 0, "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_inbox_that_nothing_prunes_or_that_forgets_too_soon_is_told() -> Result<()> {
     let world = World::new().await?;
     world.sql("INSERT INTO beds_inbox (inbox_key, fingerprint, claimed_at) VALUES (REPEAT('a', 64), REPEAT('b', 64), NOW() - INTERVAL 40 DAY)")?;
@@ -87,6 +109,13 @@ async fn an_inbox_that_nothing_prunes_or_that_forgets_too_soon_is_told() -> Resu
         said.contains(
             "databases.rel.main: warning: the inbox has keys of 40 days, and inbox.keep_days is 7: nothing prunes it"
         ),
+        "{said}"
+    );
+    world.sql("ALTER EVENT beds_inbox_hourly DISABLE")?;
+    let (code, said) = world.check()?;
+    assert!(
+        code == 0
+            && said.contains("the inbox keeps keys and answers for ever: the event beds_inbox_hourly is disabled"),
         "{said}"
     );
     world.change_config("[records]", "[inbox]\nkeep_days = 30\n[records]")?;

@@ -2,6 +2,7 @@
 
 mod crash;
 mod load;
+mod operator;
 mod orphans;
 mod outage;
 

@@ -40,18 +40,7 @@ async fn an_object_that_was_not_granted_is_found_before_a_request_is() -> Result
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_changes_neither() -> Result<()> {
     let world = World::new().await?;
-    let dba = variable("BEDS_TEST_MONGO_URL")?;
-    for (folder, database) in [("main", world.name.clone()), ("msLogs", format!("{}_logs", world.name))] {
-        let login = json!([{"createUser": "node", "pwd": "secret", "roles": ["beds_runtime"]}]);
-        std::fs::write(world.folder.join(format!("schema/rec/{folder}/0990_login.json")), login.to_string())?;
-        let (_, address) = dba.split_once('@').context("user:password@host:port")?;
-        let (host, options) = address.split_once("/?").context("host/?options")?;
-        let options = options.replace("authSource=admin", &format!("authSource={database}"));
-        let url = |login: &str, options: &str| format!("mongodb://{login}{host}/{database}?{options}");
-        let of_dba = dba.replacen("/?", &format!("/{database}?"), 1);
-        world.change_config(&of_dba, &url("node:secret@", &options))?;
-    }
-    world.apply()?;
+    restrict_documents(&world)?;
     let live = world.node().await?;
     let user = json!({"email": "ana@example.com", "name": "Ana", "roles": ["clerk"]});
     let created = live.api.post("/v1/records/Users", &user).await?;
@@ -85,6 +74,22 @@ async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_
     let foreign = live.api.post("/v1/records/Papers", &json!({"name": "x"})).await?;
     assert_eq!((foreign.status, foreign.code()), (503, "BEDS-0023"), "{}", foreign.text);
     Ok(())
+}
+
+/// Gives the world's nodes MongoDB logins that have the role `beds_runtime` and nothing else.
+pub(crate) fn restrict_documents(world: &World) -> Result<()> {
+    let dba = variable("BEDS_TEST_MONGO_URL")?;
+    for (folder, database) in [("main", world.name.clone()), ("msLogs", format!("{}_logs", world.name))] {
+        let login = json!([{"createUser": "node", "pwd": "secret", "roles": ["beds_runtime"]}]);
+        std::fs::write(world.folder.join(format!("schema/rec/{folder}/0990_login.json")), login.to_string())?;
+        let (_, address) = dba.split_once('@').context("user:password@host:port")?;
+        let (host, options) = address.split_once("/?").context("host/?options")?;
+        let options = options.replace("authSource=admin", &format!("authSource={database}"));
+        let url = |login: &str, options: &str| format!("mongodb://{login}{host}/{database}?{options}");
+        let of_dba = dba.replacen("/?", &format!("/{database}?"), 1);
+        world.change_config(&of_dba, &url("node:secret@", &options))?;
+    }
+    world.apply()
 }
 
 /// Gives the world's nodes a MariaDB login that has the role `beds_runtime` and nothing else.

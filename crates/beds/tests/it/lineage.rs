@@ -72,10 +72,16 @@ async fn a_timeout_and_the_late_reply_are_nodes() -> Result<()> {
     let request = process.api.http.get(format!("{}/v1/records/Things?limit=1", process.api.url));
     let answer = process.api.send(request.header("Beds-Timeout", "300ms")).await?;
     assert_eq!(answer.status, 504, "{}", answer.text);
-    let kinds = ["http ok", "timeout", "audit", "call", "late_reply"];
+    let kinds = ["http ok", "timeout", "audit", "call", "late_reply", "log"];
     let nodes = tree(&process.api, answer.header("beds-event-id"), &kinds).await?;
-    let expected =
-        ["audit ok < http", "call ok < http", "http ok < -", "late_reply unknown < http", "timeout unknown < http"];
+    let expected = [
+        "audit ok < http",
+        "call ok < http",
+        "http ok < -",
+        "late_reply unknown < http",
+        "log ok < http",
+        "timeout unknown < http",
+    ];
     assert_eq!(nodes, expected);
     Ok(())
 }
@@ -91,6 +97,8 @@ async fn a_call_that_is_given_up_at_the_deadline_is_a_node_without_an_end() -> R
     let mut nodes = tree(&live.api, answer.header("beds-event-id"), &["http failed", "audit", "call", "log"]).await?;
     // The worker gives up at the same moment as the caller, so either may be the first.
     nodes.retain(|line| !line.starts_with("timeout") && !line.starts_with("late_reply"));
+    // Worker and gateway each say it.
+    nodes.dedup();
     assert_eq!(nodes, ["audit ok < http", "call unknown < http", "http failed < -", "log ok < http"]);
     Ok(())
 }
@@ -144,6 +152,8 @@ async fn one_tree_shows_all_that_came_of_one_request() -> Result<()> {
         "timeout unknown < http",
         "late_reply unknown < http",
         "audit ok < http",
+        // The gateway's line about the timeout.
+        "log ok < http",
         // On REC.
         "amqp ok < http",
         "call ok < amqp",

@@ -204,7 +204,7 @@ async fn a_write_past_its_deadline_leaves_nothing_behind() -> Result<()> {
     let live = world.node().await?;
     let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header("Beds-Timeout", "300ms");
     let late = live.api.send(request.json(&json!({"name": "slow and late"}))).await?;
-    assert_eq!((late.status, late.code()), (504, "BEDS-0014"), "{}", late.text);
+    assert_eq!((late.status, late.code()), (504, "BEDS-0015"), "certainly rolled back: {}", late.text);
     crate::rig::eventually("the procedure has ended", async || Ok(!world.is_asleep()?)).await?;
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     for n in 0..4 {

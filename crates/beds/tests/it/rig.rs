@@ -165,6 +165,49 @@ impl World {
         Ok(Process { child: self.spawn("", "127.0.0.1:0")?, api })
     }
 
+    /// A node whose log goes into a pipe that nobody reads.
+    pub(crate) async fn process_with_pipe(&self) -> Result<(Api, Child)> {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let address = listener.local_addr()?;
+        drop(listener);
+        let child = Command::new(env!("CARGO_BIN_EXE_beds"))
+            .args(["run", "--config", "beds.toml"])
+            .current_dir(&self.folder)
+            .env("BEDS__SERVICES__APPSERVER__LISTEN", address.to_string())
+            .env("RUST_LOG", "debug")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let api = Api { url: format!("http://{address}"), http: self.http.clone() };
+        eventually("the node is ready", async || {
+            let ready = api.http.get(format!("{}/readyz", api.url)).send().await;
+            Ok(ready.is_ok_and(|response| response.status() == StatusCode::OK))
+        })
+        .await?;
+        Ok((api, child))
+    }
+
+    /// A node of one role: a process that differs from the world's `beds.toml` in these keys, as the environment names them. Its
+    /// probes are where [`Process`] asks.
+    pub(crate) fn role(&self, name: &str, keys: &[(&str, String)]) -> Result<Process> {
+        let port = || -> Result<u16> { Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
+        let probes = format!("127.0.0.1:{}", port()?);
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join(format!("{name}.log")))?;
+        let child = Command::new(env!("CARGO_BIN_EXE_beds"))
+            .args(["run", "--config", "beds.toml"])
+            .current_dir(&self.folder)
+            .env("BEDS__NODE__NAME", name)
+            .env("BEDS__NODE__CONTROL", format!("{name}.sock"))
+            .env("BEDS__NODE__PROBES", &probes)
+            .envs(keys.iter().map(|(key, value)| (*key, value.as_str())))
+            .env("RUST_LOG", "info")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        Ok(Process { child, api: Api { url: format!("http://{probes}"), http: self.http.clone() } })
+    }
+
     fn spawn(&self, failpoints: &str, listen: &str) -> Result<Child> {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("node.log"))?;
         Ok(Command::new(env!("CARGO_BIN_EXE_beds"))
@@ -211,14 +254,14 @@ impl World {
         eventually("all consumers are there", async || Ok(self.prefetches().await?.len() == 15)).await
     }
 
-    /// Queue and prefetch of every consumer that is not of replies, sorted.
+    /// Queue and prefetch of every consumer of a queue of work, sorted.
     pub(crate) async fn prefetches(&self) -> Result<Vec<(String, u64)>> {
         let consumers = self.rabbit(Method::GET, &format!("/api/consumers/{}", self.name), None).await?;
         let consumers = consumers.as_array().cloned().unwrap_or_default();
         let mut found: Vec<(String, u64)> = consumers
             .iter()
             .filter_map(|c| Some((c["queue"]["name"].as_str()?.to_owned(), c["prefetch_count"].as_u64()?)))
-            .filter(|(queue, _)| !queue.starts_with("beds.reply."))
+            .filter(|(queue, _)| !queue.starts_with("beds."))
             .collect();
         found.sort();
         Ok(found)
@@ -295,6 +338,10 @@ impl Process {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status()?;
         ensure!(status.success(), "kill -{signal} failed");
         Ok(())
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits for the process to end and answers its exit code; none if a signal ended it.

@@ -10,6 +10,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::audit::search;
 use crate::least_privilege::restrict;
 use crate::rig::{Api, World, eventually, killable};
 
@@ -184,4 +185,126 @@ async fn count(api: &Api, template: &str) -> Result<usize> {
             None => return Ok(total),
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_mongodb_is_away_requests_are_503_at_once() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    assert_eq!(live.api.post("/v1/records/Papers", &json!({"name": "before"})).await?.status, 201);
+    killable::kill("mongodb")?;
+    eventually("the node has noticed", async || {
+        Ok(live.api.get("/readyz").await?.text.contains("the database main is not available"))
+    })
+    .await?;
+    let (mut took, mut answers) = (Vec::new(), Vec::new());
+    for number in 0..10 {
+        let begun = Instant::now();
+        let written = live.api.post("/v1/records/Papers", &json!({"name": format!("n{number}")})).await?;
+        let read = live.api.get("/v1/records/Papers?limit=1").await?;
+        took.push(begun.elapsed().as_millis());
+        answers.extend([(written.status, written.code().to_owned()), (read.status, read.code().to_owned())]);
+    }
+    println!("milliseconds of a write and a read: {took:?}");
+    killable::start("mongodb")?;
+    assert!(answers.iter().all(|answer| *answer == (503, "BEDS-0016".to_owned())), "{answers:?}");
+    eventually("it is served again", async || {
+        Ok(live.api.post("/v1/records/Papers", &json!({"name": "after"})).await?.status == 201)
+    })
+    .await
+}
+
+/// A whole copy of a folder, in the place of what was there.
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    drop(std::fs::remove_dir_all(to));
+    let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status()?;
+    anyhow::ensure!(done.success(), "cp -a {} {}", from.display(), to.display());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Result<()> {
+    let world = World::new().await?;
+    world.change_config(
+        "[services.admin]\n",
+        "[services.admin]\nsigning_key_file = \"audit.key\"\nsigning_interval = \"200ms\"\n",
+    )?;
+    let process = world.process("").await?;
+    let stored = async |number: usize| {
+        eventually("the records are stored", async || {
+            Ok(search(&process.api, "&template=Things").await.is_ok_and(|found| found.len() >= number))
+        })
+        .await
+    };
+    let verify = |more: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = world.beds(&[&["audit", "verify"], more].concat())?;
+        Ok((
+            output.status.code(),
+            [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat(),
+        ))
+    };
+    let signed = async |seq: u64| {
+        eventually("they are signed", async || {
+            let (_, text) = verify(&[])?;
+            Ok(text.split("signed up to ").nth(1).and_then(|rest| rest.lines().next()?.parse::<u64>().ok())
+                >= Some(seq))
+        })
+        .await
+    };
+    for number in 0..3 {
+        process.api.post("/v1/records/Things", &json!({"name": format!("before {number}")})).await?;
+    }
+    stored(3).await?;
+    let (data, copy) = (killable::mongodb_data()?, world.folder.join("copy"));
+    killable::kill("mongodb")?;
+    copy_folder(&data, &copy)?;
+    killable::start("mongodb")?;
+    for number in 0..3 {
+        let (key, body) = (format!("k{number}"), json!({"name": format!("lost {number}")}));
+        eventually("it is written", async || {
+            Ok(process.api.post_with_key("/v1/records/Things", &key, &body).await?.status == 201)
+        })
+        .await?;
+    }
+    stored(6).await?;
+    let newest =
+        search(&process.api, "&template=Things").await?.iter().filter_map(|r| r["seq"].as_u64()).max().unwrap_or(0);
+    signed(newest).await?;
+    let kept = world.beds(&["audit", "heads"])?;
+    std::fs::write(world.folder.join("heads.ndjson"), kept.stdout)?;
+
+    // The restore: everything since the copy is gone.
+    killable::kill("mongodb")?;
+    copy_folder(&copy, &data)?;
+    killable::start("mongodb")?;
+    eventually("the node goes on", async || {
+        let written = process.api.post_with_key("/v1/records/Things", "later", &json!({"name": "later"})).await?;
+        Ok(written.status == 201)
+    })
+    .await?;
+    let (mut code, mut text) = (None, String::new());
+    eventually("the fault is found", async || {
+        (code, text) = verify(&["--heads", "heads.ndjson"])?;
+        Ok(code == Some(1))
+    })
+    .await?;
+    assert!(text.contains("record is missing") || text.contains("cut off") || text.contains("rewritten"), "{text}");
+    let first = text.split(", record ").nth(1).and_then(|rest| rest.split(':').next()?.parse::<u64>().ok());
+    let (first, last) = (first.context("a place")?.to_string(), (newest + 50).to_string());
+    let arguments =
+        ["audit", "acknowledge", "--chain", "ms.audit-1", "--from", &first, "--to", &last, "--reason", "restored"];
+    let word = world.beds(&arguments)?;
+    assert!(word.status.success(), "{}", String::from_utf8_lossy(&word.stderr));
+    std::fs::write(world.folder.join("gaps.ndjson"), &word.stdout)?;
+    eventually("with the gap acknowledged, the trail is whole", async || {
+        let (code, said) = verify(&["--heads", "heads.ndjson", "--acknowledged", "gaps.ndjson"])?;
+        text = said;
+        Ok(code == Some(0) && text.contains("acknowledged: chain ms.audit-1"))
+    })
+    .await?;
+    // A word that is not signed with the key counts for nothing.
+    let forged = String::from_utf8(word.stdout)?.replace("restored", "forged");
+    std::fs::write(world.folder.join("gaps.ndjson"), forged)?;
+    assert_eq!(verify(&["--acknowledged", "gaps.ndjson"])?.0, Some(2));
+    Ok(())
 }

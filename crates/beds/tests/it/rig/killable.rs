@@ -25,6 +25,27 @@ pub(crate) fn kill(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Runs RabbitMQ's own command for the node of the tests.
+pub(crate) fn rabbitmqctl(arguments: &[&str]) -> Result<()> {
+    let service = &described()?["rabbitmq"];
+    let env = service["env"].as_object().context("an environment")?.iter();
+    let env = env.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
+    let words = service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str);
+    // Where the server stands in a folder of its own, so does the command.
+    let command: Vec<String> = words.map(|word| word.replace("rabbitmq-server", "rabbitmqctl")).collect();
+    let done = Command::new(&command[0]).args(&command[1..]).args(arguments).env_clear().envs(env).output()?;
+    anyhow::ensure!(done.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
+/// Sends a signal to a service: STOP freezes it, CONT wakes it.
+pub(crate) fn signal(name: &str, signal: &str) -> Result<()> {
+    let pid = described()?[name]["pid"].as_u64().context("a pid")?.to_string();
+    Command::new("pkill").args([&format!("-{signal}"), "-P", &pid]).status()?;
+    Command::new("kill").args([&format!("-{signal}"), &pid]).status()?;
+    Ok(())
+}
+
 /// Starts a service that was killed. Answers the port on which BEDS speaks to it.
 pub(crate) fn start(name: &str) -> Result<u16> {
     let mut services = described()?;
@@ -51,6 +72,14 @@ pub(crate) fn start(name: &str) -> Result<u16> {
         _ => "mongo",
     };
     Ok(services[name]["ports"][port].as_u64().context("a port")?.try_into()?)
+}
+
+/// The folder in which MongoDB keeps its data.
+pub(crate) fn mongodb_data() -> Result<std::path::PathBuf> {
+    let services = described()?;
+    let words = services["mongodb"]["command"].as_array().context("a command")?.iter().filter_map(Value::as_str);
+    let path = words.filter_map(|word| word.strip_prefix("--dbpath=")).next().context("a folder of data")?;
+    Ok(path.into())
 }
 
 /// Where `./dev` says how it started the services.

@@ -1,0 +1,126 @@
+//! Calls that nobody waits for any more: they are ended in the database, and keep their place in the pool until they have ended.
+//!
+//! Not here: what a caller learns of a deadline, which is `records`'s.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::rig::{World, eventually};
+
+const LONG: &str = "
+DELIMITER //
+CREATE PROCEDURE long_read(IN p_seconds INT) READS SQL DATA
+BEGIN
+  DECLARE until DATETIME(3) DEFAULT NOW(3) + INTERVAL p_seconds SECOND;
+  WHILE SYSDATE(3) < until DO
+    DO SLEEP(0.01);
+  END WHILE;
+  SELECT 1 AS id;
+END //
+CREATE PROCEDURE long_swallowing(IN p_seconds INT) READS SQL DATA
+BEGIN
+  DECLARE until DATETIME(3) DEFAULT NOW(3) + INTERVAL p_seconds SECOND;
+  DECLARE CONTINUE HANDLER FOR SQLEXCEPTION BEGIN END;
+  WHILE SYSDATE(3) < until DO
+    DO SLEEP(0.01);
+  END WHILE;
+  SELECT 1 AS id;
+END //
+CREATE PROCEDURE long_own(IN p_seconds INT) READS SQL DATA SQL SECURITY INVOKER
+BEGIN
+  DECLARE until DATETIME(3) DEFAULT NOW(3) + INTERVAL p_seconds SECOND;
+  WHILE SYSDATE(3) < until DO
+    DO SLEEP(0.01);
+  END WHILE;
+  SELECT 1 AS id;
+END //
+CREATE PROCEDURE long_write(IN p_id VARCHAR(40), IN p_seconds INT)
+BEGIN
+  DECLARE until DATETIME(3) DEFAULT NOW(3) + INTERVAL p_seconds SECOND;
+  UPDATE counters SET value = value + 1 WHERE name = p_id;
+  WHILE SYSDATE(3) < until DO
+    DO SLEEP(0.01);
+  END WHILE;
+  SELECT * FROM counters WHERE name = p_id;
+END //
+DELIMITER ;";
+
+const TEMPLATE: &str = "name = \"Long\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"name\"\n[objects]\nupdate = \"long_write\"\n[fetches]\nread = \"long_read\"\nswallowing = \"long_swallowing\"\nown = \"long_own\"\n";
+
+/// Calls of the domain that the server works on.
+fn running(world: &World) -> Result<usize> {
+    let sql = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE db = DATABASE() AND id <> CONNECTION_ID() AND command <> 'Sleep' AND state = 'User sleep'";
+    Ok(world.sql(sql)?.parse()?)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_hundred_callers_who_leave_leave_nothing_in_the_server() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(LONG, &[("long", TEMPLATE)])?;
+    let live = world.node_with(|config| config.services.appserver.max_in_flight = 1_000).await?;
+    let leave = |number: usize| {
+        let (http, url) = (live.api.http.clone(), live.api.url.clone());
+        let fetch = ["read", "swallowing", "own"][number % 3];
+        async move {
+            let request =
+                http.get(format!("{url}/v1/records/Long/by/{fetch}?seconds=60")).header("Beds-Timeout", "60s");
+            drop(tokio::time::timeout(Duration::from_millis(100), request.send()).await);
+        }
+    };
+    futures_util::future::join_all((0..500).map(leave)).await;
+    eventually("the server works on nothing of theirs", async || Ok(running(&world)? == 0)).await?;
+    eventually("and there is nothing left in the queue", async || {
+        let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.read", world.name), None).await?;
+        Ok(queue["messages"] == 0)
+    })
+    .await?;
+    assert_eq!(running(&world)?, 0);
+    assert_eq!(live.api.get("/v1/records/Things?limit=1").await?.status, 200, "the pool is whole");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_past_its_deadline_has_ended_before_its_place_is_free() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(LONG, &[("long", TEMPLATE)])?;
+    let live = world.node().await?;
+    // The world's node has two tasks that read, and two connections beyond them.
+    for round in 0..30 {
+        let fetch = ["read", "swallowing", "own"][round % 3];
+        let request = live.api.http.get(format!("{}/v1/records/Long/by/{fetch}?seconds=60", live.api.url));
+        let late = live.api.send(request.header("Beds-Timeout", "50ms")).await?;
+        assert!(matches!(late.status, 503 | 504), "{}", late.text);
+        assert!(running(&world)? <= 4, "round {round}");
+    }
+    eventually("all have ended", async || Ok(running(&world)? == 0)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_past_its_deadline_is_certainly_rolled_back_and_told_so() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(LONG, &[("long", TEMPLATE)])?;
+    let live = world.node().await?;
+    let update = |seconds: u32, timeout: &str, key: &str| {
+        let request = live.api.http.patch(format!("{}/v1/records/Long/c", live.api.url));
+        let request = request.header("Beds-Timeout", timeout).header("Idempotency-Key", key);
+        live.api.send(request.json(&json!({ "seconds": seconds })))
+    };
+    let late = update(60, "500ms", "k1").await?;
+    assert_eq!((late.status, late.code()), (504, "BEDS-0015"), "{}", late.text);
+    eventually("it has ended in the server", async || Ok(running(&world)? == 0)).await?;
+    assert_eq!(world.sql("SELECT value FROM counters WHERE name = 'c'")?, "0");
+    assert_eq!(update(0, "10s", "k2").await?.body["value"], 1, "its row is free");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_goes_on_when_its_caller_has_gone() -> Result<()> {
+    let world = World::new().await?;
+    world.domain(LONG, &[("long", TEMPLATE)])?;
+    let live = world.node().await?;
+    let request = live.api.http.patch(format!("{}/v1/records/Long/c", live.api.url)).json(&json!({"seconds": 2}));
+    assert!(tokio::time::timeout(Duration::from_millis(300), request.send()).await.is_err());
+    eventually("it is done", async || Ok(world.sql("SELECT value FROM counters WHERE name = 'c'")? == "1")).await
+}
