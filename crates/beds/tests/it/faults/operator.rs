@@ -18,8 +18,8 @@ const WRITERS: usize = 8;
 /// One writer in so many never repeats a request: what it is told then has to be true.
 const ONE_SHOT: usize = 4;
 
-/// Without a failure for so long, the next fault may come.
-const CALM: Duration = Duration::from_secs(2);
+/// Without a failure for so long, the next fault may come: longer than a request may take.
+const CALM: Duration = Duration::from_secs(6);
 
 /// A fault, with what was expected of it before the run.
 struct Row {
