@@ -183,6 +183,23 @@ fn verify_batches(batches: &[SealedBatch]) -> Result<Head, Fault> {
 }
 
 #[test]
+fn a_fault_says_how_far_it_reaches() {
+    let (records, heads) = chain();
+    let found = |records: &[SealedRecord]| verify(records, &heads[..3]).unwrap_err();
+    let mut deleted = records[..300].to_vec();
+    deleted.drain(120..140);
+    assert_eq!((found(&deleted).seq, found(&deleted).to), (121, 140));
+    assert_eq!((found(&records[..250]).seq, found(&records[..250]).to), (251, 300));
+    // Made anew behind a place of which is known that it changed: the fault reaches to the head that does not fit.
+    let mut head = Head { chain: "ms".into(), seq: 150, hash: records[149].hash.clone() };
+    let mut rewritten = records[..150].to_vec();
+    rewritten.extend(
+        records[150..300].iter().map(|record| seal(&mut head, &AuditRecord { rows: 7, ..record.open().unwrap() })),
+    );
+    assert_eq!((found(&rewritten).seq, found(&rewritten).to), (101, 200));
+}
+
+#[test]
 fn one_fault_does_not_hide_the_next() {
     let (mut records, heads) = chain();
     records.truncate(1_000);

@@ -10,12 +10,28 @@ pub struct Fault {
     pub chain: String,
     /// The place of the first bad or missing record.
     pub seq: u64,
+    /// The last place that it is about: as far as that, nothing is known to be right.
+    pub to: u64,
     pub what: &'static str,
+}
+
+impl Fault {
+    /// [`Fault::to`] of a fault that has no end.
+    pub const OPEN: u64 = u64::MAX;
+
+    fn of_one(chain: &str, seq: u64, what: &'static str) -> Self {
+        Self { chain: chain.to_owned(), seq, to: seq, what }
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "chain {}, record {}: {}", self.chain, self.seq, self.what)
+        write!(f, "chain {}, record {}: {}", self.chain, self.seq, self.what)?;
+        match self.to {
+            to if to <= self.seq => Ok(()),
+            Fault::OPEN => write!(f, " (and all behind it)"),
+            to => write!(f, " (up to {to})"),
+        }
     }
 }
 
@@ -43,7 +59,7 @@ impl<'h> Verifier<'h> {
     /// The first thing that is wrong with it.
     pub fn take(&mut self, sealed: &SealedRecord) -> Result<(), Fault> {
         let seq = self.head.seq + 1;
-        let fault = |what| Fault { chain: self.head.chain.clone(), seq, what };
+        let fault = |what| Fault::of_one(&self.head.chain, seq, what);
         if sealed.chain != self.head.chain {
             return Err(fault("it belongs to another chain"));
         }
@@ -55,7 +71,7 @@ impl<'h> Verifier<'h> {
             && sealed.hash == hash(&self.head.chain, sealed.seq, before, &sealed.record)
             && sealed.is_faithful();
         let found = match (sealed.seq > seq, is_same) {
-            (true, _) => Err(fault("the record is missing")),
+            (true, _) => Err(Fault { to: sealed.seq - 1, ..fault("the record is missing") }),
             (false, false) => Err(fault("the record is not the one that was written")),
             (false, true) => Ok(()),
         };
@@ -72,7 +88,7 @@ impl<'h> Verifier<'h> {
             self.next += 1;
             if signed.seq == self.head.seq && signed.hash != self.head.hash {
                 let what = "from here on records were rewritten: the chain does not fit its signed head";
-                return Err(Fault { chain: self.head.chain.clone(), seq: from, what });
+                return Err(Fault { to: signed.seq, ..Fault::of_one(&self.head.chain, from, what) });
             }
         }
         Ok(())
@@ -82,13 +98,17 @@ impl<'h> Verifier<'h> {
     pub fn take_batch(&mut self, batch: &SealedBatch) -> Vec<Fault> {
         let first = self.head.seq + 1;
         let mut faults: Vec<Fault> = batch.records.iter().filter_map(|record| self.take(record).err()).collect();
-        let fault = |seq, what| Fault { chain: self.head.chain.clone(), seq, what };
+        let fault = |seq, to, what| Fault { to, ..Fault::of_one(&self.head.chain, seq, what) };
         if self.head.seq < batch.last {
-            faults.push(fault(self.head.seq + 1, "the record is missing"));
+            faults.push(fault(self.head.seq + 1, batch.last, "the record is missing"));
             (self.head.seq, self.is_torn) = (batch.last, true);
         }
         if faults.is_empty() && (batch.chain != self.head.chain || !batch.is_faithful()) {
-            faults.push(fault(first, "the document in which the record stands is not the one that was written"));
+            faults.push(fault(
+                first,
+                self.head.seq,
+                "the document in which the record stands is not the one that was written",
+            ));
         }
         faults
     }
@@ -100,11 +120,7 @@ impl<'h> Verifier<'h> {
 
     /// The fault of a next record that has not the form of one.
     pub fn unreadable(&self) -> Fault {
-        Fault {
-            chain: self.head.chain.clone(),
-            seq: self.head.seq + 1,
-            what: "the record is not the one that was written",
-        }
+        Fault::of_one(&self.head.chain, self.head.seq + 1, "the record is not the one that was written")
     }
 
     /// True where the last signed head is at the place or behind it.
@@ -114,30 +130,36 @@ impl<'h> Verifier<'h> {
 
     /// The fault of a record that should have been covered by a signed head long ago.
     pub fn uncovered(&self, seq: u64) -> Fault {
-        let what = "no signed head covers the record, which is older than two signing intervals";
-        Fault { chain: self.head.chain.clone(), seq, what }
+        self.open(seq, "no signed head covers the record, which is older than two signing intervals")
     }
 
     /// The fault of a record that could wait for its signed head for as long as its author likes.
     pub fn of_the_future(&self, seq: u64) -> Fault {
-        let what = "no signed head covers the record, and it is of a time that has not come";
-        Fault { chain: self.head.chain.clone(), seq, what }
+        self.open(seq, "no signed head covers the record, and it is of a time that has not come")
     }
 
     /// The fault of something that stands beside the chain.
     pub fn inserted(&self) -> Fault {
-        let what = "something was inserted that has no place in the chain";
-        Fault { chain: self.head.chain.clone(), seq: 0, what }
+        self.open(0, "something was inserted that has no place in the chain")
+    }
+
+    /// The fault of a head whose signature is not that of its key.
+    pub fn forged_head(&self, seq: u64) -> Fault {
+        self.open(seq, "the signature of the head at this place does not hold")
     }
 
     /// No more records: is the chain as long as its signed heads say?
     pub fn finish(self) -> Result<Head, Fault> {
-        match self.signed.get(self.next) {
-            None => Ok(self.head),
-            Some(_) => {
-                let what = "the chain was cut off here: a signed head is further on";
-                Err(Fault { chain: self.head.chain, seq: self.head.seq + 1, what })
-            }
+        if self.next >= self.signed.len() {
+            return Ok(self.head);
         }
+        let last = self.signed.last().map_or(0, |last| last.seq);
+        let what = "the chain was cut off here: a signed head is further on";
+        Err(Fault { to: last, ..Fault::of_one(&self.head.chain, self.head.seq + 1, what) })
+    }
+
+    /// A fault that says nothing good of all that comes behind it.
+    fn open(&self, seq: u64, what: &'static str) -> Fault {
+        Fault { to: Fault::OPEN, ..Fault::of_one(&self.head.chain, seq, what) }
     }
 }

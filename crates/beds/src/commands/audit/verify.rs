@@ -127,7 +127,9 @@ impl Evidence {
     }
 
     fn gap(&self, fault: &Fault) -> Option<&SignedGap> {
-        self.gaps.iter().find(|gap| gap.chain == fault.chain && (gap.from..=gap.to).contains(&fault.seq))
+        // A word about some places says nothing about others that the same fault puts in doubt.
+        let covers = |gap: &&SignedGap| gap.chain == fault.chain && gap.from <= fault.seq && fault.to <= gap.to;
+        self.gaps.iter().find(covers)
     }
 }
 
@@ -186,8 +188,7 @@ async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) 
         if signed.holds(&evidence.public_keys) {
             heads.push(signed.head);
         } else if evidence.public_keys.contains(&signed.public_key) {
-            let what = "the signature of the head at this place does not hold";
-            faults.push(Fault { chain: name.to_owned(), seq: signed.head.seq, what });
+            faults.push(Verifier::new(name, &[]).forged_head(signed.head.seq));
         } else {
             foreign_keys.insert(signed.public_key);
         }
