@@ -115,6 +115,21 @@ async fn a_forged_record_is_found_though_it_fits_the_chain() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_lies_about_the_end_of_a_chain_hides_nothing() -> Result<()> {
+    let world = World::new().await?;
+    let (live, records) = signed(&world).await?;
+    let victim = &records[2];
+    ensure!(live.node.shutdown().await, "a clean end");
+    let api = attacker(&world).await?.api;
+    let deleted = api.delete(&format!("/v1/records/Attacker/{}", victim["_id"].as_str().unwrap())).await?;
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    let mut liar = document(Head { chain: "ms.audit-1".into(), seq: 1 << 52, hash: String::new() }, AN_HOUR_AGO)?;
+    liar["records"][0]["seq"] = json!(0);
+    insert(&api, &liar).await?;
+    found(&world, &format!("record {}: the record is missing", victim["seq"]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_before_a_clean_end_is_signed() -> Result<()> {
     let world = World::new().await?;
     let key = world.folder.join("audit.key");
@@ -157,13 +172,20 @@ const AN_HOUR_AGO: SignedDuration = SignedDuration::from_hours(-1);
 const IN_A_YEAR: SignedDuration = SignedDuration::from_hours(24 * 365);
 
 /// Puts a record of some other time, with the right hashes, behind the end of a chain.
-async fn forge(api: &Api, mut head: Head, from_now: SignedDuration) -> Result<()> {
+async fn forge(api: &Api, head: Head, from_now: SignedDuration) -> Result<()> {
+    insert(api, &document(head, from_now)?).await
+}
+
+fn document(mut head: Head, from_now: SignedDuration) -> Result<Value> {
     let about = EventId::new("forged", "test");
     let mut record = AuditRecord::of_act(about.clone(), "mallory", "discard", Outcome::Ok, "forged");
     record.at = Timestamp::now().checked_add(from_now)?;
     let text = serde_json::to_string(&record)?;
-    let batch = SealedBatch::new(about, &mut head, &[(record, text)]);
-    let forged = api.post("/v1/records/Forger", &json!(batch)).await?;
+    Ok(json!(SealedBatch::new(about, &mut head, &[(record, text)])))
+}
+
+async fn insert(api: &Api, document: &Value) -> Result<()> {
+    let forged = api.post("/v1/records/Forger", document).await?;
     ensure!(forged.status == 201, "{}", forged.text);
     Ok(())
 }

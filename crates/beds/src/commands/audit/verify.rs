@@ -212,6 +212,9 @@ struct Walk<'w> {
     /// As [`time_text`] writes it: a record before it must be covered, and none may be behind the other.
     until: String,
     ahead: String,
+    /// What was recorded behind it came while this looks, and may be left to the next look.
+    started: String,
+    has_caught_up: bool,
     faults: Vec<Fault>,
     /// It was said that records are not covered by a signed head.
     is_uncovered: bool,
@@ -221,7 +224,9 @@ impl<'w> Walk<'w> {
     fn new(connection: &'w Connection, name: &'w str, verifier: Verifier<'w>, patience: Duration) -> Self {
         let until = time_text(Timestamp::now().checked_sub(patience).unwrap_or(Timestamp::MIN));
         let ahead = time_text(Timestamp::now().checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX));
-        Self { connection, name, verifier, until, ahead, faults: Vec::new(), is_uncovered: false }
+        let started = time_text(Timestamp::now());
+        let (faults, has_caught_up, is_uncovered) = (Vec::new(), false, false);
+        Self { connection, name, verifier, until, ahead, started, has_caught_up, faults, is_uncovered }
     }
 
     async fn go(&mut self) -> Result<()> {
@@ -237,7 +242,8 @@ impl<'w> Walk<'w> {
         };
         let end = last.first().map_or(0, |record| record.seq);
         let (mut after, mut limit) = (0, 8);
-        while after < end {
+        // A document that was inserted can lie about the end: only a page without any is one.
+        while after < end || !self.has_caught_up {
             let params = vec![("chain", json!(self.name)), ("seq", json!(after)), ("limit", json!(limit))];
             let page: Vec<Value> = match self.connection.fetch("Audit", "after", params, false).await {
                 Ok(page) => page,
@@ -276,6 +282,7 @@ impl<'w> Walk<'w> {
             return 0;
         };
         self.faults.extend(self.verifier.take_batch(&batch));
+        self.has_caught_up |= batch.records.last().is_some_and(|record| record.at > self.started);
         let open = batch.records.iter().filter(|record| !self.verifier.is_signed(record.seq));
         for record in open {
             if self.is_uncovered {
