@@ -189,7 +189,10 @@ impl Event {
         ];
         let is_unseen = |text: &Option<&String>| text.is_some_and(|text| text.contains(is_unseen));
         if let Some((name, _)) = texts.iter().find(|(_, text)| is_unseen(text)) {
-            return Err(BedsError::new(ErrorKind::BadEvent, format!("{name} must have no control characters")));
+            return Err(BedsError::new(
+                ErrorKind::BadEvent,
+                format!("{name} must have no control characters, and none without a shape"),
+            ));
         }
         if self.event_id.is_child() || self.root_id.is_child() || self.parent_id.is_child() {
             let text = format!(

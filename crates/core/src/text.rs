@@ -14,10 +14,12 @@ pub fn one_line(text: &str) -> String {
     escaped(text, is_unseen)
 }
 
-/// True for control characters, for the separators of lines and paragraphs, and for marks that turn the direction of writing.
+/// True for control characters, for the separators of lines and paragraphs, for marks that turn the direction of writing,
+/// and for the characters without a shape, by which two texts look alike.
 pub fn is_unseen(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
@@ -27,7 +29,8 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     let mut shown = String::with_capacity(text.len() + 16);
     for c in text.chars() {
         if is_escaped(c) {
-            shown.push_str(&format!("\\u{:04x}", u32::from(c)));
+            // JSON has no other way to write one beyond the first 65,536: two units of UTF-16.
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
         } else {
             shown.push(c);
         }
@@ -44,5 +47,6 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}\u{202e}"), "a\\u001b[2Jb\nc\\u009b\\u202e");
         assert_eq!(one_line("x\nok 1\r"), "x\\u000aok 1\\u000d");
         assert_eq!(one_line("Zoë 漢字"), "Zoë 漢字");
+        assert_eq!(one_line("a\u{200b}b\u{61c}\u{feff}\u{e0041}"), "a\\u200bb\\u061c\\ufeff\\udb40\\udc41");
     }
 }
