@@ -29,6 +29,10 @@ fn record(number: u64) -> AuditRecord {
     }
 }
 
+fn first(faults: Vec<Fault>) -> Result<(), Fault> {
+    faults.into_iter().next().map_or(Ok(()), Err)
+}
+
 fn seal(head: &mut Head, record: &AuditRecord) -> SealedRecord {
     head.seal(record, &serde_json::to_string(record).unwrap())
 }
@@ -51,7 +55,7 @@ fn chain() -> (Vec<SealedRecord>, Vec<Head>) {
 fn verify(records: &[SealedRecord], heads: &[Head]) -> Result<Head, Fault> {
     let mut verifier = Verifier::new("ms", heads);
     for record in records {
-        verifier.take(record)?;
+        first(verifier.take(record))?;
     }
     verifier.finish()
 }
@@ -64,7 +68,7 @@ fn marks<'h>(records: &[SealedRecord], heads: &'h [Head]) -> Vec<Verifier<'h>> {
     let mut verifier = Verifier::new("ms", heads);
     let mut marks = vec![verifier.clone()];
     for (number, record) in records.iter().enumerate() {
-        verifier.take(record).unwrap();
+        first(verifier.take(record)).unwrap();
         if (number + 1).is_multiple_of(MARK) {
             marks.push(verifier.clone());
         }
@@ -150,7 +154,7 @@ fn every_attack_is_found_and_located() {
             }
         };
         let mut verifier = marks[start / MARK].clone();
-        let taken = records.iter().try_for_each(|record| verifier.take(record));
+        let taken = records.iter().try_for_each(|record| first(verifier.take(record)));
         let fault = taken.and_then(|()| verifier.finish()).expect_err(name);
         // An inserted copy of the record that stands there anyway is seen one place further on.
         let is_there = fault.seq == expected || (name == "insert" && fault.seq == expected + 1);
@@ -200,6 +204,23 @@ fn a_fault_says_how_far_it_reaches() {
 }
 
 #[test]
+fn a_gap_hides_no_change_of_the_record_behind_it() {
+    let (records, heads) = chain();
+    let found = |behind: SealedRecord| {
+        let mut verifier = Verifier::new("ms", &heads[..1]);
+        let rest = records[..50].iter().chain([&behind]);
+        rest.flat_map(|record| verifier.take(record)).map(|fault| (fault.seq, fault.to)).collect::<Vec<_>>()
+    };
+    assert_eq!(found(records[99].clone()), [(51, 99)], "only the gap");
+    let mut edited = records[99].clone();
+    edited.record = edited.record.replace("\"rows\":1", "\"rows\":7");
+    assert_eq!(found(edited), [(51, 99), (100, 100)]);
+    let mut before = Head { chain: "ms".into(), seq: 99, hash: records[98].hash.clone() };
+    let made_anew = seal(&mut before, &AuditRecord { rows: 7, ..records[99].open().unwrap() });
+    assert_eq!(found(made_anew), [(51, 99), (1, 100)], "it does not fit its signed head");
+}
+
+#[test]
 fn one_fault_does_not_hide_the_next() {
     let (mut records, heads) = chain();
     records.truncate(1_000);
@@ -208,7 +229,7 @@ fn one_fault_does_not_hide_the_next() {
     records.remove(500);
     records[700].actor = "bob".into();
     let mut verifier = Verifier::new("ms", heads);
-    let faults: Vec<u64> = records.iter().filter_map(|record| verifier.take(record).err()).map(|f| f.seq).collect();
+    let faults: Vec<u64> = records.iter().flat_map(|record| verifier.take(record)).map(|f| f.seq).collect();
     assert_eq!(faults, [11, 501, 702]);
     assert_eq!(verifier.finish().unwrap().seq, 1_000, "its end is as it was signed");
 }

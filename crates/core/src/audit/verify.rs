@@ -1,10 +1,12 @@
-//! [`Verifier`]: reads a chain record by record and names the first thing that is wrong with it.
+//! [`Verifier`]: reads a chain record by record and names everything that is wrong with it.
 
 use std::fmt;
 
 use super::{Head, SealedBatch, SealedRecord, hash};
 
-/// The first thing that is wrong with a chain.
+const MISSING: &str = "the record is missing";
+
+/// A thing that is wrong with a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     pub chain: String,
@@ -53,32 +55,32 @@ impl<'h> Verifier<'h> {
         Self { head: Head::start(chain), signed, next: 0, is_torn: false }
     }
 
-    /// Takes the next record, and goes on behind it as it stands, so that one fault does not hide the next.
-    ///
-    /// # Errors
-    /// The first thing that is wrong with it.
-    pub fn take(&mut self, sealed: &SealedRecord) -> Result<(), Fault> {
+    /// Takes the next record, and goes on behind it as it stands. Answers everything that is wrong with it: a gap in front of a
+    /// record hides no change of the record itself.
+    pub fn take(&mut self, sealed: &SealedRecord) -> Vec<Fault> {
         let seq = self.head.seq + 1;
-        let fault = |what| Fault::of_one(&self.head.chain, seq, what);
+        let fault = |seq, what| Fault::of_one(&self.head.chain, seq, what);
         if sealed.chain != self.head.chain {
-            return Err(fault("it belongs to another chain"));
+            return vec![fault(seq, "it belongs to another chain")];
         }
         if sealed.seq < seq {
-            return Err(fault("a record stands twice or was inserted here"));
+            return vec![fault(seq, "a record stands twice or was inserted here")];
+        }
+        let mut faults = Vec::new();
+        if sealed.seq > seq {
+            faults.push(Fault { to: sealed.seq - 1, ..fault(seq, MISSING) });
         }
         let before = if sealed.seq == seq && !self.is_torn { &self.head.hash } else { &sealed.prev_hash };
         let is_same = sealed.prev_hash == *before
             && sealed.hash == hash(&self.head.chain, sealed.seq, before, &sealed.record)
             && sealed.is_faithful();
-        let found = match (sealed.seq > seq, is_same) {
-            (true, _) => Err(Fault { to: sealed.seq - 1, ..fault("the record is missing") }),
-            (false, false) => Err(fault("the record is not the one that was written")),
-            (false, true) => Ok(()),
-        };
+        if !is_same {
+            faults.push(fault(sealed.seq, "the record is not the one that was written"));
+        }
         self.head = Head { chain: sealed.chain.clone(), seq: sealed.seq, hash: sealed.hash.clone() };
         self.is_torn = false;
-        let signed = self.compare_with_signed();
-        found.and(signed)
+        faults.extend(self.compare_with_signed().err());
+        faults
     }
 
     /// Compares the end with the heads that were signed up to here.
@@ -97,13 +99,15 @@ impl<'h> Verifier<'h> {
     /// Takes the next batch with all its records. Answers everything that is wrong with it, in order.
     pub fn take_batch(&mut self, batch: &SealedBatch) -> Vec<Fault> {
         let first = self.head.seq + 1;
-        let mut faults: Vec<Fault> = batch.records.iter().filter_map(|record| self.take(record).err()).collect();
+        let mut faults: Vec<Fault> = batch.records.iter().flat_map(|record| self.take(record)).collect();
         let fault = |seq, to, what| Fault { to, ..Fault::of_one(&self.head.chain, seq, what) };
         if self.head.seq < batch.last {
-            faults.push(fault(self.head.seq + 1, batch.last, "the record is missing"));
+            faults.push(fault(self.head.seq + 1, batch.last, MISSING));
             (self.head.seq, self.is_torn) = (batch.last, true);
         }
-        if faults.is_empty() && (batch.chain != self.head.chain || !batch.is_faithful()) {
+        // A changed record makes its document another one too: that is told once.
+        let is_new = faults.iter().all(|fault| fault.what == MISSING);
+        if is_new && (batch.chain != self.head.chain || !batch.is_faithful()) {
             faults.push(fault(
                 first,
                 self.head.seq,
@@ -120,7 +124,7 @@ impl<'h> Verifier<'h> {
 
     /// The fault of a next record that has not the form of one.
     pub fn unreadable(&self) -> Fault {
-        Fault::of_one(&self.head.chain, self.head.seq + 1, "the record is not the one that was written")
+        self.open(self.head.seq + 1, "the record is not the one that was written")
     }
 
     /// True where the last signed head is at the place or behind it.

@@ -57,7 +57,7 @@ struct Evidence {
     patience: Duration,
 }
 
-/// What was found in all chains.
+/// The faults of all chains, counted.
 #[derive(Default)]
 struct Findings {
     records: u64,
@@ -86,7 +86,7 @@ pub(super) async fn verify(connection: &Connection, config: &Config, args: &Veri
     Ok(found.conclude())
 }
 
-/// What came of one chain.
+/// The result of the check of one chain.
 struct Checked {
     name: String,
     /// The last place; none where the end could not be read.
@@ -195,7 +195,7 @@ async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) 
     }
     let signed_up_to = heads.iter().map(|head| head.seq).max().unwrap_or(0);
     let mut walk = Walk::new(connection, name, Verifier::new(name, &heads), evidence.patience);
-    // What only a foreign key has signed is not covered by it, and is told once.
+    // A foreign key covers nothing that it alone has signed; that is told once.
     walk.is_uncovered = !foreign_keys.is_empty();
     walk.go().await?;
     faults.extend(walk.faults);
@@ -212,7 +212,7 @@ struct Walk<'w> {
     /// As [`time_text`] writes it: a record before it must be covered, and none may be behind the other.
     until: String,
     ahead: String,
-    /// What was recorded behind it came while this looks, and may be left to the next look.
+    /// Records behind it came while this looks, and may be left to the next look.
     started: String,
     has_caught_up: bool,
     faults: Vec<Fault>,
@@ -266,7 +266,7 @@ impl<'w> Walk<'w> {
                 limit = (limit * 2).min(beds_core::message::MAX_LIMIT);
             }
         }
-        // What a search would find and no page above shows.
+        // Documents that a search would find and no page above shows.
         let outside: Vec<Value> = self.connection.fetch("Audit", "outside", of_chain(), false).await?;
         if !outside.is_empty() {
             self.faults.push(self.verifier.inserted());
@@ -281,8 +281,9 @@ impl<'w> Walk<'w> {
             self.faults.push(self.verifier.unreadable());
             return 0;
         };
-        self.faults.extend(self.verifier.take_batch(&batch));
-        self.has_caught_up |= batch.records.last().is_some_and(|record| record.at > self.started);
+        let faults = self.verifier.take_batch(&batch);
+        self.has_caught_up |= faults.is_empty() && batch.records.last().is_some_and(|record| record.at > self.started);
+        self.faults.extend(faults);
         let open = batch.records.iter().filter(|record| !self.verifier.is_signed(record.seq));
         for record in open {
             if self.is_uncovered {
