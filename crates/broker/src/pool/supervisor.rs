@@ -82,6 +82,8 @@ async fn run(task: Task) {
 async fn begin(task: &Task) -> Option<Subscription> {
     if task.work.events().is_none() {
         tokio::select! {
+            // A pool that stops must not forget its heads: they are signed once more behind its end.
+            biased;
             () = task.stop.cancelled() => return None,
             () = task.lease.held() => {}
         }
