@@ -1,5 +1,5 @@
-//! Six nodes of separate roles under a steady load, and every fault that an operator meets. What each fault may show callers and what
-//! the nodes must say of it is in a table, which the run compares with what it saw; at the end, every effect is counted.
+//! Six nodes of separate roles under a steady load, and every fault that an operator meets. A table
+//! holds what each fault may show callers and what the nodes must say of it, and the run compares it with what it saw; at the end, every effect is counted.
 //!
 //! Not here: deaths within one write, which is `crash`'s.
 
@@ -227,7 +227,7 @@ impl Cluster<'_> {
         Ok(())
     }
 
-    /// What the nodes say that are not ready.
+    /// The reasons of the nodes that are not ready.
     async fn signals(&self) -> String {
         let mut said = String::new();
         for node in self.nodes.values() {
@@ -356,7 +356,7 @@ async fn write(gateways: [Api; 2], history: Arc<History>, writer: usize) {
             };
             *history.seen.lock().unwrap().entry(code.clone()).or_default() += 1;
             if is_one_shot {
-                // What became of a request whose connection broke is not known either.
+                // The outcome of a request whose connection broke is not known either.
                 let told =
                     if matches!(code.as_str(), "BEDS-0014" | "refused") { &history.unknown } else { &history.refused };
                 told.lock().unwrap().insert(name);
