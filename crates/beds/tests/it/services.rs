@@ -289,7 +289,9 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
     })
     .await?;
     assert!(text.contains("record is missing") || text.contains("cut off") || text.contains("rewritten"), "{text}");
-    let first = text.split(", record ").nth(1).and_then(|rest| rest.split(':').next()?.parse::<u64>().ok());
+    // As an operator reads it: a range in doubt, or a single record.
+    let place = |before: &str| text.split(before).nth(1)?.split([':', ' ']).next()?.parse::<u64>().ok();
+    let first = place("in doubt: ").or_else(|| place(", record "));
     let (first, last) = (first.context("a place")?.to_string(), (newest + 50).to_string());
     let arguments =
         ["audit", "acknowledge", "--chain", "ms.audit-1", "--from", &first, "--to", &last, "--reason", "restored"];

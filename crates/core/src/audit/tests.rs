@@ -204,6 +204,23 @@ fn a_fault_says_how_far_it_reaches() {
 }
 
 #[test]
+fn a_word_about_a_chain_that_was_cut_off_covers_it_when_it_has_grown() {
+    // Heads at 100 and at 200; a restore leaves 110 records, and the node goes on from there.
+    let (records, heads) = chain();
+    let place = |records: &[SealedRecord]| {
+        let fault = verify(records, &heads[..2]).unwrap_err();
+        (fault.from, fault.to)
+    };
+    assert_eq!(place(&records[..110]), (101, 200));
+    let mut head = Head { chain: "ms".into(), seq: 110, hash: records[109].hash.clone() };
+    let mut grown = records[..110].to_vec();
+    for record in &records[110..250] {
+        grown.push(seal(&mut head, &AuditRecord { rows: 7, ..record.open().unwrap() }));
+        assert_eq!(place(&grown), (101, 200), "with {} records", grown.len());
+    }
+}
+
+#[test]
 fn a_gap_hides_no_change_of_the_record_behind_it() {
     let (records, heads) = chain();
     let found = |behind: SealedRecord| {

@@ -12,7 +12,8 @@ pub struct Fault {
     pub chain: String,
     /// The place of the first bad or missing record.
     pub seq: u64,
-    /// The last place that it is about: as far as that, nothing is known to be right.
+    /// The first and the last place that it puts in doubt: between them, nothing is known to be right.
+    pub from: u64,
     pub to: u64,
     pub what: &'static str,
 }
@@ -22,17 +23,17 @@ impl Fault {
     pub const OPEN: u64 = u64::MAX;
 
     fn of_one(chain: &str, seq: u64, what: &'static str) -> Self {
-        Self { chain: chain.to_owned(), seq, to: seq, what }
+        Self { chain: chain.to_owned(), seq, from: seq, to: seq, what }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "chain {}, record {}: {}", self.chain, self.seq, self.what)?;
-        match self.to {
-            to if to <= self.seq => Ok(()),
-            Fault::OPEN => write!(f, " (and all behind it)"),
-            to => write!(f, " (up to {to})"),
+        match (self.from, self.to) {
+            (from, to) if from >= to => Ok(()),
+            (_, Fault::OPEN) => write!(f, " (and all behind it)"),
+            (from, to) => write!(f, " (in doubt: {from} to {to})"),
         }
     }
 }
@@ -86,7 +87,8 @@ impl<'h> Verifier<'h> {
     /// Compares the end with the heads that were signed up to here.
     fn compare_with_signed(&mut self) -> Result<(), Fault> {
         while let Some(signed) = self.signed.get(self.next).filter(|signed| signed.seq <= self.head.seq) {
-            let from = self.next.checked_sub(1).map_or(1, |last| self.signed[last].seq + 1);
+            // Two nodes can have signed the same place.
+            let from = self.behind_signed().min(signed.seq);
             self.next += 1;
             if signed.seq == self.head.seq && signed.hash != self.head.hash {
                 let what = "from here on records were rewritten: the chain does not fit its signed head";
@@ -94,6 +96,11 @@ impl<'h> Verifier<'h> {
             }
         }
         Ok(())
+    }
+
+    /// The place behind the last signed head that was compared.
+    fn behind_signed(&self) -> u64 {
+        self.next.checked_sub(1).map_or(1, |last| self.signed[last].seq + 1)
     }
 
     /// Takes the next batch with all its records. Answers everything that is wrong with it, in order.
@@ -115,11 +122,6 @@ impl<'h> Verifier<'h> {
             ));
         }
         faults
-    }
-
-    /// The place behind the last record.
-    pub fn next_seq(&self) -> u64 {
-        self.head.seq + 1
     }
 
     /// The fault of a next record that has not the form of one.
@@ -159,7 +161,9 @@ impl<'h> Verifier<'h> {
         }
         let last = self.signed.last().map_or(0, |last| last.seq);
         let what = "the chain was cut off here: a signed head is further on";
-        Err(Fault { to: last, ..Fault::of_one(&self.head.chain, self.head.seq + 1, what) })
+        // In doubt not only from the end on: when the node has written on behind it, no head shows any more where it was.
+        let from = self.behind_signed();
+        Err(Fault { from, to: last, ..Fault::of_one(&self.head.chain, self.head.seq + 1, what) })
     }
 
     /// A fault that says nothing good of all that comes behind it.

@@ -89,7 +89,7 @@ pub(super) async fn verify(connection: &Connection, config: &Config, args: &Veri
 /// The result of the check of one chain.
 struct Checked {
     name: String,
-    /// The last place; none where the end could not be read.
+    /// Records that are there.
     records: u64,
     signed_up_to: u64,
     faults: Vec<Fault>,
@@ -128,7 +128,7 @@ impl Evidence {
 
     fn gap(&self, fault: &Fault) -> Option<&SignedGap> {
         // A word about some places says nothing about others that the same fault puts in doubt.
-        let covers = |gap: &&SignedGap| gap.chain == fault.chain && gap.from <= fault.seq && fault.to <= gap.to;
+        let covers = |gap: &&SignedGap| gap.chain == fault.chain && gap.from <= fault.from && fault.to <= gap.to;
         self.gaps.iter().find(covers)
     }
 }
@@ -199,7 +199,7 @@ async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) 
     walk.is_uncovered = !foreign_keys.is_empty();
     walk.go().await?;
     faults.extend(walk.faults);
-    let records = walk.verifier.next_seq() - 1;
+    let records = walk.records;
     faults.extend(walk.verifier.finish().err());
     Ok(Checked { name: name.to_owned(), records, signed_up_to, faults, foreign_keys })
 }
@@ -216,6 +216,7 @@ struct Walk<'w> {
     started: String,
     has_caught_up: bool,
     faults: Vec<Fault>,
+    records: u64,
     /// It was said that records are not covered by a signed head.
     is_uncovered: bool,
 }
@@ -226,7 +227,7 @@ impl<'w> Walk<'w> {
         let ahead = time_text(Timestamp::now().checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX));
         let started = time_text(Timestamp::now());
         let (faults, has_caught_up, is_uncovered) = (Vec::new(), false, false);
-        Self { connection, name, verifier, until, ahead, started, has_caught_up, faults, is_uncovered }
+        Self { connection, name, verifier, until, ahead, started, has_caught_up, faults, records: 0, is_uncovered }
     }
 
     async fn go(&mut self) -> Result<()> {
@@ -282,6 +283,7 @@ impl<'w> Walk<'w> {
             return 0;
         };
         let faults = self.verifier.take_batch(&batch);
+        self.records += batch.records.len() as u64;
         self.has_caught_up |= faults.is_empty() && batch.records.last().is_some_and(|record| record.at > self.started);
         self.faults.extend(faults);
         let open = batch.records.iter().filter(|record| !self.verifier.is_signed(record.seq));
