@@ -8,7 +8,7 @@ use beds_core::lineage::{TRACEPARENT, is_traceparent};
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Consumer};
+use lapin::{BasicProperties, Channel, Consumer};
 
 use crate::consumers::{Consumers, Wanted};
 use crate::link::Link;
@@ -27,6 +27,10 @@ pub struct Subscription {
     /// Before the next attempt.
     pause: Duration,
 }
+
+/// Headers of a message that has waited: how often, and that an attempt before may have had an effect.
+pub(crate) const WAITS: &str = "beds-waits";
+pub(crate) const IN_DOUBT: &str = "beds-in-doubt";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -199,7 +203,7 @@ impl Delivery {
 
     /// The trace of a client that is no gateway, if it sent one.
     pub fn traceparent(&self) -> Option<&str> {
-        match self.inner.properties.headers().as_ref()?.inner().get(TRACEPARENT)? {
+        match self.header(TRACEPARENT)? {
             AMQPValue::LongString(text) => {
                 std::str::from_utf8(text.as_bytes()).ok().filter(|text| is_traceparent(text))
             }
@@ -207,9 +211,23 @@ impl Delivery {
         }
     }
 
-    /// True where somebody had this message before.
+    /// True where an attempt before may have had an effect: somebody had this message before, or it waited because that was not
+    /// known. A publisher that says so without need only has its message looked up in the inbox.
     pub fn is_redelivered(&self) -> bool {
-        self.inner.redelivered
+        self.inner.redelivered || self.header(IN_DOUBT).is_some()
+    }
+
+    /// How often the message has waited for better times; what its publisher says, where it is the first time.
+    pub fn waits(&self) -> u32 {
+        self.header(WAITS).and_then(count).unwrap_or(0)
+    }
+
+    fn header(&self, name: &str) -> Option<&AMQPValue> {
+        self.inner.properties.headers().as_ref()?.inner().get(name)
+    }
+
+    pub(crate) fn properties(&self) -> &BasicProperties {
+        &self.inner.properties
     }
 
     /// How often it was handed out before, as a quorum queue counts; a classic queue only knows "before". Of a message that is
@@ -218,18 +236,7 @@ impl Delivery {
         if !self.inner.redelivered {
             return 0;
         }
-        let headers = self.inner.properties.headers().as_ref();
-        let count = headers.and_then(|headers| headers.inner().get("x-delivery-count")).and_then(|value| match value {
-            AMQPValue::LongLongInt(n) => u32::try_from(*n).ok(),
-            AMQPValue::LongInt(n) => u32::try_from(*n).ok(),
-            AMQPValue::LongUInt(n) => Some(*n),
-            AMQPValue::ShortInt(n) => u32::try_from(*n).ok(),
-            AMQPValue::ShortShortInt(n) => u32::try_from(*n).ok(),
-            AMQPValue::ShortShortUInt(n) => Some(u32::from(*n)),
-            AMQPValue::ShortUInt(n) => Some(u32::from(*n)),
-            _ => None,
-        });
-        count.unwrap_or_else(|| u32::from(self.inner.redelivered))
+        self.header("x-delivery-count").and_then(count).unwrap_or(1)
     }
 
     /// The message is done with.
@@ -242,5 +249,19 @@ impl Delivery {
         self.finished.acknowledge();
         let options = BasicRejectOptions { requeue: true };
         settled(self.finished.channel.basic_reject(self.inner.delivery_tag, options).now_or_never());
+    }
+}
+
+/// A number in whichever width it was written.
+fn count(value: &AMQPValue) -> Option<u32> {
+    match value {
+        AMQPValue::LongLongInt(n) => u32::try_from(*n).ok(),
+        AMQPValue::LongInt(n) => u32::try_from(*n).ok(),
+        AMQPValue::LongUInt(n) => Some(*n),
+        AMQPValue::ShortInt(n) => u32::try_from(*n).ok(),
+        AMQPValue::ShortShortInt(n) => u32::try_from(*n).ok(),
+        AMQPValue::ShortShortUInt(n) => Some(u32::from(*n)),
+        AMQPValue::ShortUInt(n) => Some(u32::from(*n)),
+        _ => None,
     }
 }

@@ -15,10 +15,11 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::consume::{IN_DOUBT, WAITS};
 use crate::link::{Link, Live, Through};
 use crate::outbox::Outbox;
 use crate::reply_desk::until;
-use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES};
+use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES, WAITING};
 use crate::{Delivery, Guards, TransportError, TransportResult};
 
 const PERSISTENT: u8 = 2;
@@ -155,6 +156,22 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_message_id(delivery.message_id().into());
         self.alone(DEAD, delivery.queue(), delivery.body(), properties).await
+    }
+
+    /// Puts a message where it waits before it comes back to its queue, and waits until RabbitMQ has it there. It comes back after
+    /// [`topology::LONGEST_WAIT`] at the latest.
+    pub async fn wait(&self, delivery: &Delivery, pause: Duration, is_in_doubt: bool) -> TransportResult<()> {
+        let mut headers = FieldTable::default();
+        headers.insert(WAITS.into(), AMQPValue::LongUInt(delivery.waits().saturating_add(1)));
+        if is_in_doubt {
+            headers.insert(IN_DOUBT.into(), AMQPValue::Boolean(true));
+        }
+        if let Some(trace) = delivery.traceparent() {
+            headers.insert(TRACEPARENT.into(), AMQPValue::LongString(LongString::from(trace)));
+        }
+        let properties = delivery.properties().clone().with_headers(headers).with_delivery_mode(PERSISTENT);
+        let properties = properties.with_expiration(pause.as_millis().to_string().into());
+        self.alone(WAITING, delivery.queue(), delivery.body(), properties).await
     }
 
     /// Publishes an event as it is, and waits until RabbitMQ has it.

@@ -3,6 +3,8 @@
 //!
 //! Not here: what travels through the queues, which is `publish`'s and `consume`'s.
 
+use std::time::Duration;
+
 use beds_core::{RoutingKey, config};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -14,6 +16,12 @@ pub const EVENTS: &str = "beds.events";
 pub const LOGS: &str = "beds.logs";
 /// What could not be worked on; the exchange and its queue have the same name.
 pub const DEAD: &str = "beds.dead";
+/// Writes that failed for now and whose requesters wait for no answer; the exchange and its queue have the same name. From there
+/// RabbitMQ sends them back to `beds.events` by their routing keys, when their time has come.
+pub const WAITING: &str = "beds.waiting";
+/// The longest time that a write waits between two attempts. One with a shorter time can wait behind one with a longer.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// Reply queues begin with this, and nothing else does.
 pub const REPLY_PREFIX: &str = "beds.reply.";
 
@@ -56,6 +64,8 @@ pub enum QueueKind {
     Volatile,
     /// Quorum; persistent, with a delivery limit and dead letters. For writes.
     Durable,
+    /// Quorum; what is in it expires, and goes back to the exchange of requests.
+    Waiting,
     /// Quorum; where dead letters wait for a person.
     Dead,
     /// Classic; records that may be lost when nobody takes them: the oldest go first.
@@ -69,6 +79,7 @@ pub const ROUTES: &[Route] = &[
     Route { exchange: EVENTS, routing_key: "rel.read", queue: "rel.read", kind: QueueKind::Volatile },
     Route { exchange: EVENTS, routing_key: "rec.write", queue: "rec.write", kind: QueueKind::Durable },
     Route { exchange: EVENTS, routing_key: "rel.write", queue: "rel.write", kind: QueueKind::Durable },
+    Route { exchange: WAITING, routing_key: "#", queue: WAITING, kind: QueueKind::Waiting },
     Route { exchange: LOGS, routing_key: "log.#", queue: "log", kind: QueueKind::Loose },
     Route { exchange: LOGS, routing_key: "audit.#", queue: "audit", kind: QueueKind::Kept },
     Route { exchange: LOGS, routing_key: "lineage.#", queue: "lineage", kind: QueueKind::Kept },
@@ -105,7 +116,7 @@ impl Topology {
 
     /// Declares everything. Safe to repeat.
     pub(crate) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
-        for exchange in [EVENTS, LOGS, DEAD] {
+        for exchange in [EVENTS, WAITING, LOGS, DEAD] {
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
             channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
         }
@@ -169,13 +180,18 @@ impl Topology {
         if is_classic {
             return arguments;
         }
-        if matches!(kind, QueueKind::Durable | QueueKind::Kept) {
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(DELIVERY_LIMIT)));
-            arguments.insert("x-dead-letter-exchange".into(), text(DEAD));
-            // Needs reject-publish as the overflow; a dead letter then cannot be lost between the two queues.
+        // A queue in which a person looks around has a limit too, or RabbitMQ 4 gives it one.
+        let limit = if kind == QueueKind::Dead { LOOKS } else { i64::from(DELIVERY_LIMIT) };
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
+        if kind == QueueKind::Waiting {
+            let longest = i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX);
+            arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(longest));
+        }
+        if kind != QueueKind::Dead {
+            arguments
+                .insert("x-dead-letter-exchange".into(), text(if kind == QueueKind::Waiting { EVENTS } else { DEAD }));
+            // Needs reject-publish as the overflow; a message then cannot be lost between the two queues.
             arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
-        } else {
-            arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(LOOKS));
         }
         arguments
     }

@@ -70,6 +70,9 @@ impl Worker<'_> {
         outcome = match outcome {
             Err(error) => {
                 self.log(&event, &error);
+                if self.may_wait(delivery, &event, &error) {
+                    return self.wait(delivery, &error).await;
+                }
                 if self.is_certain(&error, &event, delivery) {
                     Err(error)
                 } else {
@@ -80,9 +83,7 @@ impl Worker<'_> {
                     }
                     match self.resolve(delivery, &event, error).await {
                         Some(found) => found,
-                        None if delivery.reply_to().is_none() => {
-                            return self.unanswered(delivery, &begun, &event, self.late()).await;
-                        }
+                        None if delivery.reply_to().is_none() => return self.wait(delivery, &self.late()).await,
                         None => return delivery.requeue(),
                     }
                 }
@@ -91,9 +92,8 @@ impl Worker<'_> {
         };
         match &outcome {
             _ if is_answered && delivery.reply_to().is_some() => {}
-            Err(_) if delivery.reply_to().is_none() => {
-                let Err(error) = outcome else { return };
-                return self.unanswered(delivery, &begun, &event, error).await;
+            Err(error) if self.pool.key.is_write() && delivery.reply_to().is_none() => {
+                return self.bury(delivery, Some((&begun, &event)), "refused", error).await;
             }
             Ok(_) if !self.pool.key.is_write() && self.factory.is_audit_required(&event.template) => {
                 return self.after_its_record(delivery, &begun, &event, outcome).await;
@@ -189,12 +189,13 @@ impl Worker<'_> {
         if !self.may_begin(event) {
             return Err(not_recorded());
         }
+        let is_awaited = delivery.is_redelivered() && delivery.reply_to().is_some();
         let work = async {
             fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
             loop {
                 match dispatch(self.factory, event, self.pool.key.store()).await {
                     // The transaction of the delivery before is still open in the database; it will end.
-                    Err(error) if error.kind == ErrorKind::KeyInFlight && delivery.is_redelivered() => {
+                    Err(error) if error.kind == ErrorKind::KeyInFlight && is_awaited => {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     outcome => return outcome,

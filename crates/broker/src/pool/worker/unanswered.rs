@@ -5,76 +5,52 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::reply::Answer;
-use beds_core::{BedsError, ErrorKind, Event, Result};
-use beds_transport::Delivery;
+use beds_core::{BedsError, ErrorKind, Event};
+use beds_transport::topology::LONGEST_WAIT;
+use beds_transport::{Delivery, TransportError};
 use tokio::time::Instant;
 
 use super::Worker;
-use crate::pool::report::Begun;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// How long a message is held. RabbitMQ takes one away that is held for half an hour (`consumer_timeout`).
+/// How long a message is held while RabbitMQ takes none. RabbitMQ takes one away that is held for half an hour
+/// (`consumer_timeout`).
 const HELD: Duration = Duration::from_secs(600);
 
 impl Worker<'_> {
-    /// Tries again as long as that can help, and keeps the message among the dead letters if it cannot. It is held meanwhile: handed
-    /// out again and again, it would be a dead letter before a database has restarted.
-    pub(super) async fn unanswered(
-        &self,
-        delivery: &Arc<Delivery>,
-        begun: &Begun,
-        event: &Arc<Event>,
-        error: BedsError,
-    ) {
-        if !self.pool.key.is_write() {
-            let records = self.reporter.records(begun, event, delivery, Err(&error), None);
-            return self.settle(delivery, records).await;
-        }
-        let outcome = if can_help(&error, event) { self.again(delivery, event, error).await } else { Some(Err(error)) };
-        match outcome {
-            Some(Ok(answer)) => {
-                let records = self.reporter.records(begun, event, delivery, Ok(&answer), None);
-                self.settle(delivery, records).await;
-            }
-            Some(Err(error)) => self.bury(delivery, Some((begun, event)), "refused", &error).await,
-            None => delivery.requeue(),
+    /// True for a write that may succeed later, and whose requester waits for no answer.
+    pub(super) fn may_wait(&self, delivery: &Delivery, event: &Event, error: &BedsError) -> bool {
+        let is_late = error.kind == ErrorKind::DeadlineExceeded && event.remaining().is_zero();
+        self.pool.key.is_write() && delivery.reply_to().is_none() && error.kind.is_retryable() && !is_late
+    }
+
+    /// Sends the message to wait before the next attempt. It does not wait in the hands of this task: a database that is away would
+    /// then hold up the writes of all others. Nor is it just given back: handed out again and again, it would be a dead letter
+    /// before a database has restarted.
+    pub(super) async fn wait(&self, delivery: &Arc<Delivery>, error: &BedsError) {
+        let is_in_doubt = error.kind == ErrorKind::OutcomeUnknown || delivery.is_redelivered();
+        match self.is_waiting(delivery, is_in_doubt).await {
+            true => delivery.ack(),
+            false => delivery.requeue(),
         }
     }
 
-    /// The outcome of further attempts; none where the node stops, or the message was held for long enough.
-    async fn again(&self, delivery: &Delivery, event: &Arc<Event>, mut last: BedsError) -> Option<Result<Answer>> {
+    /// False where RabbitMQ has not taken the message: its queue is full, the node stops, or that took too long.
+    async fn is_waiting(&self, delivery: &Delivery, is_in_doubt: bool) -> bool {
+        let wait = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
         let (mut pause, end) = (FIRST_PAUSE, Instant::now() + HELD);
-        let mut is_in_doubt = last.kind == ErrorKind::OutcomeUnknown;
         loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
-            }
-            if Instant::now() >= end {
-                return None;
-            }
-            let outcome = match self.work(event, delivery).await {
-                // What an attempt before may have done, a refusal of this one does not undo.
-                Err(_) if is_in_doubt => self.resolve(delivery, event, last).await,
-                Err(error) if !self.is_certain(&error, event, delivery) => self.resolve(delivery, event, error).await,
-                outcome => Some(outcome),
+            let is_full = match self.publisher.wait(delivery, wait, is_in_doubt).await {
+                Ok(()) => return true,
+                Err(error) => matches!(error, TransportError::Refused | TransportError::Unroutable),
             };
-            match outcome {
-                None => (last, is_in_doubt) = (self.late(), true),
-                Some(Err(error)) if can_help(&error, event) => {
-                    is_in_doubt = error.kind == ErrorKind::OutcomeUnknown;
-                    last = error;
-                }
-                done => return done,
+            tokio::select! {
+                () = self.stop.cancelled() => return false,
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_WAIT),
+            }
+            if is_full || Instant::now() >= end {
+                return false;
             }
         }
     }
-}
-
-/// True where the same write may succeed later.
-fn can_help(error: &BedsError, event: &Event) -> bool {
-    let is_late = error.kind == ErrorKind::DeadlineExceeded && event.remaining().is_zero();
-    error.kind.is_retryable() && !is_late
 }
