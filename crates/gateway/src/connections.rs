@@ -1,14 +1,18 @@
-//! How many connections are open at once. One more is closed at once: its caller may go elsewhere.
+//! How many connections are open at once, and how long a caller may take none of an answer. One connection more is closed at
+//! once: its caller may go elsewhere.
 //!
 //! Not here: how many requests are worked on, which is `limits`'s.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
 use axum_server::accept::Accept;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tower::Layer;
 
 /// Between two lines of the log about connections that were closed.
@@ -18,12 +22,14 @@ const SAID_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(crate) struct Bounded {
     places: Arc<Semaphore>,
+    /// The longest time in which no byte of an answer can be written. Then the connection is closed.
+    write_timeout: Duration,
     said: Arc<std::sync::Mutex<Option<std::time::Instant>>>,
 }
 
 impl Bounded {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(most)), said: Arc::default() }
+    pub(crate) fn new(most: usize, write_timeout: Duration) -> Self {
+        Self { places: Arc::new(Semaphore::new(most)), write_timeout, said: Arc::default() }
     }
 
     fn warn(&self) {
@@ -38,14 +44,18 @@ impl Bounded {
 /// The place of a connection, for as long as its service lives.
 type Place = Extension<Arc<OwnedSemaphorePermit>>;
 
-impl<I: Send + 'static, S: Send + 'static> Accept<I, S> for Bounded {
-    type Stream = I;
+impl<I: AsyncRead + AsyncWrite + Send + 'static, S: Send + 'static> Accept<I, S> for Bounded {
+    type Stream = Pin<Box<TimeoutStream<I>>>;
     type Service = <Place as Layer<S>>::Service;
-    type Future = std::future::Ready<io::Result<(I, Self::Service)>>;
+    type Future = std::future::Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
         std::future::ready(match Arc::clone(&self.places).try_acquire_owned() {
-            Ok(place) => Ok((stream, Extension(Arc::new(place)).layer(service))),
+            Ok(place) => {
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(Some(self.write_timeout));
+                Ok((Box::pin(stream), Extension(Arc::new(place)).layer(service)))
+            }
             Err(_) => {
                 self.warn();
                 Err(io::Error::other("too many connections"))

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
-use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -49,12 +50,11 @@ fn host(room: &Room, request: &Request) -> Result<()> {
     // No browser speaks HTTP/1.0.
     let is_missing = named.is_empty() && request.version() != Version::HTTP_10;
     let is_known = |name: &&str| {
-        let name = without_port(name);
-        let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
-        let is_own = address.is_ok_and(|ip| ip.is_loopback() || ip == room.config.listen.ip());
+        let Some(name) = name_of(name) else { return false };
+        let is_own = address_of(&name).is_some_and(|ip| ip.is_loopback() || ip == room.config.listen.ip());
         is_own
             || name.eq_ignore_ascii_case("localhost")
-            || room.config.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+            || room.config.hosts.iter().any(|own| own.eq_ignore_ascii_case(&name))
     };
     if is_missing || !named.iter().all(is_known) {
         let text = "the Host header names no host of this gateway; ask by its address, or add the name to services.appserver.hosts";
@@ -63,15 +63,19 @@ fn host(room: &Room, request: &Request) -> Result<()> {
     Ok(())
 }
 
-/// The name in `name:port`; an address of version 6 stands in brackets.
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port))
-            if port.bytes().all(|b| b.is_ascii_digit()) && (!name.contains(':') || name.ends_with(']')) =>
-        {
-            name
-        }
-        _ => host,
+/// The name in `name:port`, in which an address of version 6 stands in brackets. None where it is no such text.
+fn name_of(host: &str) -> Option<String> {
+    let authority: Authority = host.parse().ok()?;
+    let name = authority.host();
+    let is_one = !host.contains('@') && (name.len() == host.len() || authority.port_u16().is_some());
+    is_one.then(|| name.to_owned())
+}
+
+/// The address that a name is.
+fn address_of(name: &str) -> Option<IpAddr> {
+    match name.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+        None => name.parse().ok().map(IpAddr::V4),
     }
 }
 
@@ -80,10 +84,14 @@ fn origin(room: &Room, headers: &HeaderMap) -> Result<()> {
         let text = "a page of another origin made this request; add its origin to services.appserver.origins if it may";
         Err(BedsError::new(ErrorKind::ForeignOrigin, text))
     };
-    let text = |name: &HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    // A header that stands twice says nothing that could be believed.
+    let text = |name: &HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        values.next().map(|value| if values.next().is_some() { "?" } else { value.to_str().unwrap_or("?") })
+    };
     if let Some(origin) = text(&ORIGIN) {
-        let is_own = text(&HOST)
-            .is_some_and(|host| origin.split_once("://").is_some_and(|(_, of)| of.eq_ignore_ascii_case(host)));
+        let of = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
+        let is_own = text(&HOST).is_some_and(|host| of.is_some_and(|(_, of)| of.eq_ignore_ascii_case(host)));
         let is_allowed = is_own || room.config.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
         return if is_allowed { Ok(()) } else { refused() };
     }
@@ -101,12 +109,11 @@ fn form(request: &Request) -> Result<()> {
     if encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return unsupported("the body must not be compressed: send it without Content-Encoding");
     }
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    let is_deliberate = headers.contains_key(BEDS_REQUEST) || headers.contains_key(CONTENT_TYPE) && is_json(headers);
-    if request.method() == Method::POST && !has_body && !is_deliberate {
+    // A page elsewhere can make a browser send any body, and none, with a POST; it cannot add these headers.
+    let is_deliberate = headers.contains_key(BEDS_REQUEST) || is_json(headers);
+    if request.method() == Method::POST && !is_deliberate {
         return unsupported(
-            "a POST without a body needs the header Beds-Request: 1, or Content-Type: application/json",
+            "a POST needs the header Content-Type: application/json; one without a body, that or Beds-Request: 1",
         );
     }
     Ok(())
@@ -125,13 +132,21 @@ mod tests {
     #[test]
     fn a_host_is_known_by_its_name_whatever_its_port() {
         for (host, name) in [
-            ("localhost:8080", "localhost"),
-            ("127.0.0.1", "127.0.0.1"),
-            ("[::1]:80", "[::1]"),
-            ("[::1]", "[::1]"),
-            ("a:b", "a:b"),
+            ("localhost:8080", Some("localhost")),
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("[::1]:80", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("a:b", None),
+            ("localhost:99999999", None),
+            ("ana@localhost", None),
+            ("]127.0.0.1[", None),
+            ("a, localhost", None),
         ] {
-            assert_eq!(without_port(host), name);
+            assert_eq!(name_of(host).as_deref(), name, "{host}");
+        }
+        assert!(address_of("[::1]").is_some() && address_of("127.0.0.1").is_some());
+        for name in ["[127.0.0.1]", "::1", "localhost", "[::1", "127.1"] {
+            assert!(address_of(name).is_none(), "{name}");
         }
     }
 }

@@ -104,9 +104,11 @@ impl Gateway {
     /// Serves until `stop`; then refuses new requests and lets those that run finish within `grace`.
     pub async fn run(self, stop: CancellationToken, grace: Duration) -> std::io::Result<()> {
         let (app, probes) = (router::router(Arc::clone(&self.room)), Arc::clone(&self.room.lent.probes));
-        let (header_timeout, most) = (self.room.config.header_timeout, self.room.config.max_connections);
+        let config = &self.room.config;
+        let limits =
+            Limits { header: config.header_timeout, write: config.body_timeout, connections: config.max_connections };
         let on_stop = move || probes.stop.cancel();
-        let served = serve(self.listener, app, header_timeout, most, &stop, grace, on_stop).await;
+        let served = serve(self.listener, app, limits, &stop, grace, on_stop).await;
         self.room.tasks.close();
         self.room.tasks.wait().await;
         served
@@ -120,10 +122,8 @@ pub struct ProbePort {
 }
 
 impl ProbePort {
-    /// How long a machine may take to ask.
-    const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-    /// Connections at once.
-    const MOST: usize = 256;
+    /// A machine asks, and reads at once.
+    const LIMITS: Limits = Limits { header: Duration::from_secs(10), write: Duration::from_secs(10), connections: 256 };
 
     /// Takes the port; serves nothing yet.
     pub fn bind(address: SocketAddr, probes: Arc<Probes>) -> Result<Self, GatewayError> {
@@ -132,7 +132,7 @@ impl ProbePort {
 
     /// Serves until `stop`.
     pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
-        serve(self.listener, self.app, Self::HEADER_TIMEOUT, Self::MOST, &stop, Duration::ZERO, || {}).await
+        serve(self.listener, self.app, Self::LIMITS, &stop, Duration::ZERO, || {}).await
     }
 }
 
@@ -144,19 +144,29 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError
     Ok((listener, address))
 }
 
+/// What a caller may take of a port.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Until the headers of a request are there.
+    header: Duration,
+    /// In which no byte of an answer can be written.
+    write: Duration,
+    connections: usize,
+}
+
 async fn serve(
     listener: TcpListener,
     app: Router,
-    header_timeout: Duration,
-    most: usize,
+    limits: Limits,
     stop: &CancellationToken,
     grace: Duration,
     on_stop: impl FnOnce(),
 ) -> std::io::Result<()> {
     let handle = Handle::new();
-    let server = axum_server::from_tcp(listener)?.acceptor(connections::Bounded::new(most)).handle(handle.clone());
-    let mut server = server.http1_only().first_request_timeout(header_timeout);
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(64 * 1024);
+    let bounded = connections::Bounded::new(limits.connections, limits.write);
+    let server = axum_server::from_tcp(listener)?.acceptor(bounded).handle(handle.clone());
+    let mut server = server.http1_only().first_request_timeout(limits.header);
+    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(64 * 1024);
     let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
     tokio::pin!(serving);
     tokio::select! {

@@ -47,16 +47,19 @@ async fn a_page_of_elsewhere_reads_and_writes_nothing() -> Result<()> {
     for host in ["localhost", "localhost:1", "[::1]:80", "127.0.0.2", "API.example:443", own.as_str()] {
         assert_eq!(with(api, Method::GET, list, &[("Host", host)]).await?.0, 200, "{host}");
     }
+    let same = format!("http://{own}");
     for headers in [
         &[("Origin", "http://attacker.example")][..],
         &[("Origin", "null")],
         &[("Sec-Fetch-Site", "cross-site")],
         &[("Sec-Fetch-Site", "same-site")],
         &[("Origin", "http://localhost:3000")],
+        &[("Origin", format!("evil://{own}").as_str())],
+        &[("Origin", same.as_str()), ("Origin", "http://attacker.example")],
+        &[("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")],
     ] {
         assert_eq!(with(api, Method::GET, list, headers).await?, told(403, "BEDS-0029"), "{headers:?}");
     }
-    let same = format!("http://{own}");
     for headers in [
         &[("Origin", "https://app.example")][..],
         &[("Origin", "https://app.example"), ("Sec-Fetch-Site", "cross-site")],
@@ -69,6 +72,17 @@ async fn a_page_of_elsewhere_reads_and_writes_nothing() -> Result<()> {
     assert_eq!(with(api, Method::POST, replay, &[]).await?, told(415, "BEDS-0018"), "as a form could send it");
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     assert_eq!(with(api, Method::POST, replay, &form).await?, told(415, "BEDS-0018"));
+    for (length, body) in [("00", ""), ("1", "x")] {
+        let mut stream = TcpStream::connect(&own)?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        write!(
+            stream,
+            "POST {replay} HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n{body}"
+        )?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer)?;
+        assert_eq!(&answer, b"HTTP/1.1 415", "{length}");
+    }
     for deliberate in [[("Beds-Request", "1")], [("Content-Type", "application/json")]] {
         assert_eq!(with(api, Method::POST, replay, &deliberate).await?, told(404, "BEDS-0007"));
     }
@@ -161,4 +175,30 @@ async fn callers_who_send_nothing_take_no_place_from_the_others() -> Result<()> 
     assert_eq!(last.read(&mut [0; 1])?, 0, "closed");
     drop(slow);
     crate::rig::eventually("there is room again", async || Ok(live.api.get("/v1/records/Things").await.is_ok())).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_read_nothing_are_cut_off() -> Result<()> {
+    let world = World::new().await?;
+    let live = world
+        .node_with(|config| {
+            config.services.appserver.max_connections = 4;
+            config.services.appserver.body_timeout = Duration::from_secs(1);
+        })
+        .await?;
+    let address = live.api.url.trim_start_matches("http://").to_owned();
+    let mut deaf = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(&address)?;
+        stream.set_nonblocking(true)?;
+        // Far more answers than the kernel keeps; then it takes no further request either.
+        while stream.write(&b"GET /v1/templates HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100)).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        deaf.push(stream);
+    }
+    crate::rig::eventually("there is room for others", async || Ok(live.api.get("/v1/records/Things").await.is_ok()))
+        .await?;
+    drop(deaf);
+    Ok(())
 }
