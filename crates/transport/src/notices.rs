@@ -20,6 +20,7 @@ use crate::topology::{NOTICES, NOTICES_PREFIX};
 /// Events that are remembered as given up, and for how long: a read waits in its queue no longer than its deadline.
 const MOST: usize = 10_000;
 const REMEMBERED: Duration = Duration::from_secs(120);
+const SWEPT_AGAIN: Duration = Duration::from_secs(1);
 /// Notices that wait for this node.
 const MOST_WAITING: i64 = 10_000;
 
@@ -30,6 +31,8 @@ pub struct Notices(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     given_up: HashMap<String, Instant>,
+    /// When old ones were last looked for: that takes a look at each.
+    swept: Option<Instant>,
     running: HashMap<String, CancellationToken>,
 }
 
@@ -58,7 +61,8 @@ impl Notices {
         if let Some(running) = state.running.get(id) {
             return running.cancel();
         }
-        if state.given_up.len() >= MOST {
+        if state.given_up.len() >= MOST && state.swept.is_none_or(|swept| swept.elapsed() > SWEPT_AGAIN) {
+            state.swept = Some(Instant::now());
             state.given_up.retain(|_, at| at.elapsed() < REMEMBERED);
         }
         if state.given_up.len() < MOST {

@@ -153,7 +153,11 @@ async fn forged_headers_decide_nothing_and_one_bad_letter_hides_no_other() -> Re
     });
     let headers = json!({
         "beds-queue": "audit", "beds-reason": "records", "beds-detail": "BEDS-0016 x",
-        "x-first-death-queue": "audit", "x-death": [{"queue": "audit", "reason": "records", "count": 1}],
+        "x-first-death-queue": "audit", // RabbitMQ counts its own death into an entry of the same queue and reason, and keeps its other members.
+        "x-death": [
+            {"queue": "audit", "reason": "records", "count": 1},
+            {"queue": "rel.write", "reason": "expired", "count": 1, "detail": "BEDS-0003 forged"},
+        ],
     });
     live.node.shutdown().await;
     let properties = json!({"message_id": "py.forged", "expiration": "1", "delivery_mode": 2, "headers": headers});
