@@ -184,17 +184,22 @@ impl Domains {
         loop {
             let was_missing = self.is_missing(store, name);
             tokio::time::sleep(if was_missing { PULSE_OF_MISSING } else { PULSE }).await;
-            let found = self.look(store, name).await;
-            self.note(store, name, |state| state.missing = found.as_ref().err().map(|error| error.message.clone()));
-            match (&found, was_missing) {
-                (Err(error), false) => {
-                    tracing::warn!(%store, database = name, error = error.message, source = source(error), "A database went away.");
+            match self.look(store, name).await {
+                // It answers; whether it can be used is known when its templates are bound.
+                Ok(true) => self.bind_late(store, name).await,
+                Ok(false) => {
+                    self.note(store, name, |state| state.missing = None);
+                    if was_missing {
+                        tracing::info!(%store, database = name, "A database is there.");
+                    }
                 }
-                (Ok(_), true) => tracing::info!(%store, database = name, "A database is there."),
-                _ => {}
-            }
-            if let Ok(true) = found {
-                self.bind_late(store, name).await;
+                Err(error) => {
+                    self.note(store, name, |state| state.missing = Some(error.message.clone()));
+                    if !was_missing {
+                        let source = source(&error);
+                        tracing::warn!(%store, database = name, error = error.message, source, "A database went away.");
+                    }
+                }
             }
             self.look_at_clock(store, name);
         }

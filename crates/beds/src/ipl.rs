@@ -39,7 +39,7 @@ pub enum IplError {
     #[error(transparent)]
     Gateway(#[from] GatewayError),
     #[error(
-        "the key {path} cannot be used: {source}. Fix: correct services.admin.signing_key_file, or make its folder writable"
+        "the key {path} cannot be used: {source}. Fix: correct services.admin.signing_key_file, or make its folder, for this login alone"
     )]
     SigningKey { path: String, source: std::io::Error },
     #[error("records.otlp cannot be used: {0}. Fix: build with --features otel, correct the address, or leave it out")]
@@ -314,7 +314,10 @@ fn readiness(
         service(
             "amqp",
             match (connected, transport.is_blocked()) {
-                (false, _) => Some("not connected; trying again".to_owned()),
+                (false, _) => {
+                    let why = transport.last_error().map(|error| format!(": {error}")).unwrap_or_default();
+                    Some(format!("not connected; trying again{why}"))
+                }
                 (true, true) => Some("RabbitMQ takes no publishes: a memory or disk alarm".to_owned()),
                 (true, false) => None,
             },

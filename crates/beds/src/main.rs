@@ -14,7 +14,14 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => {
+            drop(told.print());
+            // Help and the version were asked for.
+            return if told.use_stderr() { ExitCode::from(commands::EX_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
     // One crypto provider for AMQP, MariaDB and MongoDB alike. It can only be installed once, and this is the first time.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

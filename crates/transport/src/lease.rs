@@ -76,13 +76,16 @@ struct Keeper {
 
 impl Keeper {
     async fn keep(self: Arc<Self>) {
-        let mut is_said = false;
+        let (mut is_said, mut is_said_late) = (false, false);
         loop {
             self.note(false);
             match self.take().await {
                 Ok(channel) => {
                     self.note(true);
-                    is_said = false;
+                    if is_said {
+                        tracing::info!(queue = self.queue, "The name of this node is held; its admin tasks begin.");
+                    }
+                    (is_said, is_said_late) = (false, false);
                     while channel.status().connected() {
                         tokio::time::sleep(PAUSE / 4).await;
                     }
@@ -94,6 +97,13 @@ impl Keeper {
                             queue = self.queue,
                             %error,
                             "The name of this node is not to be had: another node may have it. Its admin tasks wait."
+                        );
+                    }
+                    let is_late = self.sender.borrow().since.elapsed() >= PATIENCE;
+                    if is_late && !std::mem::replace(&mut is_said_late, true) {
+                        tracing::error!(
+                            queue = self.queue,
+                            "Another node has had the name of this node for a minute. Fix: give each its own node.name."
                         );
                     }
                     tokio::time::sleep(PAUSE).await;

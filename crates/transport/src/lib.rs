@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::config;
+use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -80,6 +81,25 @@ impl Transport {
     /// True while both connections stand.
     pub fn is_ready(&self) -> bool {
         self.publisher.link().is_live() && self.consuming.is_live()
+    }
+
+    /// Why the last attempt to connect failed, if one has.
+    pub fn last_error(&self) -> Option<TransportError> {
+        self.publisher.link().last_error().or_else(|| self.consuming.last_error())
+    }
+
+    /// Whether RabbitMQ lets this login into its vhost. Declares nothing.
+    ///
+    /// # Errors
+    /// It cannot be reached within `patience`, or refuses.
+    pub async fn probe(config: &config::Amqp, patience: Duration) -> TransportResult<()> {
+        let properties = ConnectionProperties::default().with_connection_name("beds check".into());
+        let connecting = socket::connect(config.url.expose(), properties);
+        let connection =
+            tokio::time::timeout(patience, connecting).await.map_err(|_| TransportError::NotConnected)??;
+        // It stands, which is all that was asked.
+        drop(tokio::time::timeout(patience, connection.close(200, "checked".into())).await);
+        Ok(())
     }
 
     pub fn publisher(&self) -> &Publisher {

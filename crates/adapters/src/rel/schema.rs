@@ -30,7 +30,9 @@ pub(crate) async fn apply(
 ) -> Result<()> {
     let opts = Opts::from_url(config.url.expose()).map_err(|e| failed("the url cannot be used", e.into()))?;
     let opts: Opts = with_ca(OptsBuilder::from_opts(opts), config).client_found_rows(true).setup(vec![SET_UP]).into();
-    let connect = async || Conn::new(opts.clone()).await.map_err(|e| failed("cannot connect as the DBA", e));
+    let place =
+        format!("cannot connect as the DBA to {} at {}", opts.db_name().unwrap_or_default(), config.url.address());
+    let connect = async || Conn::new(opts.clone()).await.map_err(|e| failed(&place, e));
     // A refused file is one of which nothing was applied, so all are read before the first.
     let statements: HashMap<&str, Vec<Statement<'_>>> =
         files.iter().map(|file| Ok((file.name.as_str(), split(file)?))).collect::<Result<_>>()?;

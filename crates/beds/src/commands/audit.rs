@@ -95,7 +95,7 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
             Err(text) => fail(2, &text),
         };
     }
-    let connection = match Connection::open(&config, "audit").await {
+    let connection = match Connection::open(&config, "audit", 2).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };
@@ -184,7 +184,7 @@ async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
     params.extend(filters.into_iter().filter_map(|(name, value)| Some((name, json!(value?)))));
     let records: Vec<SealedRecord> = connection.fetch("Audit", "search", params, true).await?;
     if records.is_empty() {
-        warn("no record fits");
+        warn("no record fits; records arrive when a node with services.admin has stored them");
     }
     for record in records.iter().filter_map(SealedRecord::open) {
         say(&line(&record));

@@ -5,15 +5,19 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use beds_adapters::Stores;
 use beds_core::{Config, Problem, Store, Template, TemplateDescription};
+use beds_transport::Transport;
 use clap::Args;
 use serde::Serialize;
 
 use super::{ConfigArgs, fail, say, warn};
 use crate::settings;
 
+/// How long RabbitMQ may take to let the login in.
+const RABBITMQ_WITHIN: Duration = Duration::from_secs(10);
 /// The check itself could not be made: a file cannot be read, or a database is away.
 const NOT_CHECKED: u8 = 2;
 
@@ -35,6 +39,8 @@ struct Findings {
     templates: Vec<Checked>,
     /// Why something could not be checked.
     not_checked: Vec<String>,
+    /// Templates in the folder; `templates` has those of databases for which this node has a login.
+    in_folder: usize,
 }
 
 #[derive(Serialize)]
@@ -86,6 +92,17 @@ fn is_open_to_others(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
 }
 
+/// The key is made at the first start, and its folder is not.
+fn key_folder(config: &Config) -> Option<Problem> {
+    let admin = &config.services.admin;
+    let folder = admin.signing_key_file.as_deref().filter(|_| admin.is_local)?.parent()?;
+    let is_there = folder.as_os_str().is_empty() || folder.is_dir();
+    let message = format!("the folder {} is not there", folder.display());
+    (!is_there).then(|| {
+        Problem::new("services.admin.signing_key_file", 0, message, "make it, for the login of the node alone (0700)")
+    })
+}
+
 impl Findings {
     async fn take(&mut self, mut config: Config) {
         let (catalogue, problems) = settings::templates(&config.templates.path);
@@ -95,6 +112,11 @@ impl Findings {
         let has_database = |t: &Template| config.databases.of(t.store).contains_key(&t.database);
         self.problems.extend(settings::without_database(served, has_database));
         self.problems.extend(modes(&config));
+        self.problems.extend(key_folder(&config));
+        self.in_folder = catalogue.len();
+        if let Err(error) = Transport::probe(&config.amqp, RABBITMQ_WITHIN).await {
+            self.not_checked.push(format!("RabbitMQ at {}: {error}", config.amqp.url.address()));
+        }
         // Every database that this node has a login for is checked, also one that another node serves.
         config.services.rec.is_local = true;
         config.services.rel.is_local = true;
@@ -143,6 +165,7 @@ impl Findings {
         self.problems.iter().chain(&self.warnings).for_each(|problem| warn(&problem.to_string()));
         self.not_checked.iter().for_each(|text| warn(&format!("not checked: {text}")));
         let (templates, problems, warnings) = (self.templates.len(), self.problems.len(), self.warnings.len());
-        say(&format!("{templates} templates, {problems} problem(s), {warnings} warning(s)"));
+        let in_folder = self.in_folder;
+        say(&format!("{templates} of {in_folder} templates checked, {problems} problem(s), {warnings} warning(s)"));
     }
 }

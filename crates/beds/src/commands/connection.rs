@@ -25,8 +25,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects as `{node}-{command}`, or says why not.
-    pub(super) async fn open(config: &Config, command: &str) -> Result<Self, ExitCode> {
+    /// Connects as `{node}-{command}`, or says why not and ends with `code`.
+    pub(super) async fn open(config: &Config, command: &str, code: u8) -> Result<Self, ExitCode> {
         let transport = Transport::start(&config.amqp, &format!("{}-{command}", config.node.name));
         let environment = config.node.environment.as_str();
         let recorder = transport.recorder(environment, config.records.clone());
@@ -40,7 +40,7 @@ impl Connection {
             }
         };
         if let Err(error) = ready.await {
-            return Err(fail(1, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address())));
+            return Err(fail(code, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address())));
         }
         let root = recorder.event_id();
         Ok(Self { transport, recorder, client, root })

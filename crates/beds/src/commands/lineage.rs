@@ -31,7 +31,7 @@ pub(super) async fn lineage(args: LineageArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let connection = match Connection::open(&config, "lineage").await {
+    let connection = match Connection::open(&config, "lineage", 1).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };

@@ -90,7 +90,7 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         Ok(opened) => opened,
         Err(text) => return fail(1, &text),
     };
-    let connection = match Connection::open(&config, "load").await {
+    let connection = match Connection::open(&config, "load", 1).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };

@@ -59,7 +59,13 @@ pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
         }
     }
     match count {
-        0 => fail(EX_USAGE, &format!("there are no schema files for these databases under {}", args.schema.display())),
+        0 => fail(
+            EX_USAGE,
+            &format!(
+                "there are no schema files for these databases under {}. Fix: name the folder with --schema",
+                args.schema.display()
+            ),
+        ),
         _ => ExitCode::SUCCESS,
     }
 }

@@ -79,6 +79,37 @@ async fn check_says_when_it_could_not_check() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_could_not_find_out_ends_with_2_and_a_wrong_one_with_64() -> Result<()> {
+    let world = World::new().await?;
+    let code = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
+        let output = world.beds(arguments)?;
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        Ok((output.status.code(), said))
+    };
+    for wrong in [&["chekc"][..], &["check", "--nope"], &["audit"], &["audit", "ls", "--limit", "many"], &[]] {
+        assert_eq!(code(wrong)?.0, Some(64), "{wrong:?}");
+    }
+    for right in [["--help"], ["--version"]] {
+        assert_eq!(code(&right)?.0, Some(0), "{right:?}");
+    }
+    world.change_config("[services.admin]\n", "[services.admin]\nsigning_key_file = \"keys/audit.key\"\n")?;
+    let (found, said) = code(&["check"])?;
+    assert!(found == Some(1) && said.contains("keys is not there") && said.contains("Fix: make it"), "{said}");
+    world.write("keys/note", "")?;
+    assert_eq!(code(&["check"])?.0, Some(0));
+    // Another vhost, in which RabbitMQ lets nobody.
+    world.change_config(&format!("/{}\"\n[services.appserver]", world.name), "/nowhere\"\n[services.appserver]")?;
+    let (found, said) = code(&["check"])?;
+    assert!(found == Some(2) && said.contains("not checked: RabbitMQ at ") && said.contains("nowhere"), "{said}");
+    let key = "0".repeat(64);
+    for arguments in [&["audit", "verify", "--public-key", &key][..], &["audit", "heads"], &["audit", "ls"]] {
+        let (found, said) = code(arguments)?;
+        assert!(found == Some(2) && said.contains("RabbitMQ at "), "{arguments:?}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_configuration_ends_with_64_and_every_mistake() -> Result<()> {
     let world = World::new().await?;
     write(&world, "beds.toml", "[node]\nnaem = \"x\"\n[services.rel]\nis_local = \"yes\"\n")?;

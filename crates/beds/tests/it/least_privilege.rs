@@ -76,6 +76,41 @@ async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_that_are_gone_for_a_while_are_told_once() -> Result<()> {
+    let world = World::new().await?;
+    let _login = restrict(&world)?;
+    // The tests' own objects are not granted: the node as a whole is not ready.
+    let process = world.role("worker", &[])?;
+    let rights = |word: &str, from: &str| -> Result<()> {
+        let each = ["beds_catalog", "beds_catalog_version"]
+            .map(|name| format!("{word} EXECUTE ON PROCEDURE {}.{name} {from} beds_runtime", world.name));
+        world.sql_server(&each.join(";")).map(drop)
+    };
+    let is_there = async || -> Result<bool> {
+        let Ok(readiness) = process.api.get("/readyz").await else { return Ok(false) };
+        let services = readiness.body["services"].as_array().cloned().unwrap_or_default();
+        Ok(services.iter().any(|service| service["name"] == "databases.rel.main" && service["ready"] == true))
+    };
+    eventually("the database is there", is_there).await?;
+    rights("REVOKE", "FROM")?;
+    eventually("it is not there", async || Ok(!is_there().await?)).await?;
+    // Some pulses go by.
+    for _ in 0..15 {
+        assert_eq!(world.check()?.0, 2);
+    }
+    rights("GRANT", "TO")?;
+    eventually("it is there again", is_there).await?;
+    let log = std::fs::read_to_string(world.folder.join("worker.log"))?;
+    for said in ["A database went away.", "The templates of a database were bound."] {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+    for said in ["A database is there.", "A database cannot be bound yet."] {
+        assert!(log.matches(said).count() <= 1, "{said}: {log}");
+    }
+    Ok(())
+}
+
 /// Gives the world's nodes MongoDB logins that have the role `beds_runtime` and nothing else.
 pub(crate) fn restrict_documents(world: &World) -> Result<()> {
     let dba = variable("BEDS_TEST_MONGO_URL")?;
