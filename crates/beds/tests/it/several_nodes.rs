@@ -158,7 +158,7 @@ async fn a_restored_database_without_its_grants_is_told_and_gets_them_again() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_later_release_sends_is_given_back_and_kept() -> Result<()> {
+async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let event = json!({
@@ -168,9 +168,26 @@ async fn what_a_later_release_sends_is_given_back_and_kept() -> Result<()> {
     assert!(
         world.publish("rel.write", &event.to_string(), json!({"message_id": "py.later", "delivery_mode": 2})).await?
     );
-    let dead = world.dead_letter().await?;
-    let headers = &dead["properties"]["headers"];
-    assert_eq!(headers["beds-deliveries"], 5, "it was given back five times: {dead}");
+    // Each look takes it out of its queue, and puts it back.
+    let queue = async |name: &str| world.rabbit(Method::GET, &format!("/api/queues/{}/{name}", world.name), None).await;
+    eventually("it has waited six times", async || {
+        Ok(queue("beds.waiting").await?["message_stats"]["publish"].as_u64() >= Some(6))
+    })
+    .await?;
+    assert_eq!(queue("beds.dead").await?["messages"], 0);
+    let mut waiting = Vec::new();
+    eventually("it is there", async || {
+        waiting.extend(world.take("beds.waiting").await?);
+        Ok(!waiting.is_empty())
+    })
+    .await?;
+    assert_eq!(waiting[0]["payload"], event.to_string());
+    // A node that has looked for an hour keeps it for a person.
+    let headers = json!({"beds-waits": 360});
+    assert!(
+        world.publish("rel.write", &event.to_string(), json!({"message_id": "py.later", "headers": headers})).await?
+    );
+    assert_eq!(world.dead_letter().await?["properties"]["headers"]["beds-reason"], "malformed");
     // A record with a member that this release does not know is stored as it came.
     let text = json!({"about": "py.new", "depth": 1, "at": "2026-11-23T10:00:00Z", "actor": "of later", "template": "T", "operation": "fetch", "rows": 0, "outcome": "ok", "node": "later", "new_member": [1]}).to_string();
     let batch = json!({

@@ -27,6 +27,7 @@ use super::PoolSpec;
 use super::report::{Begun, Reporter};
 use crate::Factory;
 use crate::dispatch::dispatch;
+use unanswered::is_in_doubt;
 
 /// How long a reply may take to leave. A worker never waits longer for a publisher that RabbitMQ has blocked.
 const REPLY_PATIENCE: Duration = Duration::from_secs(1);
@@ -34,8 +35,10 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 /// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
 const UNWAITED_REPLIES: u64 = 8;
 
-/// Before a message that only a later release understands goes back to its queue.
+/// Before a read that only a later release understands goes back to its queue. It expires there.
 const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
+/// How often a write waits for a node of a later release: about an hour.
+const MOST_WAITS: u32 = 360;
 
 pub(super) struct Worker<'t> {
     pub(super) pool: PoolSpec,
@@ -71,7 +74,7 @@ impl Worker<'_> {
             Err(error) => {
                 self.log(&event, &error);
                 if self.may_wait(delivery, &event, &error) {
-                    return self.wait(delivery, &error).await;
+                    return self.wait(delivery, is_in_doubt(&error, delivery)).await;
                 }
                 if self.is_certain(&error, &event, delivery) {
                     Err(error)
@@ -83,7 +86,7 @@ impl Worker<'_> {
                     }
                     match self.resolve(delivery, &event, error).await {
                         Some(found) => found,
-                        None if delivery.reply_to().is_none() => return self.wait(delivery, &self.late()).await,
+                        None if delivery.reply_to().is_none() => return self.wait(delivery, true).await,
                         None => return delivery.requeue(),
                     }
                 }
@@ -244,13 +247,16 @@ impl Worker<'_> {
         }
     }
 
-    /// A node of a later release may take it: it is given back some times before it is kept for a person.
+    /// A node of a later release may take it. A write waits for one, for about an hour, before it is kept for a person.
     async fn give_back(&self, delivery: &Arc<Delivery>, error: &BedsError) {
         if self.complaints.say("an event of a later release").is_some() {
             tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");
         }
-        if delivery.deliveries() >= DELIVERY_LIMIT {
-            return self.bury(delivery, None, "malformed", error).await;
+        if self.pool.key.is_write() {
+            if delivery.waits() >= MOST_WAITS {
+                return self.bury(delivery, None, "malformed", error).await;
+            }
+            return self.wait(delivery, delivery.is_redelivered()).await;
         }
         tokio::select! {
             () = self.stop.cancelled() => {}

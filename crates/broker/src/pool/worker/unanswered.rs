@@ -1,8 +1,8 @@
-//! A write that failed and whose requester waits for no answer: the message itself must not get lost.
+//! A write that waits for better times: it failed and its requester waits for no answer, or only a node of a later release
+//! understands it. The message itself must not get lost.
 //!
 //! Not here: how a write in doubt is resolved, which is `doubt`'s.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Event};
@@ -27,8 +27,7 @@ impl Worker<'_> {
     /// Sends the message to wait before the next attempt. It does not wait in the hands of this task: a database that is away would
     /// then hold up the writes of all others. Nor is it just given back: handed out again and again, it would be a dead letter
     /// before a database has restarted.
-    pub(super) async fn wait(&self, delivery: &Arc<Delivery>, error: &BedsError) {
-        let is_in_doubt = error.kind == ErrorKind::OutcomeUnknown || delivery.is_redelivered();
+    pub(super) async fn wait(&self, delivery: &Delivery, is_in_doubt: bool) {
         match self.is_waiting(delivery, is_in_doubt).await {
             true => delivery.ack(),
             false => delivery.requeue(),
@@ -53,4 +52,9 @@ impl Worker<'_> {
             }
         }
     }
+}
+
+/// True where an attempt may have had an effect.
+pub(super) fn is_in_doubt(error: &BedsError, delivery: &Delivery) -> bool {
+    error.kind == ErrorKind::OutcomeUnknown || delivery.is_redelivered()
 }
