@@ -7,7 +7,7 @@ use std::time::Duration;
 use beds_core::lineage::{TRACEPARENT, is_traceparent};
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Consumer};
 
 use crate::consumers::{Consumers, Wanted};
@@ -226,8 +226,25 @@ impl Delivery {
         self.inner.properties.headers().as_ref()?.inner().get(name)
     }
 
-    pub(crate) fn properties(&self) -> &BasicProperties {
-        &self.inner.properties
+    /// The properties that matter to BEDS. The others are its publisher's own: RabbitMQ closes the channel of a node that publishes
+    /// with the `user_id` of another login.
+    pub(crate) fn essence(&self) -> BasicProperties {
+        let of = &self.inner.properties;
+        let mut essence = BasicProperties::default();
+        let texts: [(&Option<ShortString>, fn(BasicProperties, ShortString) -> BasicProperties); 6] = [
+            (of.content_type(), BasicProperties::with_content_type),
+            (of.kind(), BasicProperties::with_type),
+            (of.app_id(), BasicProperties::with_app_id),
+            (of.message_id(), BasicProperties::with_message_id),
+            (of.correlation_id(), BasicProperties::with_correlation_id),
+            (of.reply_to(), BasicProperties::with_reply_to),
+        ];
+        for (text, with) in texts {
+            if let Some(text) = text {
+                essence = with(essence, text.clone());
+            }
+        }
+        essence
     }
 
     /// How often it was handed out before, as a quorum queue counts; a classic queue only knows "before". Of a message that is

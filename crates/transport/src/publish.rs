@@ -169,7 +169,7 @@ impl Publisher {
         if let Some(trace) = delivery.traceparent() {
             headers.insert(TRACEPARENT.into(), AMQPValue::LongString(LongString::from(trace)));
         }
-        let properties = delivery.properties().clone().with_headers(headers).with_delivery_mode(PERSISTENT);
+        let properties = delivery.essence().with_headers(headers).with_delivery_mode(PERSISTENT);
         let properties = properties.with_expiration(pause.as_millis().to_string().into());
         self.alone(WAITING, delivery.queue(), delivery.body(), properties).await
     }

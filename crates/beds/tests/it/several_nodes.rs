@@ -202,3 +202,35 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     assert_eq!(stored[0]["record"]["new_member"], json!([1]), "{stored:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_carries_no_name_of_its_publishers_login() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let user = format!("u{}", world.name);
+    let login = format!("/api/users/{user}");
+    world.rabbit(Method::PUT, &login, Some(json!({"password": "secret", "tags": "management"}))).await?;
+    let rights = json!({"configure": "", "write": ".*", "read": ""});
+    world.rabbit(Method::PUT, &format!("/api/permissions/{}/{user}", world.name), Some(rights)).await?;
+    let event = json!({
+        "v": 2, "event_id": "py.named", "root_id": "py.named", "template": "Things", "operation": "create",
+        "params": {}, "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
+    });
+    // RabbitMQ takes a user_id only from that login.
+    let message = json!({
+        "routing_key": "rel.write", "payload": event.to_string(), "payload_encoding": "string",
+        "properties": {"message_id": "py.named", "user_id": user},
+    });
+    let api = variable("BEDS_TEST_RABBIT_API")?;
+    let (_, host) = api.split_once('@').context("user:password@host:port")?;
+    let path = format!("http://{host}/api/exchanges/{}/beds.events/publish", world.name);
+    let sent = live.api.http.post(path).basic_auth(&user, Some("secret")).json(&message).send().await?;
+    let sent: Value = sent.json().await?;
+    world.rabbit(Method::DELETE, &login, None).await?;
+    assert_eq!(sent["routed"], true, "{sent}");
+    eventually("it waits again and again", async || {
+        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/beds.waiting", world.name), None).await?;
+        Ok(queue["message_stats"]["publish"].as_u64() >= Some(3))
+    })
+    .await
+}
