@@ -131,3 +131,25 @@ async fn a_duplicate_on_the_wire_takes_effect_once() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_a_publisher_makes_up_are_one_cause_in_the_log() -> Result<()> {
+    let world = World::new().await?;
+    let process = world.process("").await?;
+    for number in 0..30 {
+        let mut event = envelope("fetch", json!({}));
+        event["template"] = json!(format!("Nope{number}"));
+        event["object"] = json!(format!("o{number}"));
+        event["deadline"] = json!("2026-11-23T10:00:01Z");
+        assert!(world.publish("rel.read", &event.to_string(), json!({})).await?);
+    }
+    eventually("all are done", async || {
+        let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.read", world.name), None).await?;
+        Ok(queue["messages"] == 0 && queue["message_stats"]["ack"].as_u64() >= Some(30))
+    })
+    .await?;
+    let log = world.log();
+    assert_eq!(log.matches("An event was not completed.").count(), 1, "{log}");
+    drop(process);
+    Ok(())
+}

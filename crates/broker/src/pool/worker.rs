@@ -35,6 +35,7 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 /// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
 const UNWAITED_REPLIES: u64 = 8;
 
+const NOT_BEGUN: &str = "the deadline passed before the work began; not executed";
 /// Before a read that only a later release understands goes back to its queue. It expires there.
 const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
 /// How often a write waits for a node of a later release: about an hour.
@@ -184,10 +185,7 @@ impl Worker<'_> {
             patience = self.pool.handler_timeout;
         }
         if patience.is_zero() {
-            return Err(BedsError::new(
-                ErrorKind::DeadlineExceeded,
-                "the deadline passed before the work began; not executed",
-            ));
+            return Err(BedsError::new(ErrorKind::DeadlineExceeded, NOT_BEGUN));
         }
         if !self.may_begin(event) {
             return Err(not_recorded());
@@ -235,7 +233,12 @@ impl Worker<'_> {
             return tracing::debug!(event.id = id, template, operation, code, "An event was refused.");
         }
         let object = event.object.as_deref().unwrap_or_default();
-        let Some(before) = self.complaints.say(&format!("{template} {operation} {object} {code}")) else {
+        // Of an event that was not begun, the names are its publisher's choice: they must not fill the table of causes.
+        let cause = match error.message.as_str() {
+            NOT_BEGUN => NOT_BEGUN.to_owned(),
+            _ => format!("{template} {operation} {object} {code}"),
+        };
+        let Some(before) = self.complaints.say(&cause) else {
             return tracing::debug!(event.id = id, template, operation, code, source, "An event failed as others did.");
         };
         // The message says what the object did, and holds no value.
