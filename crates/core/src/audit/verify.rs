@@ -15,6 +15,8 @@ pub struct Fault {
     /// The first and the last place that it puts in doubt: between them, nothing is known to be right.
     pub from: u64,
     pub to: u64,
+    /// The hash of the signed head at `to` that the chain does not fit, where that is the fault.
+    pub head: Option<String>,
     pub what: &'static str,
 }
 
@@ -23,7 +25,7 @@ impl Fault {
     pub const OPEN: u64 = u64::MAX;
 
     fn of_one(chain: &str, seq: u64, what: &'static str) -> Self {
-        Self { chain: chain.to_owned(), seq, from: seq, to: seq, what }
+        Self { chain: chain.to_owned(), seq, from: seq, to: seq, head: None, what }
     }
 }
 
@@ -92,7 +94,8 @@ impl<'h> Verifier<'h> {
             self.next += 1;
             if signed.seq == self.head.seq && signed.hash != self.head.hash {
                 let what = "from here on records were rewritten: the chain does not fit its signed head";
-                return Err(Fault { to: signed.seq, ..Fault::of_one(&self.head.chain, from, what) });
+                let head = Some(signed.hash.clone());
+                return Err(Fault { to: signed.seq, head, ..Fault::of_one(&self.head.chain, from, what) });
             }
         }
         Ok(())

@@ -91,7 +91,8 @@ struct Checked {
     name: String,
     /// Records that are there.
     records: u64,
-    signed_up_to: u64,
+    /// Heads whose signature holds.
+    signed: Vec<SignedHead>,
     faults: Vec<Fault>,
     foreign_keys: BTreeSet<String>,
 }
@@ -126,16 +127,29 @@ impl Evidence {
         })
     }
 
-    fn gap(&self, fault: &Fault) -> Option<&SignedGap> {
-        // A word about some places says nothing about others that the same fault puts in doubt.
-        let covers = |gap: &&SignedGap| gap.chain == fault.chain && gap.from <= fault.from && fault.to <= gap.to;
-        self.gaps.iter().find(covers)
+    fn gap(&self, fault: &Fault, signed: &[SignedHead]) -> Option<&SignedGap> {
+        self.gaps.iter().find(|gap| covers(gap, fault, signed))
     }
+}
+
+/// True where an operator's word is about the fault. It is about what was signed before it was given: behind a restore, a node
+/// fills the same places with new records, and these are under the heads that were signed since.
+fn covers(gap: &SignedGap, fault: &Fault, signed: &[SignedHead]) -> bool {
+    // A word about some places says nothing about others that the same fault puts in doubt.
+    let is_within = gap.chain == fault.chain && gap.from <= fault.from && fault.to <= gap.to;
+    is_within
+        && match &fault.head {
+            Some(hash) => {
+                signed.iter().any(|one| one.head.seq == fault.to && one.head.hash == *hash && one.at <= gap.at)
+            }
+            None => !signed.iter().any(|one| one.at > gap.at && (fault.from..=gap.to).contains(&one.head.seq)),
+        }
 }
 
 impl Findings {
     fn take(&mut self, evidence: &Evidence, chain: Checked) {
-        let Checked { name, records, signed_up_to, faults, foreign_keys } = chain;
+        let Checked { name, records, signed, faults, foreign_keys } = chain;
+        let signed_up_to = signed.iter().map(|one| one.head.seq).max().unwrap_or(0);
         self.records += records;
         for key in &foreign_keys {
             self.foreign_heads += 1;
@@ -143,9 +157,9 @@ impl Findings {
                 "chain {name}: heads are signed with the key {key:.64}, which was not given; if it is of one of your admin nodes (`beds audit key`), add --public-key {key:.64}"
             ));
         }
-        let (known, open): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| evidence.gap(fault).is_some());
+        let (known, open): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| evidence.gap(fault, &signed).is_some());
         for fault in &known {
-            let reason = evidence.gap(fault).map(|gap| gap.reason.as_str()).unwrap_or_default();
+            let reason = evidence.gap(fault, &signed).map(|gap| gap.reason.as_str()).unwrap_or_default();
             say(&format!("acknowledged: {fault} ({reason})"));
         }
         open.iter().take(NAMED).for_each(|fault| warn(&fault.to_string()));
@@ -182,18 +196,18 @@ impl Findings {
 async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) -> Result<Checked> {
     let mut faults = Vec::new();
     let mut foreign_keys = BTreeSet::new();
-    let mut heads: Vec<Head> = Vec::new();
-    let kept = evidence.kept.iter().filter(|signed| signed.head.chain == name).cloned();
-    for signed in signed_heads(connection, name).await?.into_iter().chain(kept) {
-        if signed.holds(&evidence.public_keys) {
-            heads.push(signed.head);
-        } else if evidence.public_keys.contains(&signed.public_key) {
-            faults.push(Verifier::new(name, &[]).forged_head(signed.head.seq));
+    let mut signed = Vec::new();
+    let kept = evidence.kept.iter().filter(|kept| kept.head.chain == name).cloned();
+    for one in signed_heads(connection, name).await?.into_iter().chain(kept) {
+        if one.holds(&evidence.public_keys) {
+            signed.push(one);
+        } else if evidence.public_keys.contains(&one.public_key) {
+            faults.push(Verifier::new(name, &[]).forged_head(one.head.seq));
         } else {
-            foreign_keys.insert(signed.public_key);
+            foreign_keys.insert(one.public_key);
         }
     }
-    let signed_up_to = heads.iter().map(|head| head.seq).max().unwrap_or(0);
+    let heads: Vec<Head> = signed.iter().map(|one| one.head.clone()).collect();
     let mut walk = Walk::new(connection, name, Verifier::new(name, &heads), evidence.patience);
     // A foreign key covers nothing that it alone has signed; that is told once.
     walk.is_uncovered = !foreign_keys.is_empty();
@@ -201,7 +215,7 @@ async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) 
     faults.extend(walk.faults);
     let records = walk.records;
     faults.extend(walk.verifier.finish().err());
-    Ok(Checked { name: name.to_owned(), records, signed_up_to, faults, foreign_keys })
+    Ok(Checked { name: name.to_owned(), records, signed, faults, foreign_keys })
 }
 
 /// The way through the stored records of one chain.
@@ -259,9 +273,17 @@ impl<'w> Walk<'w> {
                 break;
             }
             let mut records = 0;
+            let mut is_beyond = false;
             for batch in &page {
-                after = batch["last"].as_u64().filter(|last| *last > after).unwrap_or(after + 1);
                 records += self.batch(batch);
+                match place(&batch["last"]) {
+                    Some(last) => after = last.max(after + 1),
+                    None => is_beyond = true,
+                }
+            }
+            // A place that no counting reaches comes with each page. It is behind all that a node wrote, and a fault already.
+            if is_beyond {
+                break;
             }
             if records < FEW {
                 limit = (limit * 2).min(beds_core::message::MAX_LIMIT);
@@ -303,9 +325,99 @@ impl<'w> Walk<'w> {
     }
 }
 
+/// The first whole place at a number or behind it; none where no chain is as long.
+fn place(number: &Value) -> Option<u64> {
+    const LONGEST: f64 = 1e15;
+    let whole = number.as_u64().filter(|whole| *whole < LONGEST as u64);
+    whole
+        .or_else(|| number.as_f64().filter(|number| (0.0..LONGEST).contains(number)).map(|number| number.ceil() as u64))
+}
+
 /// The lines of a file, each a JSON object.
 fn lines<T: DeserializeOwned>(path: &Path) -> std::result::Result<Vec<T>, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let lines = text.lines().filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use beds_core::EventId;
+    use beds_core::audit::AuditRecord;
+    use beds_core::lineage::Outcome;
+    use jiff::ToSpan;
+
+    use super::*;
+
+    fn grow(head: &mut Head, to: u64, actor: &str) -> Vec<SealedRecord> {
+        let records = (head.seq + 1..=to).map(|seq| {
+            let about = EventId(format!("{actor}.{seq}"));
+            let record = AuditRecord::of_act(about, actor, "replay", Outcome::Ok, "ms");
+            let text = serde_json::to_string(&record).unwrap();
+            head.seal(&record, &text)
+        });
+        records.collect()
+    }
+
+    #[test]
+    fn a_place_that_no_chain_has_ends_the_walk() {
+        for (number, expected) in [
+            (json!(7), Some(7)),
+            (json!(7.5), Some(8)),
+            (json!(1e300), None),
+            (json!(u64::MAX), None),
+            (json!("1"), None),
+            (Value::Null, None),
+        ] {
+            assert_eq!(place(&number), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_word_about_a_restore_covers_nothing_that_was_written_after_it() {
+        let word_at = Timestamp::now();
+        let sign = |head: &Head, hours: i64| SignedHead {
+            head: head.clone(),
+            at: word_at.checked_add(hours.hours()).unwrap(),
+            public_key: String::new(),
+            signature: String::new(),
+        };
+        // Signed at 10 and 30; a restore leaves 10 records. Then the word is given, and the node goes on to 25 and signs that.
+        let mut head = Head::start("ms");
+        let kept = grow(&mut head, 10, "ana");
+        let (restored, at_10) = (head.clone(), sign(&head, -2));
+        grow(&mut head, 30, "ana");
+        let at_30 = sign(&head, -1);
+        let mut head = restored;
+        let fresh = grow(&mut head, 25, "bea");
+        let signed = [at_10, at_30, sign(&head, 1)];
+        let gap = SignedGap {
+            chain: "ms".into(),
+            from: 11,
+            to: 30,
+            reason: "restored".into(),
+            by: "uid 0".into(),
+            at: word_at,
+            public_key: String::new(),
+            signature: String::new(),
+        };
+        let open = |records: &[SealedRecord]| {
+            let heads: Vec<Head> = signed.iter().map(|one| one.head.clone()).collect();
+            let mut verifier = Verifier::new("ms", &heads);
+            let mut faults: Vec<Fault> = records.iter().flat_map(|record| verifier.take(record)).collect();
+            faults.extend(verifier.finish().err());
+            faults.iter().filter(|fault| !covers(&gap, fault, &signed)).count()
+        };
+        let chain = |fresh: &[SealedRecord]| [&kept[..], fresh].concat();
+        assert_eq!(open(&chain(&fresh)), 0, "as the node wrote it");
+        let mut changed = fresh.clone();
+        changed[5].record = changed[5].record.replace("bea", "eve");
+        assert!(open(&chain(&changed)) > 0, "a record was changed");
+        assert!(open(&chain(&fresh[..8])) > 0, "the end was cut off");
+        let mut removed = fresh;
+        removed.drain(3..6);
+        assert!(open(&chain(&removed)) > 0, "records were removed");
+        let mut head = Head { chain: "ms".into(), seq: 10, hash: kept[9].hash.clone() };
+        assert!(open(&chain(&grow(&mut head, 25, "eve"))) > 0, "all were written anew");
+    }
 }
