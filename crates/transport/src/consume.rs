@@ -211,10 +211,15 @@ impl Delivery {
         }
     }
 
-    /// True where an attempt before may have had an effect: somebody had this message before, or it waited because that was not
-    /// known. A publisher that says so without need only has its message looked up in the inbox.
+    /// True where somebody had this message before, as RabbitMQ says.
     pub fn is_redelivered(&self) -> bool {
-        self.inner.redelivered || self.header(IN_DOUBT).is_some()
+        self.inner.redelivered
+    }
+
+    /// True where an attempt before may have had an effect: the message is redelivered, or it waited because that was not known. The
+    /// second is what its publisher says, if it never waited: the inbox is then asked, and nothing is recorded otherwise.
+    pub fn is_in_doubt(&self) -> bool {
+        self.is_redelivered() || self.header(IN_DOUBT).is_some()
     }
 
     /// How often the message has waited for better times; what its publisher says, where it is the first time.
@@ -231,7 +236,7 @@ impl Delivery {
     pub(crate) fn essence(&self) -> BasicProperties {
         let of = &self.inner.properties;
         let mut essence = BasicProperties::default();
-        let texts: [(&Option<ShortString>, fn(BasicProperties, ShortString) -> BasicProperties); 6] = [
+        let texts: [(&Option<ShortString>, With); 6] = [
             (of.content_type(), BasicProperties::with_content_type),
             (of.kind(), BasicProperties::with_type),
             (of.app_id(), BasicProperties::with_app_id),
@@ -268,6 +273,9 @@ impl Delivery {
         settled(self.finished.channel.basic_reject(self.inner.delivery_tag, options).now_or_never());
     }
 }
+
+/// Sets a property that is a short text.
+type With = fn(BasicProperties, ShortString) -> BasicProperties;
 
 /// A number in whichever width it was written.
 fn count(value: &AMQPValue) -> Option<u32> {

@@ -124,7 +124,9 @@ impl Publisher {
         correlation_id: &'a str,
         reply: &ReplyRef<'_>,
     ) -> TransportResult<(impl Future<Output = lapin::Result<PublisherConfirm>> + use<'a>, Arc<Live>)> {
-        if reply_to.is_empty() || topology::is_data_queue(reply_to) {
+        // Whatever else BEDS has a queue for, such as the name of a node, is no place for answers.
+        let is_of_beds = reply_to.starts_with("beds.") && !reply_to.starts_with(topology::REPLY_PREFIX);
+        if reply_to.is_empty() || is_of_beds || topology::is_data_queue(reply_to) {
             return Err(TransportError::Unroutable);
         }
         let body = serde_json::to_vec(reply).map_err(|_| TransportError::Refused)?;

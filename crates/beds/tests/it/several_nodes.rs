@@ -204,6 +204,36 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reads_of_a_later_release_hold_up_no_other() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    let mine = format!("/api/queues/{}/mine", world.name);
+    world.rabbit(Method::PUT, &mine, Some(json!({"durable": false}))).await?;
+    for number in 0..40 {
+        let id = format!("py.later.{number}");
+        let event = json!({
+            "v": 2, "event_id": id, "root_id": id, "template": "Things", "operation": "list",
+            "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
+        });
+        let properties = json!({"message_id": id, "reply_to": "mine"});
+        assert!(world.publish("rel.read", &event.to_string(), properties).await?);
+    }
+    for _ in 0..10 {
+        let listed = live.api.get("/v1/records/Things").await?;
+        assert_eq!(listed.status, 200, "{}", listed.text);
+    }
+    let mut answers = Vec::new();
+    eventually("they are answered in the end", async || {
+        answers.extend(world.take("mine").await?);
+        Ok(answers.len() == 40)
+    })
+    .await?;
+    let answer: Value = serde_json::from_str(answers[0]["payload"].as_str().context("a payload")?)?;
+    assert_eq!(answer["error"]["code"], "BEDS-0024", "{answer}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_waits_carries_no_name_of_its_publishers_login() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;

@@ -42,7 +42,7 @@ async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Res
     let world = World::new().await?;
     let live = world.node().await?;
     let mut wrong_version = envelope("create", json!({"name": "x"}));
-    wrong_version["v"] = json!(9);
+    wrong_version["v"] = json!(0);
     let mut parentless = envelope("create", json!({"name": "x"}));
     parentless["depth"] = json!(3);
     let read_in_write = envelope("list", json!({}));
@@ -83,13 +83,17 @@ async fn a_reply_is_never_sent_to_a_data_queue() -> Result<()> {
     let _live = world.node().await?;
     let event = envelope("create", json!({"name": "looped"})).to_string();
     assert!(world.publish("rel.write", &event, json!({"reply_to": "rec.write"})).await?);
-    eventually("the write happened", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")).await?;
+    let event = envelope("create", json!({"name": "piled up"})).to_string();
+    assert!(world.publish("rel.write", &event, json!({"reply_to": "beds.node.ms"})).await?);
+    eventually("the writes happened", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "2")).await?;
     eventually("the message is settled", async || {
         let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.write", world.name), None).await?;
         Ok(queue["messages"] == 0)
     })
     .await?;
     assert!(world.take("beds.dead").await?.is_empty(), "a looped reply would be malformed");
+    let name = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/beds.node.ms", world.name), None).await?;
+    assert_eq!(name["message_stats"]["publish"].as_u64().unwrap_or_default(), 0, "{name}");
     Ok(())
 }
 

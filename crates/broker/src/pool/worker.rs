@@ -36,10 +36,10 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 const UNWAITED_REPLIES: u64 = 8;
 
 const NOT_BEGUN: &str = "the deadline passed before the work began; not executed";
-/// Before a read that only a later release understands goes back to its queue. It expires there.
-const GIVEN_BACK_AFTER: Duration = Duration::from_secs(1);
 /// How often a write waits for a node of a later release: about an hour.
 const MOST_WAITS: u32 = 360;
+/// And a read: about a minute.
+const MOST_WAITS_OF_A_READ: u32 = 10;
 
 pub(super) struct Worker<'t> {
     pub(super) pool: PoolSpec,
@@ -180,7 +180,7 @@ impl Worker<'_> {
 
     async fn work(&self, event: &Arc<Event>, delivery: &Delivery) -> Result<Answer> {
         let mut patience = event.remaining().min(self.pool.handler_timeout);
-        if self.pool.key.is_write() && delivery.is_redelivered() {
+        if self.pool.key.is_write() && delivery.is_in_doubt() {
             // An earlier delivery may have had its effect: the inbox knows, and begins nothing after the deadline.
             patience = self.pool.handler_timeout;
         }
@@ -190,7 +190,7 @@ impl Worker<'_> {
         if !self.may_begin(event) {
             return Err(not_recorded());
         }
-        let is_awaited = delivery.is_redelivered() && delivery.reply_to().is_some();
+        let is_awaited = delivery.is_in_doubt() && delivery.reply_to().is_some();
         let work = async {
             fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
             loop {
@@ -250,22 +250,22 @@ impl Worker<'_> {
         }
     }
 
-    /// A node of a later release may take it. A write waits for one, for about an hour, before it is kept for a person.
+    /// A node of a later release may take it, so it waits for one: a write for about an hour, before it is kept for a person; a read
+    /// for as long as its caller may wait, and then it is answered. It never waits in the hands of this task: a few messages with a
+    /// high version would stop all others.
     async fn give_back(&self, delivery: &Arc<Delivery>, error: &BedsError) {
         if self.complaints.say("an event of a later release").is_some() {
             tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");
         }
-        if self.pool.key.is_write() {
-            if delivery.waits() >= MOST_WAITS {
-                return self.bury(delivery, None, "malformed", error).await;
+        match self.pool.key.is_write() {
+            true if delivery.waits() >= MOST_WAITS => self.bury(delivery, None, "malformed", error).await,
+            false if delivery.waits() >= MOST_WAITS_OF_A_READ => {
+                let id = EventId(delivery.message_id().to_owned());
+                self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
+                delivery.ack();
             }
-            return self.wait(delivery, delivery.is_redelivered()).await;
+            _ => self.wait(delivery, delivery.is_in_doubt()).await,
         }
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep(GIVEN_BACK_AFTER) => {}
-        }
-        delivery.requeue();
     }
 
     /// False where what is done must be recorded and cannot be.

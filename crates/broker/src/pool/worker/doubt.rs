@@ -42,11 +42,11 @@ impl Worker<'_> {
         match error.kind {
             ErrorKind::OutcomeUnknown => false,
             ErrorKind::KeyReused => true,
-            ErrorKind::KeyInFlight => !delivery.is_redelivered(),
+            ErrorKind::KeyInFlight => !delivery.is_in_doubt(),
             _ if event.steps.has_asked_inbox() => true,
             // The inbox is away too.
-            ErrorKind::StoreUnavailable => !delivery.is_redelivered(),
-            _ => !delivery.is_redelivered() && is_first(event),
+            ErrorKind::StoreUnavailable => !delivery.is_in_doubt(),
+            _ => !delivery.is_in_doubt() && is_first(event),
         }
     }
 
@@ -61,7 +61,7 @@ impl Worker<'_> {
         if error.kind == ErrorKind::OutcomeUnknown {
             return self.outcome(delivery, self.ask(event, FIND_OUT).await, without_effect);
         }
-        if !delivery.is_redelivered() {
+        if !delivery.is_in_doubt() {
             // Only another event can have had the effect. Where that cannot be told, this one had none.
             return Some(match self.ask(event, LOOK).await {
                 Found::Done(answer) => Ok(answer),

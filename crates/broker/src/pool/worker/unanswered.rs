@@ -56,5 +56,5 @@ impl Worker<'_> {
 
 /// True where an attempt may have had an effect.
 pub(super) fn is_in_doubt(error: &BedsError, delivery: &Delivery) -> bool {
-    error.kind == ErrorKind::OutcomeUnknown || delivery.is_redelivered()
+    error.kind == ErrorKind::OutcomeUnknown || delivery.is_in_doubt()
 }
