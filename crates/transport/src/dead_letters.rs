@@ -10,12 +10,13 @@ use beds_core::audit::AuditRecord;
 use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome};
 use beds_core::{Actor, Catalogue, Event, EventId, Fields, RecordStream, config};
 use jiff::{SignedDuration, Timestamp};
-use lapin::BasicProperties;
 use lapin::message::BasicGetMessage;
-use lapin::options::{BasicAckOptions, BasicGetOptions};
+use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Connection};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::topology::{DEAD, is_data_queue};
 use crate::{Publisher, Recorder, TransportError, TransportResult};
@@ -26,6 +27,8 @@ const MOST: usize = 10_000;
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// How long RabbitMQ may take for one message of a pass.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+/// How long letters that were looked at may take to be back in their queue.
+const BACK_WITHIN: Duration = Duration::from_secs(2);
 /// How long the record of what is done may take.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a replayed event may wait and work. Nobody waits for its answer.
@@ -138,10 +141,28 @@ impl DeadLetters {
         }
         // What was not settled goes back with the channel.
         within(channel.close(200, "looked through".into())).await?;
+        let left = seen.iter().filter(|(_, verdict)| verdict.leaves()).count();
+        self.go_back(&live.connection, left).await?;
         if seen.iter().all(|(_, verdict)| verdict.leaves()) {
             self.recorder.act(&self.actor.subject, "look at dead letters", Outcome::Ok).await;
         }
         Ok(seen)
+    }
+
+    /// Waits until the letters that were left are in their queue again, which takes RabbitMQ a moment: the next pass would not see
+    /// them.
+    async fn go_back(&self, connection: &Connection, left: usize) -> TransportResult<()> {
+        let end = Instant::now() + BACK_WITHIN;
+        let channel = within(connection.create_channel()).await?;
+        let passive = QueueDeclareOptions { passive: true, ..Default::default() };
+        while left > 0 && Instant::now() < end {
+            let queue = within(channel.queue_declare(DEAD.into(), passive, FieldTable::default())).await?;
+            if usize::try_from(queue.message_count()).is_ok_and(|count| count >= left) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        within(channel.close(200, "counted".into())).await
     }
 
     /// Sends it again, and waits until RabbitMQ has it.
