@@ -1,6 +1,6 @@
 //! The AMQP interface as a client that is not ours uses it: envelopes published by RabbitMQ's own HTTP interface.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::rig::{World, eventually};
@@ -121,16 +121,19 @@ async fn a_duplicate_on_the_wire_takes_effect_once() -> Result<()> {
         for _ in 0..20 {
             assert!(world.publish(key, &event.to_string(), json!({})).await?);
         }
-        eventually("all copies are settled", async || {
+        let mut seen = String::new();
+        let settled = eventually("all copies are settled", async || {
             let queue = async |name| {
                 world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/{name}", world.name), None).await
             };
             let (queue, waiting) = (queue(key).await?, queue("beds.waiting").await?);
             // One that finds another at work waits, and comes back.
             let is_all = queue["message_stats"]["publish"].as_u64() >= Some(20);
+            seen = format!("{queue} {waiting}");
             Ok(is_all && queue["messages"] == 0 && waiting["messages"] == 0)
         })
-        .await?;
+        .await;
+        settled.with_context(|| seen.clone())?;
         assert_eq!(live.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 1, "{counter}");
     }
     Ok(())
