@@ -243,7 +243,7 @@ impl EventId {
     }
 }
 
-/// What tells a message from another one with the same event id: 32 hexadecimal digits of its body's hash: two messages with the same
+/// Tells a message from another one with the same event id: 32 hexadecimal digits of its body's hash: two messages with the same
 /// digits cannot be made, which would have one record between them.
 pub fn digest(body: &[u8]) -> String {
     hex(&Sha256::digest(body)[..16])

@@ -144,7 +144,7 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), GatewayError
     Ok((listener, address))
 }
 
-/// What a caller may take of a port.
+/// The most that a caller may take of a port.
 #[derive(Clone, Copy)]
 struct Limits {
     /// Until the headers of a request are there.
