@@ -37,7 +37,7 @@ async fn an_outage_of_a_database_makes_no_dead_letters() -> Result<()> {
     world.sql("RENAME TABLE beds_inbox_away TO beds_inbox")?;
     eventually("all are done", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "100")).await?;
     eventually("and acknowledged", async || Ok(messages(&world, "rel.write").await? == 0)).await?;
-    assert_eq!(messages(&world, "beds.dead").await?, 0);
+    assert!(world.take("beds.dead").await?.is_empty());
     drop(live);
     Ok(())
 }
@@ -82,7 +82,7 @@ async fn writes_that_wait_for_better_times_hold_up_no_other() -> Result<()> {
         eventually("and acknowledged", async || Ok(messages(&world, queue).await? == 0)).await?;
     }
     assert_eq!(world.sql("SELECT COUNT(DISTINCT name) FROM guests")?, "40");
-    assert_eq!(messages(&world, "beds.dead").await?, 0);
+    assert!(world.take("beds.dead").await?.is_empty());
     Ok(())
 }
 

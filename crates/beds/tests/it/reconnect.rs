@@ -67,9 +67,11 @@ async fn a_queue_that_nobody_consumes_is_declared_again_too() -> Result<()> {
     let _live = world.node().await?;
     world.rabbit(Method::DELETE, &format!("/api/queues/{}/beds.dead", world.name), None).await?;
     assert!(world.publish("rel.read", "garbage", json!({})).await?);
-    eventually("dead letters have their queue", async || {
-        let queues = world.rabbit(Method::GET, &format!("/api/queues/{}", world.name), None).await?;
-        Ok(queues.as_array().into_iter().flatten().any(|queue| queue["name"] == "beds.dead"))
+    // A queue without its binding gets nothing, and a read that cannot be buried is let go.
+    eventually("dead letters have their queue and its binding", async || {
+        let bindings = format!("/api/exchanges/{}/beds.dead/bindings/source", world.name);
+        let bindings = world.rabbit(Method::GET, &bindings, None).await?;
+        Ok(bindings.as_array().into_iter().flatten().any(|binding| binding["destination"] == "beds.dead"))
     })
     .await?;
     assert!(world.publish("rel.read", "garbage", json!({"message_id": "after"})).await?);
