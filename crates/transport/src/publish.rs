@@ -19,7 +19,7 @@ use crate::consume::{IN_DOUBT, WAITS};
 use crate::link::{Link, Live, Through};
 use crate::outbox::Outbox;
 use crate::reply_desk::until;
-use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES, WAITING};
+use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES};
 use crate::{Delivery, Guards, TransportError, TransportResult};
 
 const PERSISTENT: u8 = 2;
@@ -160,9 +160,15 @@ impl Publisher {
         self.alone(DEAD, delivery.queue(), delivery.body(), properties).await
     }
 
-    /// Puts a message where it waits before it comes back to its queue, and waits until RabbitMQ has it there. It comes back after
-    /// [`topology::LONGEST_WAIT`] at the latest.
-    pub async fn wait(&self, delivery: &Delivery, pause: Duration, is_in_doubt: bool) -> TransportResult<()> {
+    /// Puts a message into [`topology::WAITING`] or [`topology::LATER`], and waits until RabbitMQ has it there. It comes back to its
+    /// queue after [`topology::LONGEST_WAIT`] at the latest.
+    pub async fn wait(
+        &self,
+        delivery: &Delivery,
+        exchange: &'static str,
+        pause: Duration,
+        is_in_doubt: bool,
+    ) -> TransportResult<()> {
         let mut headers = FieldTable::default();
         headers.insert(WAITS.into(), AMQPValue::LongUInt(delivery.waits().saturating_add(1)));
         if is_in_doubt {
@@ -173,7 +179,7 @@ impl Publisher {
         }
         let properties = delivery.essence().with_headers(headers).with_delivery_mode(PERSISTENT);
         let properties = properties.with_expiration(pause.as_millis().to_string().into());
-        self.alone(WAITING, delivery.queue(), delivery.body(), properties).await
+        self.alone(exchange, delivery.queue(), delivery.body(), properties).await
     }
 
     /// Publishes an event as it is, and waits until RabbitMQ has it.

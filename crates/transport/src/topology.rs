@@ -19,7 +19,10 @@ pub const DEAD: &str = "beds.dead";
 /// Writes that failed for now and whose requesters wait for no answer; the exchange and its queue have the same name. From there
 /// RabbitMQ sends them back to `beds.events` by their routing keys, when their time has come.
 pub const WAITING: &str = "beds.waiting";
-/// The longest time that a write waits between two attempts. One with a shorter time can wait behind one with a longer.
+/// Events that only a node of a later release understands; otherwise like [`WAITING`]. They have a queue of their own because any
+/// publisher can fill it.
+pub const LATER: &str = "beds.later";
+/// The longest time that a message waits between two attempts. One with a shorter time can wait behind one with a longer.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Reply queues begin with this, and nothing else does.
@@ -80,6 +83,7 @@ pub const ROUTES: &[Route] = &[
     Route { exchange: EVENTS, routing_key: "rec.write", queue: "rec.write", kind: QueueKind::Durable },
     Route { exchange: EVENTS, routing_key: "rel.write", queue: "rel.write", kind: QueueKind::Durable },
     Route { exchange: WAITING, routing_key: "#", queue: WAITING, kind: QueueKind::Waiting },
+    Route { exchange: LATER, routing_key: "#", queue: LATER, kind: QueueKind::Waiting },
     Route { exchange: LOGS, routing_key: "log.#", queue: "log", kind: QueueKind::Loose },
     Route { exchange: LOGS, routing_key: "audit.#", queue: "audit", kind: QueueKind::Kept },
     Route { exchange: LOGS, routing_key: "lineage.#", queue: "lineage", kind: QueueKind::Kept },
@@ -116,7 +120,7 @@ impl Topology {
 
     /// Declares everything. Safe to repeat.
     pub(crate) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
-        for exchange in [EVENTS, WAITING, LOGS, DEAD] {
+        for exchange in [EVENTS, WAITING, LATER, LOGS, DEAD] {
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
             channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
         }

@@ -4,14 +4,10 @@ use anyhow::{Context, Result};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::rig::{World, eventually};
+use crate::rig::{World, envelope, eventually};
 
 fn event(id: &str, name: &str) -> String {
-    json!({
-        "v": 1, "event_id": id, "root_id": id, "template": "Things", "operation": "create", "params": {"name": name},
-        "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
-    })
-    .to_string()
+    envelope(id, "Things", "create", json!({"name": name})).to_string()
 }
 
 fn output(world: &World, arguments: &[&str]) -> Result<String> {

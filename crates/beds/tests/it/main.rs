@@ -35,5 +35,6 @@ mod start;
 mod supervision;
 mod types;
 mod values;
+mod waits;
 mod wall;
 mod wire;

@@ -9,82 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
-use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::rig::{World, eventually, variable};
-
-async fn messages(world: &World, queue: &str) -> Result<Value> {
-    let path = format!("/api/queues/{}/{queue}", world.name);
-    Ok(world.rabbit(Method::GET, &path, None).await?["messages"].clone())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_outage_of_a_database_makes_no_dead_letters() -> Result<()> {
-    let world = World::new().await?;
-    let live = world.node().await?;
-    // To the node, the database is as good as away, and no other test notices.
-    world.sql("RENAME TABLE beds_inbox TO beds_inbox_away")?;
-    for number in 0..100 {
-        let id = format!("py.out.{number}");
-        let event = json!({
-            "v": 1, "event_id": id, "root_id": id, "template": "Things", "operation": "create",
-            "params": {"name": format!("n{number}")}, "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
-        });
-        assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id, "delivery_mode": 2})).await?);
-    }
-    eventually("the writes wait", async || Ok(messages(&world, "beds.waiting").await?.as_u64() >= Some(50))).await?;
-    world.sql("RENAME TABLE beds_inbox_away TO beds_inbox")?;
-    eventually("all are done", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "100")).await?;
-    eventually("and acknowledged", async || Ok(messages(&world, "rel.write").await? == 0)).await?;
-    assert!(world.take("beds.dead").await?.is_empty());
-    drop(live);
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn writes_that_wait_for_better_times_hold_up_no_other() -> Result<()> {
-    let world = World::new().await?;
-    world.domain(
-        "CREATE TABLE gate (id INT PRIMARY KEY) ENGINE = InnoDB;
-         CREATE TABLE guests (id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(40) NOT NULL) ENGINE = InnoDB;
-         DELIMITER //
-         CREATE PROCEDURE guests_create(IN p_name VARCHAR(40))
-         BEGIN
-           IF NOT EXISTS (SELECT 1 FROM gate) THEN
-             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1205, MESSAGE_TEXT = 'Lock wait timeout exceeded';
-           END IF;
-           INSERT INTO guests (name) VALUES (p_name);
-           SELECT * FROM guests WHERE id = LAST_INSERT_ID();
-         END //
-         DELIMITER ;",
-        &[("guests", "name = \"Guests\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"guests_create\"\n")],
-    )?;
-    let live = world.node().await?;
-    // Several times as many as there are tasks and messages that RabbitMQ hands out ahead of time.
-    for number in 0..40 {
-        let id = format!("py.wait.{number}");
-        let event = json!({
-            "v": 1, "event_id": id, "root_id": id, "template": "Guests", "operation": "create",
-            "params": {"name": format!("n{number}")}, "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
-        });
-        assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id, "delivery_mode": 2})).await?);
-    }
-    for number in 0..10 {
-        let body = json!({"name": format!("healthy {number}")});
-        let answer = live.api.post("/v1/records/Things", &body).await?;
-        assert_eq!(answer.status, 201, "{}", answer.text);
-    }
-    assert_eq!(world.sql("SELECT COUNT(*) FROM guests")?, "0");
-    world.sql("INSERT INTO gate VALUES (1)")?;
-    eventually("all are done", async || Ok(world.sql("SELECT COUNT(*) FROM guests")? == "40")).await?;
-    for queue in ["rel.write", "beds.waiting"] {
-        eventually("and acknowledged", async || Ok(messages(&world, queue).await? == 0)).await?;
-    }
-    assert_eq!(world.sql("SELECT COUNT(DISTINCT name) FROM guests")?, "40");
-    assert!(world.take("beds.dead").await?.is_empty());
-    Ok(())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_rabbitmq_leaks_nothing() -> Result<()> {

@@ -1,6 +1,7 @@
 //! What the tests stand on: a [`World`] with its own vhost and databases, and nodes in it.
 
 mod api;
+mod envelope;
 pub(crate) mod killable;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 pub(crate) use api::{Answer, Api};
+pub(crate) use envelope::envelope;
 
 /// The longest that a test waits for something that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(120);

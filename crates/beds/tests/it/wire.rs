@@ -3,23 +3,11 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::rig::{Live, World, eventually};
+use crate::rig::{World, envelope, eventually};
 
-fn envelope(operation: &str, params: Value) -> Value {
-    json!({
-        "v": 1, "event_id": format!("py.test.{}", uuid::Uuid::new_v4().simple()), "parent_id": "", "root_id": "py.test.root", "depth": 0,
-        "template": "Things", "operation": operation, "object": null, "id": null, "params": params,
-        "actor": {"subject": "ana", "roles": []}, "key": null,
-        "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
-    })
-}
-
-/// Events of a queue that were done with success. The node counts them itself: RabbitMQ's statistics are up to 5 s old, and every
-/// two minutes it forgets those of connections that have just closed, as each publish over its HTTP interface has one.
-async fn done(live: &Live, queue: &str) -> Result<u64> {
-    let metrics = live.api.get("/metrics").await?.text;
-    let sample = format!("beds_events_total{{queue=\"{queue}\",code=\"ok\"}} ");
-    Ok(metrics.lines().find_map(|line| line.strip_prefix(&sample)?.parse().ok()).unwrap_or(0))
+/// An event on Things with an id of its own.
+fn event(operation: &str, params: Value) -> Value {
+    envelope(&format!("py.test.{}", uuid::Uuid::new_v4().simple()), "Things", operation, params)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,9 +18,7 @@ async fn a_foreign_client_gets_its_answer_at_reply_to() -> Result<()> {
         .rabbit(reqwest::Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false})))
         .await?;
     let properties = json!({"reply_to": "mine", "correlation_id": "c-1"});
-    assert!(
-        world.publish("rel.write", &envelope("create", json!({"name": "from afar"})).to_string(), properties).await?
-    );
+    assert!(world.publish("rel.write", &event("create", json!({"name": "from afar"})).to_string(), properties).await?);
     let mut replies = Vec::new();
     eventually("the reply is there", async || {
         replies.extend(world.take("mine").await?);
@@ -49,11 +35,11 @@ async fn a_foreign_client_gets_its_answer_at_reply_to() -> Result<()> {
 async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let mut wrong_version = envelope("create", json!({"name": "x"}));
+    let mut wrong_version = event("create", json!({"name": "x"}));
     wrong_version["v"] = json!(0);
-    let mut parentless = envelope("create", json!({"name": "x"}));
+    let mut parentless = event("create", json!({"name": "x"}));
     parentless["depth"] = json!(3);
-    let read_in_write = envelope("list", json!({}));
+    let read_in_write = event("list", json!({}));
     for (key, body) in [
         ("rel.write", "garbage".to_owned()),
         ("rec.read", "[]".to_owned()),
@@ -61,10 +47,7 @@ async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Res
         ("rec.write", wrong_version.to_string()),
         ("rel.write", parentless.to_string()),
         ("rel.write", read_in_write.to_string()),
-        (
-            "rel.write",
-            envelope("create", json!({})).to_string().replace("\"params\":{}", "\"params\":{\"a\":1,\"a\":2}"),
-        ),
+        ("rel.write", event("create", json!({})).to_string().replace("\"params\":{}", "\"params\":{\"a\":1,\"a\":2}")),
         ("rel.write", format!("{{\"v\":1,\"params\":{}", "[".repeat(100_000))),
         ("rel.read", json!({"v": "canary ".repeat(30_000)}).to_string()),
         ("rel.write", json!({"v": 1, "event_id": "canary", "id": 4_111_111_111_111_111_i64}).to_string()),
@@ -89,11 +72,11 @@ async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Res
 async fn a_reply_is_never_sent_to_a_data_queue() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let event = envelope("create", json!({"name": "looped"})).to_string();
+    let event = self::event("create", json!({"name": "looped"})).to_string();
     assert!(world.publish("rel.write", &event, json!({"reply_to": "rec.write"})).await?);
-    let event = envelope("create", json!({"name": "piled up"})).to_string();
+    let event = self::event("create", json!({"name": "piled up"})).to_string();
     assert!(world.publish("rel.write", &event, json!({"reply_to": "beds.node.ms"})).await?);
-    eventually("the writes happened", async || Ok(done(&live, "rel.write").await? == 2)).await?;
+    eventually("the writes happened", async || Ok(live.api.done("rel.write").await? == 2)).await?;
     // The queue that stands for the name has no consumer: a message of the test's own stays in it, and alone.
     let own = json!({"routing_key": "beds.node.ms", "payload": "own", "payload_encoding": "string", "properties": {}});
     world
@@ -116,7 +99,7 @@ async fn a_reply_is_never_sent_to_a_data_queue() -> Result<()> {
 async fn an_event_past_its_deadline_is_not_executed() -> Result<()> {
     let world = World::new().await?;
     let _live = world.node().await?;
-    let mut late = envelope("create", json!({"name": "late"}));
+    let mut late = event("create", json!({"name": "late"}));
     late["deadline"] = json!("2020-01-01T00:00:00.000Z");
     assert!(world.publish("rel.write", &late.to_string(), json!({})).await?);
     let dead = world.dead_letter().await?;
@@ -130,14 +113,14 @@ async fn a_duplicate_on_the_wire_takes_effect_once() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     for (key, counter) in [("rel.write", "Counters"), ("rec.write", "Tallies")] {
-        let mut event = envelope("update", json!({"by": 1}));
+        let mut event = event("update", json!({"by": 1}));
         event["template"] = json!(counter);
         event["id"] = json!("c");
         for _ in 0..20 {
             assert!(world.publish(key, &event.to_string(), json!({})).await?);
         }
         // One that finds another at work waits, and comes back.
-        eventually("all copies are done", async || Ok(done(&live, key).await? >= 20)).await?;
+        eventually("all copies are done", async || Ok(live.api.done(key).await? >= 20)).await?;
         assert_eq!(live.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 1, "{counter}");
     }
     Ok(())
@@ -148,7 +131,7 @@ async fn names_that_a_publisher_makes_up_are_one_cause_in_the_log() -> Result<()
     let world = World::new().await?;
     let process = world.process("").await?;
     for number in 0..30 {
-        let mut event = envelope("fetch", json!({}));
+        let mut event = event("fetch", json!({}));
         event["template"] = json!(format!("Nope{number}"));
         event["object"] = json!(format!("o{number}"));
         event["deadline"] = json!("2026-11-23T10:00:01Z");

@@ -14,7 +14,7 @@ use beds_core::audit::AuditRecord;
 use beds_core::lineage::LineageRecord;
 use beds_core::reply::Answer;
 use beds_core::{BedsError, Complaints, ErrorKind, Event, EventId, Operation, Reply, Result};
-use beds_transport::topology::DELIVERY_LIMIT;
+use beds_transport::topology::{DELIVERY_LIMIT, LATER};
 use beds_transport::{Delivery, Notices, Publisher};
 use fail::fail_point;
 use futures_util::FutureExt;
@@ -27,7 +27,7 @@ use super::PoolSpec;
 use super::report::{Begun, Reporter};
 use crate::Factory;
 use crate::dispatch::dispatch;
-use unanswered::is_in_doubt;
+use unanswered::{MOST_WAITS, Waits, has_waited_enough, is_in_doubt};
 
 /// How long a reply may take to leave. A worker never waits longer for a publisher that RabbitMQ has blocked.
 const REPLY_PATIENCE: Duration = Duration::from_secs(1);
@@ -36,9 +36,7 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 const UNWAITED_REPLIES: u64 = 8;
 
 const NOT_BEGUN: &str = "the deadline passed before the work began; not executed";
-/// How often a write waits for a node of a later release: about an hour.
-const MOST_WAITS: u32 = 360;
-/// And a read: about a minute.
+/// How often a read waits for a node of a later release: about a minute.
 const MOST_WAITS_OF_A_READ: u32 = 10;
 
 pub(super) struct Worker<'t> {
@@ -87,7 +85,10 @@ impl Worker<'_> {
                     }
                     match self.resolve(delivery, &event, error).await {
                         Some(found) => found,
-                        None if delivery.reply_to().is_none() => return self.wait(delivery, true).await,
+                        None if delivery.reply_to().is_none() && !has_waited_enough(delivery, &event) => {
+                            return self.wait(delivery, true).await;
+                        }
+                        None if delivery.reply_to().is_none() => Err(self.late()),
                         None => return delivery.requeue(),
                     }
                 }
@@ -257,15 +258,21 @@ impl Worker<'_> {
         if self.complaints.say("an event of a later release").is_some() {
             tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");
         }
-        match self.pool.key.is_write() {
-            true if delivery.waits() >= MOST_WAITS => self.bury(delivery, None, "malformed", error).await,
-            false if delivery.waits() >= MOST_WAITS_OF_A_READ => {
-                let id = EventId(delivery.message_id().to_owned());
-                self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
-                delivery.ack();
+        let most = if self.pool.key.is_write() { MOST_WAITS } else { MOST_WAITS_OF_A_READ };
+        if delivery.waits() < most {
+            match self.put_aside(delivery, LATER, delivery.is_in_doubt()).await {
+                Waits::Yes => return delivery.ack(),
+                Waits::Unknown => return delivery.requeue(),
+                // Others have filled the queue: this one ends here.
+                Waits::Refused => {}
             }
-            _ => self.wait(delivery, delivery.is_in_doubt()).await,
         }
+        if self.pool.key.is_write() {
+            return self.bury(delivery, None, "malformed", error).await;
+        }
+        let id = EventId(delivery.message_id().to_owned());
+        self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
+        delivery.ack();
     }
 
     /// False where what is done must be recorded and cannot be.

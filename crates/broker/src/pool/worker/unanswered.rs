@@ -1,57 +1,87 @@
-//! A write that waits for better times: it failed and its requester waits for no answer, or only a node of a later release
-//! understands it. The message itself must not get lost.
+//! A message that waits for better times: a write that failed and whose requester waits for no answer, or an event that only a node
+//! of a later release understands. The message itself must not get lost.
 //!
 //! Not here: how a write in doubt is resolved, which is `doubt`'s.
 
 use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Event};
-use beds_transport::topology::LONGEST_WAIT;
+use beds_transport::topology::{LONGEST_WAIT, WAITING};
 use beds_transport::{Delivery, TransportError};
+use fail::fail_point;
 use tokio::time::Instant;
 
-use super::Worker;
+use super::{Worker, die};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How long a message is held while RabbitMQ takes none. RabbitMQ takes one away that is held for half an hour
 /// (`consumer_timeout`).
 const HELD: Duration = Duration::from_secs(600);
+/// How often a write waits for a node of a later release, and one that may have had an effect after its deadline: about an hour.
+pub(super) const MOST_WAITS: u32 = 360;
+
+/// RabbitMQ's word on a message that was to wait.
+#[derive(PartialEq, Eq)]
+pub(super) enum Waits {
+    Yes,
+    /// The queue is full or missing.
+    Refused,
+    /// None: the node stops, or RabbitMQ does not confirm. It may have the message.
+    Unknown,
+}
 
 impl Worker<'_> {
     /// True for a write that may succeed later, and whose requester waits for no answer.
     pub(super) fn may_wait(&self, delivery: &Delivery, event: &Event, error: &BedsError) -> bool {
         let is_late = error.kind == ErrorKind::DeadlineExceeded && event.remaining().is_zero();
-        self.pool.key.is_write() && delivery.reply_to().is_none() && error.kind.is_retryable() && !is_late
+        let is_for_later = self.pool.key.is_write() && delivery.reply_to().is_none() && error.kind.is_retryable();
+        is_for_later && !is_late && !has_waited_enough(delivery, event)
     }
 
     /// Sends the message to wait before the next attempt. It does not wait in the hands of this task: a database that is away would
     /// then hold up the writes of all others. Nor is it just given back: handed out again and again, it would be a dead letter
     /// before a database has restarted.
     pub(super) async fn wait(&self, delivery: &Delivery, is_in_doubt: bool) {
-        match self.is_waiting(delivery, is_in_doubt).await {
-            true => delivery.ack(),
-            false => delivery.requeue(),
+        match self.put_aside(delivery, WAITING, is_in_doubt).await {
+            Waits::Yes => delivery.ack(),
+            // RabbitMQ counts, and makes a dead letter of it in the end.
+            Waits::Refused | Waits::Unknown => delivery.requeue(),
         }
     }
 
-    /// False where RabbitMQ has not taken the message: its queue is full, the node stops, or that took too long.
-    async fn is_waiting(&self, delivery: &Delivery, is_in_doubt: bool) -> bool {
+    /// Puts the message into the queue of `exchange`. The caller settles it.
+    pub(super) async fn put_aside(&self, delivery: &Delivery, exchange: &'static str, is_in_doubt: bool) -> Waits {
         let wait = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
         let (mut pause, end) = (FIRST_PAUSE, Instant::now() + HELD);
         loop {
-            let is_full = match self.publisher.wait(delivery, wait, is_in_doubt).await {
-                Ok(()) => return true,
-                Err(error) => matches!(error, TransportError::Refused | TransportError::Unroutable),
+            let failure = match self.publisher.wait(delivery, exchange, wait, is_in_doubt).await {
+                Ok(()) => {
+                    fail_point!("aside", |_| {
+                        die();
+                        Waits::Unknown
+                    });
+                    return Waits::Yes;
+                }
+                Err(failure) => failure,
             };
             tokio::select! {
-                () = self.stop.cancelled() => return false,
+                () = self.stop.cancelled() => return Waits::Unknown,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_WAIT),
             }
-            if is_full || Instant::now() >= end {
-                return false;
+            match failure {
+                TransportError::Refused | TransportError::Unroutable => return Waits::Refused,
+                // To publish it again and again would leave a copy each time.
+                TransportError::Unconfirmed => return Waits::Unknown,
+                TransportError::NotConnected | TransportError::Blocked if Instant::now() < end => {}
+                _ => return Waits::Unknown,
             }
         }
     }
+}
+
+/// True for a write past its deadline that has been looked up again and again, and nobody could say what became of it.
+pub(super) fn has_waited_enough(delivery: &Delivery, event: &Event) -> bool {
+    event.remaining().is_zero() && delivery.waits() >= MOST_WAITS
 }
 
 /// True where an attempt may have had an effect.
