@@ -11,6 +11,7 @@ use bson::{Bson, Document};
 use futures_util::TryStreamExt;
 use mongodb::{ClientSession, Database as Handle};
 use serde_json::value::RawValue;
+use tokio_util::sync::CancellationToken;
 
 use super::bind::{Arguments, Binding, Bulk};
 use super::connect::Database;
@@ -53,7 +54,8 @@ impl From<mongodb::error::Error> for Failure {
     }
 }
 
-/// Reads. A connection that turns out to be dead is no reason to fail: a read is repeated on another one.
+/// Reads. A connection that turns out to be dead is no reason to fail: a read is repeated on another one. Dropped before its end, it
+/// is ended in the server.
 pub(super) async fn read(
     database: &Database,
     binding: &Arc<Binding>,
@@ -68,9 +70,15 @@ pub(super) async fn read(
     let object = binding.form.object.as_str();
     let mut attempts = 0;
     loop {
-        let (handle, binding, command) = (database.handle.clone(), Arc::clone(binding), command.clone());
+        let (handle, binding, mut command) = (database.handle.clone(), Arc::clone(binding), command.clone());
+        let done = CancellationToken::new();
+        let _watched = database.ender.watch(&mut command, done.clone());
         let step = event.steps.begin(object);
-        let outcome = database.run(async move { documents(&handle, command, &binding, page).await }).await?;
+        let work = async move {
+            let _done = done.drop_guard();
+            documents(&handle, command, &binding, page).await
+        };
+        let outcome = database.run(work).await?;
         step.end(outcome.as_ref().err().map(Failure::code));
         match outcome {
             Ok(answer) => return Ok(answer),

@@ -2,6 +2,8 @@
 //!
 //! Not here: what is said over them, which is `call`'s and `once`'s.
 
+mod end;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::pulse::Pulse;
+use end::{AT_A_TIME, Ender};
 
 /// How long a task waits for a place, and for the answer to a ping.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -34,6 +37,7 @@ pub(crate) struct Database {
     pub(super) client: Client,
     pub(super) handle: Handle,
     pub(crate) pulse: Pulse,
+    pub(super) ender: Ender,
     tasks: TaskTracker,
     /// As many as there are connections: work that nobody waits for any more cannot pile up at a server that is silent.
     permits: Arc<Semaphore>,
@@ -56,7 +60,7 @@ impl Database {
         options.app_name = Some("beds".to_owned());
         // The driver's defaults of 10 and 2 would be a second throttle beside the pool of broker tasks.
         let connections = connections + SPARE;
-        options.max_pool_size = Some(u32::try_from(connections).unwrap_or(u32::MAX));
+        options.max_pool_size = Some(u32::try_from(connections + AT_A_TIME).unwrap_or(u32::MAX));
         options.max_connecting = Some(8);
         options.server_selection_timeout = Some(SELECTED_WITHIN);
         options.connect_timeout = Some(PATIENCE);
@@ -66,15 +70,17 @@ impl Database {
         let name_there = options.default_database.clone().unwrap_or_else(|| name.to_owned());
         let client = Client::with_options(options).map_err(unusable)?;
         let handle = client.database(&name_there);
+        let tasks = TaskTracker::new();
         Ok(Self {
             name: name.to_owned(),
             address: database.url.address().to_owned(),
             keep_days: config.inbox.keep_days.get(),
             handler_seconds: i64::try_from(config.services.rec.handler_timeout.as_secs()).unwrap_or(i64::MAX),
+            ender: Ender::new(&client, &tasks),
             client,
             handle,
             pulse: Pulse::default(),
-            tasks: TaskTracker::new(),
+            tasks,
             permits: Arc::new(Semaphore::new(connections)),
             is_pinged: Arc::default(),
         })

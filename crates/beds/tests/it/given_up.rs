@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rig::{World, eventually};
 
@@ -123,4 +123,51 @@ async fn a_write_goes_on_when_its_caller_has_gone() -> Result<()> {
     let request = live.api.http.patch(format!("{}/v1/records/Long/c", live.api.url)).json(&json!({"seconds": 2}));
     assert!(tokio::time::timeout(Duration::from_millis(300), request.send()).await.is_err());
     eventually("it is done", async || Ok(world.sql("SELECT value FROM counters WHERE name = 'c'")? == "1")).await
+}
+
+/// A read of documents that takes minutes: each of 700 is compared with each pair of the others.
+fn crowd() -> String {
+    let all: Vec<_> = (0..700).map(|number| json!({ "_id": number })).collect();
+    let others = |mut pipeline: Vec<Value>| {
+        pipeline.insert(0, json!({"$match": {"$expr": {"$ne": ["$_id", "$$one"]}}}));
+        let lookup = json!({"from": "crowd", "let": {"one": "$_id"}, "pipeline": pipeline, "as": "others"});
+        vec![json!({"$lookup": lookup}), json!({"$count": "all"})]
+    };
+    let command = json!({"aggregate": "crowd", "pipeline": others(others(Vec::new()))});
+    let read = json!({"_id": "crowd_read", "kind": "fetch", "params": {}, "command": command});
+    json!([
+        {"insert": "crowd", "documents": all},
+        {"update": "beds_objects", "updates": [{"q": {"_id": "crowd_read"}, "upsert": true, "u": read}]},
+    ])
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_of_documents_end_in_the_server_when_their_callers_leave() -> Result<()> {
+    let world = World::new().await?;
+    world.write("schema/rec/main/0950_crowd.json", crowd())?;
+    world.write(
+        "templates/crowd.toml",
+        "name = \"Crowd\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[fetches]\nread = \"crowd_read\"\n",
+    )?;
+    world.apply()?;
+    let live = world.node().await?;
+    // Twice as many as there are connections, two at a time, since two tasks read. Each has begun before its caller leaves.
+    for _ in 0..6 {
+        let leave = || {
+            let request = live.api.http.get(format!("{}/v1/records/Crowd/by/read", live.api.url));
+            tokio::time::timeout(Duration::from_millis(300), request.header("Beds-Timeout", "60s").send())
+        };
+        assert!(matches!(tokio::join!(leave(), leave()), (Err(_), Err(_))), "they take minutes");
+    }
+    // If they went on, they would hold the connections for 30 s, and hundreds of reads would be refused.
+    let mut refused = 0;
+    eventually("there is room", async || {
+        let answer = live.api.get("/v1/records/Papers").await?;
+        refused += u32::from(answer.status != 200);
+        Ok(answer.status == 200)
+    })
+    .await?;
+    assert!(refused <= 30, "{refused} reads found no connection");
+    Ok(())
 }

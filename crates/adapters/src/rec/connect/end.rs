@@ -1,0 +1,102 @@
+//! [`GivenUp`]: ends reads that nobody waits for any more. MongoDB goes on with them until their `maxTimeMS`, so each carries a
+//! comment of its own, and by that its operation is found and ended. A login may end its own operations without a right.
+//!
+//! Not here: when a read is given up, which is for whoever waits for it to say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
+use mongodb::Client;
+use mongodb::options::ReadConcern;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::rec::error;
+
+/// How many ends are worked on at a time, each with a connection.
+pub(in crate::rec) const AT_A_TIME: usize = 2;
+/// Between two looks at whether the read has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long the server may take for one look.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// Behind it, `maxTimeMS` has ended the read.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// Ends reads of one database. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::rec) struct Ender {
+    client: Client,
+    places: Arc<Semaphore>,
+    tasks: TaskTracker,
+}
+
+/// A read that is ended in the server if this is dropped before `done` is cancelled.
+pub(in crate::rec) struct GivenUp {
+    ender: Ender,
+    comment: String,
+    done: CancellationToken,
+}
+
+impl Ender {
+    pub(in crate::rec) fn new(client: &Client, tasks: &TaskTracker) -> Self {
+        Self { client: client.clone(), places: Arc::new(Semaphore::new(AT_A_TIME)), tasks: tasks.clone() }
+    }
+
+    /// Gives a command its comment, behind the DBA's own if there is one. `done` says when its work has ended.
+    pub(in crate::rec) fn watch(&self, command: &mut Document, done: CancellationToken) -> GivenUp {
+        let own = command.get_str("comment").map(|own| format!("{own} ")).unwrap_or_default();
+        let comment = format!("{own}beds:{}", uuid::Uuid::new_v4().simple());
+        command.insert("comment", &comment);
+        GivenUp { ender: self.clone(), comment, done }
+    }
+
+    async fn end(self, comment: String, done: CancellationToken) {
+        // The semaphore is never closed.
+        let _place = self.places.acquire().await.ok();
+        let begun = Instant::now();
+        while !done.is_cancelled() && begun.elapsed() < LONGEST {
+            match tokio::time::timeout(ANSWERED_WITHIN, self.once(&comment)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    let code = error::kind(&error).code();
+                    tracing::debug!(code, "A read that was given up could not be ended yet.");
+                }
+                Err(_) => tracing::debug!("The server did not say in time whether a read that was given up has ended."),
+            }
+            // It may not have begun there yet.
+            tokio::select! {
+                () = done.cancelled() => {}
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    }
+
+    /// Looks for the operation, and ends it.
+    async fn once(&self, comment: &str) -> mongodb::error::Result<()> {
+        let admin = self.client.database("admin");
+        let of_the_read = doc! {"$or": [{"command.comment": comment}, {"cursor.originatingCommand.comment": comment}]};
+        let look =
+            [doc! {"$currentOp": {"allUsers": false}}, doc! {"$match": of_the_read}, doc! {"$project": {"opid": 1}}];
+        // It knows no other read concern.
+        let mut found = admin.aggregate(look).read_concern(ReadConcern::local()).await?;
+        while let Some(operation) = found.try_next().await? {
+            if let Some(id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::String(_))) = operation.get("opid") {
+                admin.run_command(doc! {"killOp": 1, "op": id.clone()}).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        if !self.done.is_cancelled() {
+            let (ender, comment, done) = (self.ender.clone(), std::mem::take(&mut self.comment), self.done.clone());
+            self.ender.tasks.spawn(ender.end(comment, done));
+        }
+    }
+}
