@@ -262,7 +262,7 @@ impl Worker<'_> {
         if delivery.waits() < most {
             match self.put_aside(delivery, LATER, delivery.is_in_doubt()).await {
                 Waits::Yes => return delivery.ack(),
-                Waits::Unknown => return delivery.requeue(),
+                Waits::Unknown => return self.hand_back(delivery).await,
                 // Others have filled the queue: this one ends here.
                 Waits::Refused => {}
             }

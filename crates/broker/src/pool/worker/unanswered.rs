@@ -44,9 +44,17 @@ impl Worker<'_> {
     pub(super) async fn wait(&self, delivery: &Delivery, is_in_doubt: bool) {
         match self.put_aside(delivery, WAITING, is_in_doubt).await {
             Waits::Yes => delivery.ack(),
-            // RabbitMQ counts, and makes a dead letter of it in the end.
-            Waits::Refused | Waits::Unknown => delivery.requeue(),
+            Waits::Refused | Waits::Unknown => self.hand_back(delivery).await,
         }
+    }
+
+    /// Gives the message back after a moment. RabbitMQ counts that for a write, and makes a dead letter of it in the end.
+    pub(super) async fn hand_back(&self, delivery: &Delivery) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(FIRST_PAUSE) => {}
+        }
+        delivery.requeue();
     }
 
     /// Puts the message into the queue of `exchange`. The caller settles it.
@@ -64,16 +72,15 @@ impl Worker<'_> {
                 }
                 Err(failure) => failure,
             };
+            match failure {
+                TransportError::Refused | TransportError::Unroutable => return Waits::Refused,
+                TransportError::NotConnected | TransportError::Blocked if Instant::now() < end => {}
+                // After `Unconfirmed`, to publish it again and again would leave a copy each time.
+                _ => return Waits::Unknown,
+            }
             tokio::select! {
                 () = self.stop.cancelled() => return Waits::Unknown,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_WAIT),
-            }
-            match failure {
-                TransportError::Refused | TransportError::Unroutable => return Waits::Refused,
-                // To publish it again and again would leave a copy each time.
-                TransportError::Unconfirmed => return Waits::Unknown,
-                TransportError::NotConnected | TransportError::Blocked if Instant::now() < end => {}
-                _ => return Waits::Unknown,
             }
         }
     }
