@@ -26,6 +26,8 @@ def checks(cargo):
     """Name, command and additional environment of each check."""
     yield "format", [cargo, "fmt", "--all", "--check"], {}
     yield "clippy", [cargo, "clippy", "--workspace", "--all-targets", "--features", paths.TEST_FEATURES, "--", "-D", "warnings"], {}
+    # Code that only tests call must not be left over in what is released.
+    yield "clippy of a release", [cargo, "clippy", "--workspace", "--", "-D", "warnings"], {}
     yield "docs", [cargo, "doc", "--workspace", "--no-deps", "--document-private-items"], {"RUSTDOCFLAGS": "-D warnings"}
     yield "walls", [cargo, "test", "-p", "beds", "--test", "tidy"], {}
     yield "dev tools", [sys.executable, "-m", "unittest", "discover", "-s", "tools/devkit", "-p", "test_*.py"], {}

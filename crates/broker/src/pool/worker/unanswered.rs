@@ -11,7 +11,7 @@ use beds_transport::{Delivery, TransportError};
 use fail::fail_point;
 use tokio::time::Instant;
 
-use super::{Worker, die};
+use super::Worker;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How long a message is held while RabbitMQ takes none. RabbitMQ takes one away that is held for half an hour
@@ -65,7 +65,7 @@ impl Worker<'_> {
             let failure = match self.publisher.wait(delivery, exchange, wait, is_in_doubt).await {
                 Ok(()) => {
                     fail_point!("aside", |_| {
-                        die();
+                        super::die();
                         Waits::Unknown
                     });
                     return Waits::Yes;
