@@ -110,7 +110,7 @@ impl Form {
 
     /// A column that stands twice in a row of the object's.
     pub(crate) fn twice(&self, column: &str) -> BedsError {
-        self.wrong(&format!("two columns of the name {}", beds_core::catalogue::quote(column)))
+        self.wrong(&format!("two columns of the name {}", beds_core::text::quote(column)))
     }
 
     /// True where the operation is about one record.

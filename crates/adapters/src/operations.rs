@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use beds_core::catalogue::quote;
 use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
 use beds_core::template::Offer;
+use beds_core::text::quote;
 use beds_core::{BedsError, Description, ErrorKind, Fields, Operation, Problem, Result, Template, TemplateDescription};
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ pub(crate) fn no_such_record() -> BedsError {
 }
 
 pub(crate) fn unknown_field(name: &str, known: &[&str]) -> BedsError {
-    let text = format!("there is no field {}; it takes: {}", quote(name), beds_core::catalogue::list(known));
+    let text = format!("there is no field {}; it takes: {}", quote(name), beds_core::text::list(known));
     BedsError::new(ErrorKind::UnknownField, text).with_field(name.chars().take(64).collect::<String>())
 }
 

@@ -6,10 +6,10 @@
 mod bind;
 mod call;
 mod catalog;
+mod command;
 mod connect;
 mod convert;
 mod error;
-mod fill;
 mod json;
 mod lint;
 mod once;

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use beds_core::digest::hex;
 use beds_core::{BedsError, ErrorKind, Result};
 use sha2::{Digest, Sha256};
 
@@ -51,7 +52,7 @@ pub struct Wishes {
 
 impl File {
     pub(crate) fn digest(&self) -> String {
-        Sha256::digest(self.text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(self.text.as_bytes()))
     }
 
     /// What to do, given the digest that was recorded for this name.

@@ -12,6 +12,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use beds_broker::Pools;
 use beds_core::audit::Head;
+use beds_core::digest::hex;
 use beds_transport::Recorder;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -174,10 +175,6 @@ impl Notary {
             }
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

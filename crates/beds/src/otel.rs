@@ -4,7 +4,8 @@
 use std::time::{Duration, SystemTime};
 
 use beds_core::EventId;
-use beds_core::lineage::{LineageNode, LineageRecord, Outcome};
+use beds_core::Outcome;
+use beds_core::lineage::{LineageNode, LineageRecord};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _};

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use beds_core::catalogue::quote;
 use beds_core::reply::Answer;
+use beds_core::text::quote;
 use beds_core::{BedsError, ErrorKind, Event, NamasteCore, Result, Store, TemplateAdapter, TemplateDescription};
 
 /// What the factory knows of one template.

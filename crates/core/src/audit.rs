@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::event::hex;
-use crate::lineage::Outcome;
+use crate::Outcome;
+use crate::digest::hex;
 use crate::{Event, EventId};
 
 pub use verify::{Fault, Verifier};
@@ -47,7 +47,7 @@ pub struct AuditRecord {
     pub code: Option<String>,
     /// The node that did it.
     pub node: String,
-    /// Of the message, where there was one: [`crate::lineage::digest`]. Of a read, and of an answer that was given again, a text
+    /// Of the message, where there was one: [`crate::digest::digest`]. Of a read, and of an answer that was given again, a text
     /// of its own follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::text::{list, quote};
 use crate::{BedsError, ErrorKind, Operation, Problem, RecordStream, Result, Template, template};
 
 /// The templates of a node. Immutable: a reload makes a new one.
@@ -124,19 +125,6 @@ pub struct Description {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub parameters: BTreeMap<String, String>,
-}
-
-/// Quotes what a caller sent, cut short: an error message must not become an echo of a megabyte.
-pub fn quote(text: &str) -> String {
-    let short: String = text.chars().take(64).collect();
-    if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
-}
-
-/// Joins names for a message.
-pub fn list(names: &[&str]) -> String {
-    let mut names: Vec<&str> = names.to_vec();
-    names.dedup();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 #[cfg(test)]

@@ -1,18 +1,16 @@
 //! The event: what every request becomes on the wire, with its lineage, its caller and its deadline.
 //! The envelope is a public interface (DESIGN 4): anything in any language may publish one to `beds.events`.
 
-use std::fmt;
-
 use jiff::{SignedDuration, Timestamp};
-use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
-use crate::fields::{MAX_VALUES, values_in, what_is_wrong};
-use crate::lineage::{Steps, is_traceparent};
-use crate::text::is_unseen;
-use crate::{BedsError, ErrorKind, Fields, Result};
+use crate::digest::{hash_parts, hex};
+use crate::fields::{MAX_VALUES, values_in};
+use crate::steps::Steps;
+use crate::text::{is_unseen, what_is_wrong};
+use crate::traceparent::is_traceparent;
+use crate::{BedsError, ErrorKind, EventId, Fields, Operation, Result};
 
 /// The version of the envelope that this crate writes and reads.
 pub const ENVELOPE_VERSION: u8 = 1;
@@ -265,136 +263,12 @@ pub fn check_key(key: &str) -> Result<()> {
     Err(BedsError::new(ErrorKind::BadHeader, text).with_field("Idempotency-Key"))
 }
 
-/// `"{node}.{env}.{uuid v7, no dashes}"`, such as `ms.production.0193…`. Empty where there is no event (a root's parent).
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct EventId(pub String);
-
-impl EventId {
-    /// True for what stands in the place of a root's parent.
-    pub fn is_none(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The id of something that happened in an event on its way, such as its second call. `what` is unique within the event.
-    pub fn child(&self, what: impl fmt::Display) -> Self {
-        Self(format!("{}{}{what}", self.0, Self::CHILD))
-    }
-
-    /// True for something that happened in an event on its way.
-    pub fn is_child(&self) -> bool {
-        self.0.contains(Self::CHILD)
-    }
-
-    /// The event itself, as an id in its own lineage record names it.
-    pub fn of_same_record() -> Self {
-        Self(Self::CHILD.into())
-    }
-
-    /// Puts the event in front of an id that begins with the mark of a child.
-    pub(crate) fn make_absolute(&mut self, event: &str) {
-        if let Some(what) = self.0.strip_prefix(Self::CHILD) {
-            self.0 = if what.is_empty() { event.to_owned() } else { format!("{event}{}", self.0) };
-        }
-    }
-
-    /// The event that a child's id belongs to; the id itself if it is an event's.
-    pub fn of_child(id: &str) -> &str {
-        id.split(Self::CHILD).next().unwrap_or(id)
-    }
-
-    /// Between an event's id and what names its child.
-    pub const CHILD: char = ':';
-
-    /// When the id was made, in milliseconds, where it ends in a UUID of version 7.
-    pub fn issued_at(&self) -> Option<Timestamp> {
-        let uuid = Uuid::try_parse(self.0.rsplit('.').next()?).ok()?;
-        let (seconds, nanoseconds) = uuid.get_timestamp()?.to_unix();
-        Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()
-    }
-
-    /// A new id for an event that begins on this node.
-    pub fn new(node: &str, environment: &str) -> Self {
-        Self(format!("{node}.{environment}.{}", Uuid::now_v7().simple()))
-    }
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// Who asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     pub subject: String,
     #[serde(default)]
     pub roles: Vec<String>,
-}
-
-/// What is asked of a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    Create,
-    /// One record by id, or a named fetch where `object` is given.
-    Fetch,
-    /// A page of the default listing.
-    List,
-    Update,
-    Delete,
-}
-
-impl Operation {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Operation::Create => "create",
-            Operation::Fetch => "fetch",
-            Operation::List => "list",
-            Operation::Update => "update",
-            Operation::Delete => "delete",
-        }
-    }
-
-    pub fn is_write(self) -> bool {
-        matches!(self, Operation::Create | Operation::Update | Operation::Delete)
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-fn hash_parts(hash: &mut Sha256, parts: &[&str]) {
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-}
-
-/// A hash that only who holds the key can make, in hexadecimal: 32 digits. For values that must not be shown.
-pub fn keyed_hash(key: &SecretString, parts: &[&str]) -> String {
-    // The key goes first and last, so that nothing can be appended to what was hashed.
-    let key = key.expose_secret();
-    let mut hash = Sha256::new();
-    hash_parts(&mut hash, &[key]);
-    hash_parts(&mut hash, parts);
-    hash_parts(&mut hash, &[key]);
-    hex(&hash.finalize()[..16])
-}
-
-/// Bytes in lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-        text.push(char::from(DIGITS[usize::from(byte & 15)]));
-    }
-    text
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
-use crate::catalogue::quote;
 use crate::number::first_inexact;
+use crate::text::quote;
 use crate::{BedsError, ErrorKind};
 
 /// The deepest nesting of a body or an event: an object in an object is depth two.
@@ -83,23 +83,6 @@ impl Fields {
     /// Feeds the fields into a hash such that neither key order nor white space matters.
     pub fn digest_into(&self, hash: &mut Sha256) {
         digest_object(&self.map, hash);
-    }
-}
-
-/// What a parser says of a text, without the values in it: nobody may see some of them, and they can be of any length.
-pub fn what_is_wrong(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let names_no_value =
-        ["missing field", "duplicate", "the key", "nested deeper", "expected a JSON object", "a number must be"];
-    if !error.is_data() || names_no_value.iter().any(|start| text.starts_with(start)) {
-        return text;
-    }
-    let place = format!("at line {} column {}", error.line(), error.column());
-    match text.rsplit_once(", expected ") {
-        Some((found, expected)) if found.starts_with("invalid") || found.starts_with("unknown") => {
-            format!("a value is not what it should be: expected {expected}")
-        }
-        _ => format!("a value is not what it should be {place}"),
     }
 }
 

@@ -1,18 +1,13 @@
 //! What is kept of an event and of what came of it: [`LineageRecord`]. How records travel is `transport::recorder`'s; how they are stored is the DBA's.
 
-mod steps;
 pub mod tree;
-
-pub use steps::{Noted, Step, StepGuard, Steps};
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::event::hex;
-use crate::{BedsError, ErrorKind, EventId, Operation};
+use crate::{EventId, Operation, Outcome};
 
 /// One event with the children that ended together with it. Stored once: its id is [`EventId::record`] of its first node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,7 +130,7 @@ pub struct LineageNode {
     /// The stable code of the error, such as `BEDS-0007`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// With an event that a worker had: [`digest`] of the message.
+    /// With an event that a worker had: [`digest`](crate::digest::digest) of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// With what is running: when its caller stops waiting.
@@ -200,63 +195,6 @@ pub enum NodeKind {
     Replay,
     /// A dead letter that an operator threw away.
     Discard,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Ok,
-    Failed,
-    Running,
-    /// Nobody who could tell has told.
-    Unknown,
-}
-
-impl Outcome {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Ok => "ok",
-            Outcome::Failed => "failed",
-            Outcome::Running => "running",
-            Outcome::Unknown => "unknown",
-        }
-    }
-
-    pub fn of<T>(outcome: &Result<T, &BedsError>) -> Self {
-        match outcome {
-            Ok(_) => Outcome::Ok,
-            Err(error) if error.kind == ErrorKind::OutcomeUnknown => Outcome::Unknown,
-            Err(_) => Outcome::Failed,
-        }
-    }
-}
-
-impl EventId {
-    /// The id of a record about this event. A publisher chooses its events' ids, so two messages may have the same one; the
-    /// digests tell their records apart. What failed at first and succeeded when it was handed out again has two records.
-    pub fn record(&self, outcome: Outcome, digest: Option<&str>) -> Self {
-        match digest {
-            None => self.child(outcome.as_str()),
-            Some(digest) => self.child(format_args!("{}.{digest}", outcome.as_str())),
-        }
-    }
-}
-
-/// Tells a message from another one with the same event id: 32 hexadecimal digits of its body's hash: two messages with the same
-/// digits cannot be made, which would have one record between them.
-pub fn digest(body: &[u8]) -> String {
-    hex(&Sha256::digest(body)[..16])
-}
-
-/// The header in which a caller's trace travels, over HTTP and AMQP.
-pub const TRACEPARENT: &str = "traceparent";
-
-/// True where a text is one as W3C says: `00-` 32 digits `-` 16 digits `-` 2 digits.
-pub fn is_traceparent(text: &str) -> bool {
-    let parts: Vec<&str> = text.split('-').collect();
-    let is_hex = |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
-    parts.len() == 4 && parts.iter().zip([2, 32, 16, 2]).all(|(part, length)| is_hex(part, length)) && parts[0] != "ff"
 }
 
 /// A time as exact as a store of documents keeps it.

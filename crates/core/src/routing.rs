@@ -1,9 +1,44 @@
-//! The words that decide where an event goes: [`Store`], the two families of stores, and [`RoutingKey`].
+//! The words that decide where an event goes: [`Operation`], [`Store`], the two families of stores, and [`RoutingKey`].
 //! Which exchange and queue a key belongs to is `transport::topology`'s to say.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+/// What is asked of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    Create,
+    /// One record by id, or a named fetch where `object` is given.
+    Fetch,
+    /// A page of the default listing.
+    List,
+    Update,
+    Delete,
+}
+
+impl Operation {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Operation::Create => "create",
+            Operation::Fetch => "fetch",
+            Operation::List => "list",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+        }
+    }
+
+    pub fn is_write(self) -> bool {
+        matches!(self, Operation::Create | Operation::Update | Operation::Delete)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
 
 /// The two families of stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

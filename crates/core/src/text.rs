@@ -1,4 +1,4 @@
-//! Texts of callers on their way to a terminal.
+//! Texts of callers on their way into messages and to a terminal.
 //!
 //! Not here: which texts are shown at all, which is for each command to say.
 
@@ -20,6 +20,36 @@ pub fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Quotes what a caller sent, cut short: an error message must not become an echo of a megabyte.
+pub fn quote(text: &str) -> String {
+    let short: String = text.chars().take(64).collect();
+    if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
+}
+
+/// Joins names for a message.
+pub fn list(names: &[&str]) -> String {
+    let mut names: Vec<&str> = names.to_vec();
+    names.dedup();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// What a parser says of a text, without the values in it: nobody may see some of them, and they can be of any length.
+pub fn what_is_wrong(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let names_no_value =
+        ["missing field", "duplicate", "the key", "nested deeper", "expected a JSON object", "a number must be"];
+    if !error.is_data() || names_no_value.iter().any(|start| text.starts_with(start)) {
+        return text;
+    }
+    let place = format!("at line {} column {}", error.line(), error.column());
+    match text.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid") || found.starts_with("unknown") => {
+            format!("a value is not what it should be: expected {expected}")
+        }
+        _ => format!("a value is not what it should be {place}"),
+    }
 }
 
 fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {

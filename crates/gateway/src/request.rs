@@ -8,10 +8,11 @@ use std::time::Duration;
 use axum::extract::{ConnectInfo, Path, Request};
 use axum::http::header::{CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
 use axum::http::{HeaderMap, Uri};
-use beds_core::catalogue::quote;
 use beds_core::event::check_key;
-use beds_core::fields::{values_in, what_is_wrong};
-use beds_core::lineage::{TRACEPARENT, is_traceparent};
+use beds_core::fields::values_in;
+use beds_core::text::quote;
+use beds_core::text::what_is_wrong;
+use beds_core::traceparent::{TRACEPARENT, is_traceparent};
 use beds_core::{BedsError, ErrorKind, Fields, Origin, Result};
 use beds_transport::Context;
 use futures_util::StreamExt;
@@ -152,10 +153,10 @@ pub(crate) fn query(uri: &Uri) -> Result<Fields> {
     }
     let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(uri)
         .map(|axum::extract::Query(pairs)| pairs)
-        .map_err(|_| bad(format!("the query {} cannot be read", beds_core::catalogue::quote(query))))?;
+        .map_err(|_| bad(format!("the query {} cannot be read", beds_core::text::quote(query))))?;
     for (name, value) in pairs {
         if fields.insert(name.clone(), Value::String(value)).is_some() {
-            let name = beds_core::catalogue::quote(&name);
+            let name = beds_core::text::quote(&name);
             return Err(bad(format!("the argument {name} stands twice in the query")));
         }
     }

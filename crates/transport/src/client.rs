@@ -18,8 +18,9 @@ use tokio::sync::Semaphore;
 
 use crate::dead_letters::DeadLetters;
 use crate::outbox::{self, Outbox};
-use crate::reply_desk::{ReplyDesk, until};
+use crate::reply_desk::ReplyDesk;
 use crate::requester_lineage::{Begun, report_refused, report_running};
+use crate::tasks::until;
 use crate::{Publisher, Recorder, Transport, TransportError};
 
 /// A request that has no answer by then is reported as running.

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use beds_core::Outcome;
 use beds_core::audit::AuditRecord;
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome};
+use beds_core::lineage::{LineageNode, LineageRecord, NodeKind};
 use beds_core::{Actor, Catalogue, Event, EventId, Fields, RecordStream, config};
 use jiff::{SignedDuration, Timestamp};
 use lapin::message::BasicGetMessage;

@@ -16,6 +16,7 @@ mod recorder;
 mod reply_desk;
 mod requester_lineage;
 mod socket;
+mod tasks;
 pub mod topology;
 
 use std::collections::BTreeMap;
@@ -121,15 +122,14 @@ impl Transport {
         let notices = Notices::default();
         let (taken, link, node) = (notices.clone(), self.consuming.clone(), self.node.clone());
         let serve = move || taken.clone().serve(link.clone(), node.clone());
-        self.tasks.spawn(reply_desk::until(self.stop.clone(), self.guards.clone().forever("the notices", serve)));
+        self.tasks.spawn(tasks::until(self.stop.clone(), self.guards.clone().forever("the notices", serve)));
         notices
     }
 
     /// Begins to ask for the name of the node.
     pub fn lease(&self) -> Lease {
         let (lease, keep) = Lease::new(self.consuming.clone(), &self.node);
-        self.tasks
-            .spawn(reply_desk::until(self.stop.clone(), self.guards.clone().forever("the name of the node", keep)));
+        self.tasks.spawn(tasks::until(self.stop.clone(), self.guards.clone().forever("the name of the node", keep)));
         lease
     }
 

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::lineage::TRACEPARENT;
 use beds_core::reply::ReplyRef;
+use beds_core::traceparent::TRACEPARENT;
 use beds_core::{Event, RecordStream, RoutingKey};
 use futures_util::FutureExt;
 use lapin::options::BasicPublishOptions;
@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::consume::{IN_DOUBT, WAITS};
 use crate::link::{Link, Live, Through};
 use crate::outbox::Outbox;
-use crate::reply_desk::until;
+use crate::tasks::until;
 use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES};
 use crate::{Delivery, Guards, TransportError, TransportResult};
 

@@ -8,8 +8,9 @@ mod lane;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use beds_core::Outcome;
 use beds_core::audit::AuditRecord;
-use beds_core::lineage::{LineageRecord, Outcome};
+use beds_core::lineage::LineageRecord;
 use beds_core::{EventId, RecordStream, config};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};

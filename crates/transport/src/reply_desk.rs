@@ -11,7 +11,6 @@ use lapin::Consumer;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use tokio::sync::{oneshot, watch};
-use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
 use crate::requester_lineage::LateReplies;
@@ -158,13 +157,5 @@ impl Clerk {
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
         let consumer = channel.basic_consume(queue.clone(), queue.clone(), options, FieldTable::default()).await?;
         Ok((Arc::from(queue.as_str()), consumer))
-    }
-}
-
-/// Runs a future until the token is cancelled.
-pub(crate) async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = work => {}
     }
 }

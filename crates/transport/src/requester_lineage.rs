@@ -4,8 +4,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
+use beds_core::Outcome;
 use beds_core::audit::AuditRecord;
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Outcome, micros};
+use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, micros};
 use beds_core::{BedsError, ErrorKind, Event, EventId};
 use jiff::Timestamp;
 

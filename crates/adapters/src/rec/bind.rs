@@ -10,14 +10,11 @@ use bson::{Bson, Document};
 use serde_json::Value as Json;
 
 use super::catalog::Catalog;
+use super::command::{Arguments, Command};
 use super::convert::{Kind, Spec};
-use super::fill::Places;
-use super::{fill, lint};
+use super::{convert, lint};
 use crate::answer::{Form, Page};
 use crate::operations;
-
-/// The typed values of one call, by parameter. A parameter that was left out and has no default is absent.
-pub(super) type Arguments = BTreeMap<String, Bson>;
 
 /// How many documents are inserted at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,9 +26,8 @@ pub(super) enum Bulk {
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
 pub(super) struct Binding {
-    pub(super) command: Document,
+    pub(super) command: Command,
     pub(super) form: Form,
-    pub(super) places: Places,
     parameters: BTreeMap<String, Spec>,
 }
 
@@ -83,8 +79,8 @@ pub(super) fn bind(
             "ask the DBA to leave `ordered` out, or to require an _id: with it, each document is there once by its _id",
         );
     }
-    let places = match fill::check(command, &parameters) {
-        Ok(places) => places,
+    let command = match Command::parse(command, &parameters) {
+        Ok(command) => command,
         Err(reason) => return refuse(format!("{object}: {reason}"), "ask the DBA to change the command (docs/dba.md)"),
     };
     let form = Form {
@@ -94,7 +90,7 @@ pub(super) fn bind(
         shape: offer.answer,
         id: template.id.clone(),
     };
-    Some(Binding { command: command.clone(), form, places, parameters })
+    Some(Binding { command, form, parameters })
 }
 
 impl Binding {
@@ -136,7 +132,7 @@ impl Binding {
                 None => {}
             }
         }
-        for name in &self.places.matched {
+        for name in &self.command.matched {
             if !self.parameters[name].is_nullable && arguments.get(name).is_none_or(holds_null) {
                 return Err(operations::missing(name));
             }
@@ -150,7 +146,7 @@ impl Binding {
         let asked = if has("limit") {
             arguments.get("limit")
         } else {
-            self.command.get("limit").filter(|l| size(l) != Some(1))
+            self.command.document().get("limit").filter(|l| size(l) != Some(1))
         };
         Page { size: asked.and_then(size), has_next: has("limit") && has("after"), has_spare: false }
     }
@@ -159,8 +155,8 @@ impl Binding {
     /// itself, without a transaction, and the documents' own `_id`s make that take effect once: with `false` what is there
     /// already is left alone, with `true` the first that is there already ends it.
     pub(super) fn bulk(&self) -> Option<Bulk> {
-        let is_ordered = || self.command.get_bool("ordered").unwrap_or(true);
-        is_bulk(&self.command).then(|| if is_ordered() { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
+        let is_ordered = || self.command.document().get_bool("ordered").unwrap_or(true);
+        is_bulk(self.command.document()).then(|| if is_ordered() { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
     }
 
     /// Fields and their types, for `/v1/templates` and `beds check`.
@@ -184,7 +180,7 @@ impl Binding {
 
     /// True where the command names a field, as a key or as `$field`.
     pub(super) fn names_field(&self, field: &str) -> bool {
-        names(&Bson::Document(self.command.clone()), field)
+        names(&Bson::Document(self.command.document().clone()), field)
     }
 
     /// The operation takes the whole payload and names no field: any field goes.
@@ -213,17 +209,7 @@ impl Binding {
 }
 
 fn size(limit: &Bson) -> Option<usize> {
-    whole(limit).and_then(|n| usize::try_from(n).ok())
-}
-
-/// A whole number, whichever type MongoDB keeps it in.
-pub(super) fn whole(value: &Bson) -> Option<i64> {
-    match value {
-        Bson::Int32(n) => Some(i64::from(*n)),
-        Bson::Int64(n) => Some(*n),
-        Bson::Double(n) => Some(*n as i64),
-        _ => None,
-    }
+    convert::whole(limit).and_then(|n| usize::try_from(n).ok())
 }
 
 /// In a match, null selects what lacks the field; so does one in a list.

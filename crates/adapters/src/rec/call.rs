@@ -13,10 +13,11 @@ use mongodb::{ClientSession, Database as Handle};
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::bind::{Arguments, Binding, Bulk};
+use super::bind::{Binding, Bulk};
+use super::command::Arguments;
 use super::connect::Database;
+use super::error;
 use super::json::{id_text, write_document};
-use super::{error, fill};
 use crate::answer::{Page, Set};
 
 /// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
@@ -62,7 +63,7 @@ pub(super) async fn read(
     arguments: Arguments,
     event: &Event,
 ) -> Result<Answer> {
-    let mut command = fill::fill(&binding.command, &binding.places.variables, &arguments);
+    let mut command = binding.command.with(&arguments);
     limit_time(&mut command, event);
     // A write that is not there at a majority may be rolled back after it was told.
     command.insert("readConcern", bson::doc! {"level": "majority"});
@@ -130,7 +131,7 @@ pub(super) async fn insert_each(
     arguments: Arguments,
     event: &Event,
 ) -> Result<Answer> {
-    let mut command = fill::fill(&binding.command, &binding.places.variables, &arguments);
+    let mut command = binding.command.with(&arguments);
     limit_time(&mut command, event);
     // A command that is run by hand does not get the client's.
     command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
@@ -160,7 +161,7 @@ pub(super) async fn write(
     arguments: &Arguments,
     event: &Event,
 ) -> Result<Answer, Failure> {
-    let mut command = fill::fill(&binding.command, &binding.places.variables, arguments);
+    let mut command = binding.command.with(arguments);
     limit_time(&mut command, event);
     let inserted = with_ids(&mut command);
     let reply = handle.run_command(command).session(session).await?;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use beds_core::Result;
+use beds_core::digest::hex;
 use bson::{Document, doc};
 use futures_util::TryStreamExt;
 use jiff::Timestamp;
@@ -48,7 +49,7 @@ pub(super) async fn version(database: &Arc<Database>) -> Result<Option<String>> 
     for document in read(database).await?.values() {
         hash.update(document.to_vec().unwrap_or_default());
     }
-    Ok(Some(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()))
+    Ok(Some(hex(&hash.finalize())))
 }
 
 /// As much as the login may ask for. Anything more is left out.
@@ -67,12 +68,13 @@ pub(super) async fn server(database: &Arc<Database>) -> Result<Server> {
                 && let Ok(indexes) = cursor.try_collect::<Vec<Document>>().await
             {
                 server.is_inbox_seen = true;
-                let seconds = |index: &Document| index.get("expireAfterSeconds").and_then(super::bind::whole);
+                let seconds = |index: &Document| index.get("expireAfterSeconds").and_then(super::convert::whole);
                 server.inbox_seconds = indexes.iter().find_map(seconds);
             }
             let asked = doc! {"getParameter": 1, "transactionLifetimeLimitSeconds": 1};
             if let Ok(reply) = client.database("admin").run_command(asked).await {
-                server.transaction_seconds = reply.get("transactionLifetimeLimitSeconds").and_then(super::bind::whole);
+                server.transaction_seconds =
+                    reply.get("transactionLifetimeLimitSeconds").and_then(super::convert::whole);
             }
             server
         })

@@ -327,3 +327,13 @@ fn date(text: &str) -> Option<DateTime> {
     let millis = utc.map_or_else(|| iso::millis_of_far(text), iso::millis)?;
     Some(DateTime::from_millis(millis))
 }
+
+/// A whole number, whichever type MongoDB keeps it in.
+pub(super) fn whole(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(n) => Some(i64::from(*n)),
+        Bson::Int64(n) => Some(*n),
+        Bson::Double(n) => Some(*n as i64),
+        _ => None,
+    }
+}

@@ -1,7 +1,7 @@
 //! Which commands, operators and collections a named operation may use. JavaScript on the server is never among them, and
 //! nothing that writes elsewhere than it says, or that a caller could choose.
 //!
-//! Not here: where a value may stand, which is `fill`'s.
+//! Not here: where a value may stand, which is `command`'s.
 
 use bson::{Bson, Document};
 

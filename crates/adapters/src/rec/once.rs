@@ -12,8 +12,9 @@ use bson::{DateTime, Document, doc};
 use fail::fail_point;
 use mongodb::{Client, ClientSession, Database as Handle};
 
-use super::bind::{Arguments, Binding};
+use super::bind::Binding;
 use super::call::{self, Failure};
+use super::command::Arguments;
 use super::connect::Database;
 use super::error;
 use crate::inbox;

@@ -7,8 +7,8 @@ mod verify;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
+use beds_core::Outcome;
 use beds_core::audit::{AuditRecord, SealedRecord, time_text};
-use beds_core::lineage::Outcome;
 use beds_core::text::one_line;
 use beds_core::{Config, Result};
 use clap::{Args, Subcommand};

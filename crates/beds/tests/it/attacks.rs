@@ -3,8 +3,8 @@
 
 use anyhow::{Result, ensure};
 use beds_core::EventId;
+use beds_core::Outcome;
 use beds_core::audit::{AuditRecord, Head, SealedBatch};
-use beds_core::lineage::Outcome;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

@@ -4,9 +4,12 @@
 use std::time::{Duration, Instant};
 
 use beds_core::audit::AuditRecord;
-use beds_core::event::{MAX_ID_BYTES, MAX_NAME_BYTES, keyed_hash};
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, Noted, Outcome, digest, micros};
+use beds_core::digest::{digest, keyed_hash};
+use beds_core::event::{MAX_ID_BYTES, MAX_NAME_BYTES};
+use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, micros};
+use beds_core::outcome::Outcome;
 use beds_core::reply::Answer;
+use beds_core::steps::Noted;
 use beds_core::{BedsError, ErrorKind, Event, EventId, Result};
 use beds_transport::{Delivery, Recorder};
 use jiff::Timestamp;

@@ -180,7 +180,7 @@ pub fn log_node(id: EventId, parent: EventId, depth: u32, node: &str, message: S
 
 /// The error for an id that no record knows.
 pub fn unknown(id: &str) -> BedsError {
-    let id = crate::catalogue::quote(id);
+    let id = crate::text::quote(id);
     let text = format!("there is no lineage of {id}; records arrive when a node with services.admin has stored them");
     BedsError::new(ErrorKind::NoSuchRecord, text)
 }

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use beds_core::fields::what_is_wrong;
+use beds_core::digest::hex;
+use beds_core::text::what_is_wrong;
 use beds_core::{BedsError, ErrorKind, Fields};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -230,5 +231,5 @@ fn digest(path: &Path) -> std::io::Result<String> {
             n => hash.update(&chunk[..n]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
 }

@@ -3,8 +3,8 @@
 //! Not here: the chains themselves, which are tested in `core::audit`.
 
 use beds_core::EventId;
+use beds_core::Outcome;
 use beds_core::audit::AuditRecord;
-use beds_core::lineage::Outcome;
 use jiff::ToSpan;
 
 use super::*;

@@ -1,6 +1,6 @@
-//! Puts typed values into the command of a named operation, where `"$$name"` stands.
+//! [`Command`]: the command of a named operation, and the places in it that take typed values, where `"$$name"` stands.
 //!
-//! Not here: the types of the values, which are `convert`'s.
+//! Not here: the types of the values (convert.rs), the commands that are refused (lint.rs).
 //!
 //! Three kinds of places: in an expression (`$expr`, most pipeline stages) the text stays and the value travels in `let`
 //! as `$literal`; in a match the value must be a single one, so that it cannot be an operator; elsewhere (documents to
@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document, doc};
 
-use super::bind::Arguments;
 use super::convert::{Kind, Spec};
+
+/// The typed values of one call, by parameter.
+pub(super) type Arguments = BTreeMap<String, Bson>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -20,47 +22,78 @@ enum Place {
     Expression,
 }
 
-/// Where the parameters of a command stand.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Places {
-    /// In expressions: they travel in `let`.
-    pub(super) variables: Vec<String>,
-    /// In a match, where null would select what lacks the field.
+/// A command with places for values.
+#[derive(Debug)]
+pub(super) struct Command {
+    document: Document,
+    /// Parameters in expressions: their values travel in `let`.
+    variables: Vec<String>,
+    /// Parameters in a match, where null would select what lacks the field.
     pub(super) matched: Vec<String>,
 }
 
-/// Checks a command against its parameters and finds where they stand.
-pub(super) fn check(command: &Document, parameters: &BTreeMap<String, Spec>) -> Result<Places, String> {
-    let mut found = Vec::new();
-    for (key, value) in command {
-        collect(value, place_of(command, key), &mut found);
-    }
-    let mut defined = BTreeSet::new();
-    define(&Bson::Document(command.clone()), &mut defined);
-    let (mut variables, mut matched) = (BTreeSet::new(), BTreeSet::new());
-    for (name, place) in found {
-        match (parameters.get(name), place) {
-            // A system variable, or one that the expression defines itself.
-            (None, Place::Expression) if is_system(name) || defined.contains(name) => {}
-            (None, _) => return Err(format!("\"$${name}\" is not a parameter")),
-            (Some(spec), Place::Match) if !is_safe_in_match(spec) => {
-                let rule = "where only a single value or an array of declared single values may; use $expr";
-                return Err(format!("\"$${name}\" stands in a match, {rule}"));
-            }
-            (Some(spec), Place::Match) if !(spec.is_required || spec.default.is_some() || spec.is_nullable) => {
-                let rule = "where left out it would be null and select what lacks the field: make it required, give it a default, or say nullable";
-                return Err(format!("\"$${name}\" stands in a match, {rule}"));
-            }
-            (Some(_), Place::Expression) => drop(variables.insert(name.to_owned())),
-            (Some(_), Place::Match) => drop(matched.insert(name.to_owned())),
-            (Some(_), Place::Data) => {}
+impl Command {
+    /// Checks a command against its parameters and finds where they stand. The error says what the DBA must change.
+    pub(super) fn parse(document: &Document, parameters: &BTreeMap<String, Spec>) -> Result<Self, String> {
+        let mut found = Vec::new();
+        for (key, value) in document {
+            collect(value, place_of(document, key), &mut found);
         }
+        let mut defined = BTreeSet::new();
+        define(&Bson::Document(document.clone()), &mut defined);
+        let (mut variables, mut matched) = (BTreeSet::new(), BTreeSet::new());
+        for (name, place) in found {
+            match (parameters.get(name), place) {
+                // A system variable, or one that the expression defines itself.
+                (None, Place::Expression) if is_system(name) || defined.contains(name) => {}
+                (None, _) => return Err(format!("\"$${name}\" is not a parameter")),
+                (Some(spec), Place::Match) if !is_safe_in_match(spec) => {
+                    let rule = "where only a single value or an array of declared single values may; use $expr";
+                    return Err(format!("\"$${name}\" stands in a match, {rule}"));
+                }
+                (Some(spec), Place::Match) if !(spec.is_required || spec.default.is_some() || spec.is_nullable) => {
+                    let rule = "where left out it would be null and select what lacks the field: make it required, give it a default, or say nullable";
+                    return Err(format!("\"$${name}\" stands in a match, {rule}"));
+                }
+                (Some(_), Place::Expression) => drop(variables.insert(name.to_owned())),
+                (Some(_), Place::Match) => drop(matched.insert(name.to_owned())),
+                (Some(_), Place::Data) => {}
+            }
+        }
+        let takes_let = document.keys().next().is_some_and(|name| name != "insert");
+        if !takes_let && !variables.is_empty() {
+            return Err("an insert has no expressions".to_owned());
+        }
+        let (variables, matched) = (variables.into_iter().collect(), matched.into_iter().collect());
+        Ok(Self { document: document.clone(), variables, matched })
     }
-    let takes_let = command.keys().next().is_some_and(|name| name != "insert");
-    if !takes_let && !variables.is_empty() {
-        return Err("an insert has no expressions".to_owned());
+
+    /// The command as the DBA wrote it.
+    pub(super) fn document(&self) -> &Document {
+        &self.document
     }
-    Ok(Places { variables: variables.into_iter().collect(), matched: matched.into_iter().collect() })
+
+    /// The command with the values of one call. A parameter without a value is left out, or null in a match and an expression.
+    pub(super) fn with(&self, arguments: &Arguments) -> Document {
+        let mut filled = Document::new();
+        for (key, value) in &self.document {
+            if let Some(value) = put(value, place_of(&self.document, key), arguments) {
+                filled.insert(key, value);
+            }
+        }
+        if !self.variables.is_empty() {
+            let mut lets = filled.get_document("let").cloned().unwrap_or_default();
+            for name in &self.variables {
+                let value = arguments.get(name).cloned().unwrap_or(Bson::Null);
+                lets.insert(name, doc! {"$literal": value});
+            }
+            filled.insert("let", lets);
+        }
+        if filled.contains_key("aggregate") && !filled.contains_key("cursor") {
+            filled.insert("cursor", Document::new());
+        }
+        filled
+    }
 }
 
 /// Names that MongoDB defines: `ROOT`, `NOW` and the others, and those of `$reduce` and of `$filter` without `as`.
@@ -93,28 +126,6 @@ fn is_safe_in_match(spec: &Spec) -> bool {
         Kind::Array => spec.items.as_ref().is_some_and(|item| item.kind != Kind::Array && is_safe_in_match(item)),
         _ => true,
     }
-}
-
-/// The command with its values.
-pub(super) fn fill(command: &Document, variables: &[String], arguments: &Arguments) -> Document {
-    let mut filled = Document::new();
-    for (key, value) in command {
-        if let Some(value) = put(value, place_of(command, key), arguments) {
-            filled.insert(key, value);
-        }
-    }
-    if !variables.is_empty() {
-        let mut lets = filled.get_document("let").cloned().unwrap_or_default();
-        for name in variables {
-            let value = arguments.get(name).cloned().unwrap_or(Bson::Null);
-            lets.insert(name, doc! {"$literal": value});
-        }
-        filled.insert("let", lets);
-    }
-    if filled.contains_key("aggregate") && !filled.contains_key("cursor") {
-        filled.insert("cursor", Document::new());
-    }
-    filled
 }
 
 /// What stands under a key of the command itself.
@@ -210,8 +221,8 @@ mod tests {
             "limit": "$$limit",
         };
         let parameters = parameters(&[("id", "string"), ("email", "string"), ("limit", "int")]);
-        let Places { variables, matched } = check(&command, &parameters).unwrap();
-        assert_eq!((&variables[..], &matched[..]), (&["email".to_owned()][..], &["id".to_owned()][..]));
+        let command = Command::parse(&command, &parameters).unwrap();
+        assert_eq!((&command.variables[..], &command.matched[..]), (&["email".to_owned()][..], &["id".to_owned()][..]));
         let arguments = Arguments::from([
             ("id".to_owned(), Bson::from("$email")),
             ("email".to_owned(), Bson::from("$$ROOT")),
@@ -223,23 +234,23 @@ mod tests {
             "limit": 3,
             "let": {"email": {"$literal": "$$ROOT"}},
         };
-        assert_eq!(fill(&command, &variables, &arguments), expected);
+        assert_eq!(command.with(&arguments), expected);
     }
 
     #[test]
     fn a_document_cannot_stand_in_a_match() {
         let command = doc! {"find": "users", "filter": {"a": "$$d"}};
-        assert!(check(&command, &parameters(&[("d", "document")])).unwrap_err().contains("single value"));
+        assert!(Command::parse(&command, &parameters(&[("d", "document")])).unwrap_err().contains("single value"));
         let command = doc! {"update": "users", "updates": [{"q": {"a": "$$d"}, "u": {"$set": {"b": 1}}}]};
-        assert!(check(&command, &parameters(&[("d", "array")])).is_err());
+        assert!(Command::parse(&command, &parameters(&[("d", "array")])).is_err());
         let names = doc! {"type": "array", "required": true, "items": {"type": "string"}};
         let declared = BTreeMap::from([("d".to_owned(), Spec::parse(&Bson::Document(names)).unwrap())]);
         let command = doc! {"find": "users", "filter": {"a": {"$in": "$$d"}}};
-        assert!(check(&command, &declared).is_ok(), "an array of declared single values holds no operator");
+        assert!(Command::parse(&command, &declared).is_ok(), "an array of declared single values holds no operator");
         let command = doc! {"find": "users", "filter": {"a": "$$typo"}};
-        assert!(check(&command, &parameters(&[("d", "string")])).unwrap_err().contains("typo"));
+        assert!(Command::parse(&command, &parameters(&[("d", "string")])).unwrap_err().contains("typo"));
         let names = |expression: Bson| {
-            check(&doc! {"aggregate": "u", "pipeline": [{"$set": {"x": expression}}]}, &BTreeMap::new())
+            Command::parse(&doc! {"aggregate": "u", "pipeline": [{"$set": {"x": expression}}]}, &BTreeMap::new())
         };
         assert!(names(Bson::from("$$typo")).unwrap_err().contains("typo"));
         assert!(names(Bson::from("$$ROOT.name")).is_ok());
@@ -260,7 +271,7 @@ mod tests {
                 doc! {"aggregate": "u", "pipeline": [{"$geoNear": {"near": [0, 0], "distanceField": "d", "query": {"o": "$$p"}}}]},
                 doc! {"find": "u", "projection": {"list": {"$elemMatch": {"o": "$$p"}}}},
             ]
-            .map(|command| check(&command, &parameters).map(|places| places.matched))
+            .map(|command| Command::parse(&command, &parameters).map(|command| command.matched))
         };
         for refused in with(doc! {"type": "string"}) {
             assert!(refused.unwrap_err().contains("nullable"));
@@ -280,6 +291,7 @@ mod tests {
     fn a_left_out_field_is_left_out_of_the_document() {
         let command = doc! {"insert": "u", "documents": [{"a": "$$a", "b": "$$b"}]};
         let arguments = Arguments::from([("a".to_owned(), Bson::Int32(1))]);
-        assert_eq!(fill(&command, &[], &arguments), doc! {"insert": "u", "documents": [{"a": 1}]});
+        let command = Command::parse(&command, &parameters(&[("a", "int"), ("b", "int")])).unwrap();
+        assert_eq!(command.with(&arguments), doc! {"insert": "u", "documents": [{"a": 1}]});
     }
 }

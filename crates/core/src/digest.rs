@@ -1,0 +1,42 @@
+//! Digests: of messages, of values that must not be shown, and bytes as hexadecimal text.
+//!
+//! Not here: what is digested (event.rs, fields.rs, audit.rs).
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// Tells a message from another one with the same event id: 32 hexadecimal digits of its body's hash: two messages with the same
+/// digits cannot be made, which would have one record between them.
+pub fn digest(body: &[u8]) -> String {
+    hex(&Sha256::digest(body)[..16])
+}
+
+/// Feeds texts into a hash, each behind its length, so that no two lists are the same bytes.
+pub(crate) fn hash_parts(hash: &mut Sha256, parts: &[&str]) {
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+}
+
+/// A hash that only who holds the key can make, in hexadecimal: 32 digits. For values that must not be shown.
+pub fn keyed_hash(key: &SecretString, parts: &[&str]) -> String {
+    // The key goes first and last, so that nothing can be appended to what was hashed.
+    let key = key.expose_secret();
+    let mut hash = Sha256::new();
+    hash_parts(&mut hash, &[key]);
+    hash_parts(&mut hash, parts);
+    hash_parts(&mut hash, &[key]);
+    hex(&hash.finalize()[..16])
+}
+
+/// Bytes in lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    text
+}
