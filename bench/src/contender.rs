@@ -19,7 +19,7 @@ pub(crate) enum Kind {
     ByHand(ReplyBy),
     /// BEDS with lineage and audit, and the admin tasks that store them in the same process.
     Recording,
-    /// Reads without AMQP, writes without guarantees: what the middle, or the promise, costs.
+    /// Reads without AMQP, writes without guarantees: the cost of the middle, or of the promise.
     Floor,
 }
 

@@ -1,6 +1,6 @@
 //! `beds-bench load`: the load generator. A closed loop over keep-alive connections, one task each, with no more HTTP
-//! than that takes. It runs as a process of its own, so that its CPU time is nobody else's.
-//! What it sends is in `requests`; who starts it and reads its figures is `measure`.
+//! than that takes. It runs as a process of its own, so that its CPU time is its own.
+//! Not here: the requests (load/requests.rs); the start of the process and the reading of its figures (measure.rs).
 
 mod connection;
 mod requests;
@@ -23,7 +23,7 @@ pub(crate) use requests::{Path, bodies};
 use connection::Client;
 use requests::Requests;
 
-/// What to send, where, and for how long.
+/// The requests to send, their target, and the time.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LoadOptions {
     #[arg(long)]
@@ -47,7 +47,7 @@ pub(crate) struct LoadOptions {
     pub(crate) tag: String,
 }
 
-/// What came of it, as the child prints it. Latencies are in microseconds.
+/// The result, as the child prints it. Latencies are in microseconds.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     pub(crate) seconds: f64,
@@ -99,7 +99,8 @@ pub(crate) async fn run(options: LoadOptions) -> Result<()> {
     say(&serde_json::to_string(&outcome)?)
 }
 
-/// Repeats requests until the end; what completed between `begin` and `end` counts. A request that is under way at the
+/// Repeats requests until the end; requests that completed between `begin` and `end` count. A request that is under way at
+/// the
 /// end is waited for, so that no work of this round falls into the next one.
 async fn connect_and_repeat(
     address: SocketAddr,

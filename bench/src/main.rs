@@ -1,7 +1,7 @@
 //! `beds-bench`: BEDS against programs that do the same by hand, in one run, with a report.
 //!
 //! Without a subcommand it is the whole run. The subcommands are the processes that the run starts: the rivals and the
-//! load generator. How to run it and what the figures mean stands in bench/README.md; nothing here is part of BEDS.
+//! load generator. How to run it and the meaning of the figures stand in bench/README.md; nothing here is part of BEDS.
 
 mod contender;
 mod http_once;
@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The report goes to standard output when everything is measured; what happens meanwhile, to standard error.
+/// The report goes to standard output when everything is measured; the progress, to standard error.
 fn whole_run(options: RunOptions) -> Result<()> {
     let settings = Settings::new(options)?;
     let services = Services::find(settings.services.processes.as_deref());
@@ -126,7 +126,7 @@ fn whole_run(options: RunOptions) -> Result<()> {
 }
 
 fn child(command: Command) -> Result<()> {
-    // One thread is plenty for the load generator and leaves the processors to what is measured.
+    // One thread is plenty for the load generator and leaves the processors to the measured program.
     let mut builder = match command {
         Command::Load(_) => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),

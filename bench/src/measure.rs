@@ -1,4 +1,4 @@
-//! One path measured: every contender in turn, round after round, and what each round cost.
+//! One path measured: every contender in turn, round after round, and the cost of each round.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What a run is asked for on the command line and told by `./dev bench` through the environment.
+//! The options of a run, from the command line and from `./dev bench` through the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -139,7 +139,7 @@ fn variable(name: &str) -> Result<String> {
     std::env::var(name).with_context(|| format!("{name} is not set; run this through `./dev bench`"))
 }
 
-/// As much of beds.toml as matters here; what it leaves out has BEDS's default.
+/// As much of beds.toml as matters here; an option that it leaves out has BEDS's default.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Config {

@@ -1,4 +1,4 @@
-//! Child processes, and what /proc says about a process: CPU time and resident memory.
+//! Child processes, and the figures of /proc about a process: CPU time and resident memory.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// A child that is ended with its handle, whatever happens to the run.
+/// A child that is ended with its handle, also when the run fails.
 pub(crate) struct Process {
     child: Child,
     /// Our own children end when this closes.
@@ -111,7 +111,7 @@ pub(crate) fn cpu_micros(pid: u32) -> Option<u64> {
     // The kernel counts in hundredths of a second for user space, on every architecture that Rust runs on.
     const MICROS_PER_TICK: u64 = 10_000;
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th field after it.
+    // The name, in parentheses, may hold any character; utime and stime are the 12th and 13th field after it.
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
     let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     Some((user + system) * MICROS_PER_TICK)

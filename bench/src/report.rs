@@ -1,4 +1,4 @@
-//! The report: what the run measured, as text. It states medians of the rounds and their spread, and judges nothing
+//! The report: the figures of the run, as text. It states medians of the rounds and their spread, and judges nothing
 //! beyond the ratios that the project has set itself.
 
 use crate::contender::Kind;
@@ -6,9 +6,9 @@ use crate::load::Path;
 use crate::measure::{Round, Series};
 use crate::options::Settings;
 
-/// What is asked of BEDS.
+/// The target for BEDS.
 const RATIO: f64 = 0.8;
-/// What lineage and audit must leave of the reads.
+/// The share of the reads that lineage and audit must leave.
 const RECORDING: f64 = 0.8;
 const IDLE_MIB: f64 = 60.0;
 const LOADED_MIB: f64 = 150.0;
@@ -56,7 +56,7 @@ pub(crate) fn path(path: Path, settings: &Settings, all: &[Series]) -> String {
     text
 }
 
-/// What the columns mean, once for both tables.
+/// The meaning of the columns, once for both tables.
 pub(crate) fn legend() -> &'static str {
     "\nCPU us: user and system time of the contender's process per request. rig us: that, RabbitMQ's and MariaDB's\n\
      together. idle, loaded: resident memory in MiB after the start and the most under load. bytes: mean body.\n\
@@ -98,7 +98,7 @@ fn row(path: Path, series: &Series) -> String {
     )
 }
 
-/// The first contender to each of the others. What is asked of BEDS is judged on the quickest program by hand.
+/// The first contender to each of the others. The target for BEDS is judged on the quickest program by hand.
 fn ratios(path: Path, all: &[Series]) -> Vec<String> {
     let Some((first, others)) = all.split_first() else {
         return Vec::new();

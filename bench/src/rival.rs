@@ -1,4 +1,4 @@
-//! The rivals: what a competent engineer would write by hand for these two requests, and no more.
+//! The rivals: the programs that a competent engineer would write by hand for these two requests, and no more.
 //! Here are the options that they share; each rival is a file below. None of BEDS's own code is in them.
 
 mod amqp;
@@ -13,7 +13,7 @@ pub(crate) mod write_by_hand;
 
 use std::fmt;
 
-/// What a rival needs to know. The run hands the same numbers to every contender.
+/// The settings of a rival. The run hands the same numbers to every contender.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RivalOptions {
     /// RabbitMQ, with the virtual host.

@@ -1,4 +1,5 @@
-//! The cost of giving a caller a clean session, and of checking what was called: the same read through objects that differ in
+//! The cost of giving a caller a clean session, and of checking the called object: the same read through objects that differ
+//! in
 //! one thing only, turn by turn in one process.
 //!
 //! Not here: reads and writes against other programs, which is `measure`'s.
@@ -19,7 +20,7 @@ const CALLERS: usize = 8;
 /// One turn of one object.
 const TURN: Duration = Duration::from_millis(1500);
 
-/// Name of the fetch, what is special about it, its parameters and body.
+/// Name of the fetch, its special point, its parameters and body.
 const OBJECTS: [(&str, &str, &str, &str); 4] = [
     ("plain", "nothing special", "IN p_id BIGINT UNSIGNED", "SELECT * FROM flights WHERE flight_id = p_id"),
     (

@@ -41,7 +41,7 @@ pub(crate) fn start(beds: &Beds, environment: &[(&str, &str)]) -> Result<Running
     Ok(Running { process, idle_bytes, start })
 }
 
-/// Loads what is read and written, in the way that an application would.
+/// Loads the rows that are read and written, in the way that an application would.
 pub(crate) fn load_flights(settings: &Settings, beds: &Beds) -> Result<()> {
     let config = beds.folder.join("beds.toml");
     let config = config.to_str().context("the path of beds.toml is not UTF-8")?;

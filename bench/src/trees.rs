@@ -48,7 +48,7 @@ pub(crate) fn measure(events: u64, settings: &Settings, contender: &Contender) -
                 answer.status,
                 answer.body
             );
-            // The first pass fills the caches of whoever has some.
+            // The first pass fills the caches of each part that has some.
             if pass > 0 {
                 times.push(time);
             }

@@ -1,4 +1,4 @@
-//! What the load generator sends: reads of random flights, or new flights with a key each, as HTTP/1.1 text.
+//! The requests of the load generator: reads of random flights, or new flights with a key each, as HTTP/1.1 text.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::{ReplyBy, RivalOptions};
 
-/// What a consumer task answers: an HTTP status and the body for it.
+/// The answer of a consumer task: an HTTP status and the body for it.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
@@ -106,7 +106,7 @@ async fn consume_replies(channel: &Channel, queue: ShortString) -> Result<Consum
     Ok(channel.basic_consume(queue, "replies".into(), no_ack, FieldTable::default()).await?)
 }
 
-/// Hands each reply to whoever waits for it.
+/// Hands each reply to the request that waits for it.
 async fn deliver(mut replies: Consumer, pending: Arc<Pending>) {
     while let Some(Ok(delivery)) = replies.next().await {
         let properties = &delivery.properties;
@@ -115,7 +115,7 @@ async fn deliver(mut replies: Consumer, pending: Arc<Pending>) {
         if let (Some(number), Some(status)) = (number, status)
             && let Some(waiting) = pending.take(number)
         {
-            // The receiver is gone when the HTTP client is: nobody wants this answer.
+            // The receiver is gone when the HTTP client is: this answer is unwanted.
             drop(waiting.send(Answer { status, body: delivery.data }));
         }
     }

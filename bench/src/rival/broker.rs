@@ -1,5 +1,5 @@
 //! The answering half of request/reply: consumer tasks that take a request, call MariaDB, reply, acknowledge.
-//! What the call is belongs to each rival.
+//! The call belongs to each rival.
 
 use std::future::Future;
 use std::io::Write as _;

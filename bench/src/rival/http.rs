@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::amqp::Answer;
 
-/// Serves until standard input ends: whoever started this process has then gone, or wants it gone.
+/// Serves until standard input ends: the parent process has then gone, or wants it gone.
 pub(super) async fn serve(routes: Router) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     writeln!(std::io::stdout(), "ready {}", listener.local_addr()?)?;
@@ -30,7 +30,7 @@ pub(super) async fn serve(routes: Router) -> Result<()> {
     Ok(())
 }
 
-/// The HTTP response for what a consumer task, or the database, answered.
+/// The HTTP response for the answer of a consumer task, or of the database.
 pub(super) fn respond(answer: Result<Answer>) -> Response {
     match answer {
         Ok(Answer { status, body }) => {

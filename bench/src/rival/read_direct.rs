@@ -1,4 +1,4 @@
-//! `serve-direct`: the read path without AMQP. HTTP in, one prepared CALL: what the queue in the middle costs.
+//! `serve-direct`: the read path without AMQP. HTTP in, one prepared CALL: the cost of the queue in the middle.
 
 use anyhow::Result;
 use axum::Router;

@@ -1,5 +1,5 @@
 //! `serve-write-bare`: the write path without any guarantee. A transient message on a classic queue, one CALL that
-//! commits by itself, reply, acknowledge: what BEDS's guarantees cost.
+//! commits by itself, reply, acknowledge: the cost of BEDS's guarantees.
 
 use std::sync::Arc;
 

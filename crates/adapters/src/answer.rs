@@ -1,4 +1,5 @@
-//! The answer of an operation, made of what its object answered. The form is decided when the template is bound: the content
+//! The answer of an operation, made from the results of its object. The form is decided when the template is bound: the
+//! content
 //! never changes it, and content that does not fit it is an error.
 //!
 //! Not here: how rows and documents become JSON, which is the stores' `json`.
@@ -56,11 +57,11 @@ pub(crate) struct Page {
 }
 
 impl Form {
-    /// Puts together what the object answered: its sets in order, and its OUT values.
+    /// Puts the object's results together: its sets in order, and its OUT values.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchRecord`] where one record was asked for and none came; [`ErrorKind::WrongAnswer`] where the object
-    /// answered what its template does not say.
+    /// [`ErrorKind::NoSuchRecord`] where one record was asked for and none came; [`ErrorKind::WrongAnswer`] where the
+    /// object's answer is not of the form that its template says.
     pub(crate) fn answer(&self, mut sets: Vec<Set>, out: Option<Box<RawValue>>, page: Page) -> Result<Answer> {
         let is_all = self.shape == AnswerShape::All;
         if sets.len() > 1 && !is_all {

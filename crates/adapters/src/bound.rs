@@ -1,4 +1,4 @@
-//! [`Bound`]: a template that was fitted to its database, and what is said of a database beside its templates.
+//! [`Bound`]: a template that was fitted to its database, and the findings about a database beside its templates.
 //!
 //! Not here: the fitting, which is `rel`'s and `rec`'s.
 
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use beds_core::{Problem, Template, TemplateAdapter};
 
-/// A template that was fitted to its database, with what does not fit.
+/// A template that was fitted to its database, with its mistakes.
 pub struct Bound {
     pub template: Arc<Template>,
     pub adapter: Arc<dyn TemplateAdapter>,

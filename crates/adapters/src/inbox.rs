@@ -1,4 +1,4 @@
-//! What the inbox of either store says to a caller. How a key is claimed is `rel::once`'s and `rec::once`'s.
+//! Errors of the inbox, the same for both stores. How a key is claimed is `rel::once`'s and `rec::once`'s.
 
 use beds_core::{BedsError, ErrorKind};
 

@@ -1,7 +1,7 @@
-//! Dates and times as text, read strictly: whatever is not said by the value that is kept, such as an offset of a date, is
-//! refused instead of dropped.
+//! Dates and times as text, read strictly: a part of the text that the kept value cannot say, such as an offset of a date,
+//! is refused instead of dropped.
 //!
-//! Not here: what a store makes of them, which is the stores' `convert`.
+//! Not here: conversion to a store's own types (rel/convert.rs, rec/convert.rs).
 
 use jiff::{SignedDuration, civil};
 

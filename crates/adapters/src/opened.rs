@@ -1,6 +1,6 @@
 //! [`Opened`]: `NamasteCore` over a template of either store.
 //!
-//! Not here: what a read or a write does in a store, which is the store's ([`Reach`]).
+//! Not here: reads and writes in a store ([`Reach`], rel.rs, rec.rs).
 
 use std::future::Future;
 use std::sync::Arc;

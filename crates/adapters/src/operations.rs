@@ -1,4 +1,5 @@
-//! The things that REC and REL share about a template's operations: the table of what is bound, paging, and refusals of values.
+//! The things that REC and REL share about a template's operations: the table of bound operations, paging, and refusals of
+//! values.
 //!
 //! Not here: the form of an answer, which is `answer`'s.
 
@@ -63,7 +64,7 @@ impl<B> Operations<B> {
     }
 }
 
-/// Checks what of a template names something besides its operations: the objects of jobs, and sensitive fields under a name
+/// Checks the names in a template besides its operations: the objects of jobs, and sensitive fields under a name
 /// that neither an operation takes nor, as far as the store can tell (`answers`), an object answers.
 pub(crate) fn check_rest(
     template: &Template,

@@ -1,4 +1,5 @@
-//! [`Pulse`]: what is known of a database between two looks at it. While it is away, a call fails at once instead of waiting for it.
+//! [`Pulse`]: the state of a database between two looks at it. While it is away, a call fails at once instead of waiting for
+//! it.
 //!
 //! Not here: how often it is looked at, which the node says.
 
@@ -31,7 +32,7 @@ impl Pulse {
         self.is_away.load(Ordering::Relaxed)
     }
 
-    /// Notes what the server's clock said, at a time between these two of this node's.
+    /// Notes the time of the server's clock, at a time between these two of this node's.
     pub(crate) fn note_clock(&self, said: Timestamp, asked: Timestamp, answered: Timestamp) {
         let middle = i64::midpoint(asked.as_millisecond(), answered.as_millisecond());
         self.ahead.store(said.as_millisecond() - middle, Ordering::Relaxed);

@@ -52,7 +52,7 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
             let description = operations.describe(|binding| binding.parameters());
             let names =
                 |field: &str| takes_any_field || operations.bindings().any(|binding| binding.names_field(field));
-            // A find without a projection answers what no command names, so this is no mistake.
+            // A find without a projection answers fields that no command names, so this is no mistake.
             let lost = check_rest(template, &description, names, |object| catalog.contains_key(object));
             problems.extend(lost.into_iter().map(|problem| match problem.message.starts_with("no operation takes") {
                 true => problem.as_warning(),
@@ -148,7 +148,7 @@ impl Reach for RecTemplate {
         let arguments = binding.arguments(event, id, fields)?;
         self.database.check_there()?;
         match binding.bulk() {
-            // It has no claim to ask, so nobody can tell whether an earlier delivery was done.
+            // It has no claim to ask, so it is unknown whether an earlier delivery was done.
             Some(_) if event.time_to_work().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),
             Some(bulk) => call::insert_each(&self.database, binding, bulk, arguments, event).await,
             None => once::write(&self.database, binding, arguments, event).await,

@@ -1,6 +1,6 @@
 //! Schema files: numbered, applied in order, recorded.
 //!
-//! Not here: what is in them, which is the DBA's; how a store takes them, which is `rel::schema`'s and `rec::schema`'s.
+//! Not here: their content, which is the DBA's; how a store takes them, which is `rel::schema`'s and `rec::schema`'s.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,13 +24,13 @@ pub(crate) fn busy(database: &str) -> BedsError {
 /// One file, read.
 #[derive(Debug, Clone)]
 pub struct File {
-    /// The name without folders: what is recorded.
+    /// The name without folders: the name that is recorded.
     pub name: String,
     pub path: PathBuf,
     pub text: String,
 }
 
-/// What was done with a file.
+/// The result for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
     Now,
@@ -41,7 +41,7 @@ pub enum Applied {
     Granted,
 }
 
-/// The wishes of who applies files.
+/// The options of a run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Wishes {
     /// Files that changed are applied again.
@@ -55,7 +55,7 @@ impl File {
         hex(&Sha256::digest(self.text.as_bytes()))
     }
 
-    /// What to do, given the digest that was recorded for this name.
+    /// The step for this file, by the digest that was recorded for its name.
     pub(crate) fn action(&self, recorded: Option<&str>, wishes: Wishes) -> Result<Applied> {
         match recorded {
             None => Ok(Applied::Now),

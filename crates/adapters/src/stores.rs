@@ -1,6 +1,6 @@
 //! [`Stores`]: the databases of a node by name. Connects, binds templates, and says which database is away.
 //!
-//! Not here: what is said to a database, which is `rel`'s and `rec`'s.
+//! Not here: statements and commands (rel.rs, rec.rs).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ impl Stores {
         }
     }
 
-    /// Binds the templates of one database, and says what is to be known of the database itself. Fails as a whole only if the
+    /// Binds the templates of one database, and reports findings about the database itself. Fails as a whole only if the
     /// database cannot be asked.
     pub async fn bind(&self, store: Store, name: &str, catalogue: &Catalogue) -> Result<(Vec<Bound>, Vec<Problem>)> {
         let templates: Vec<Arc<Template>> =

@@ -1,4 +1,4 @@
-//! The commands: one file each. Standard output is for what was asked for, standard error for everything else.
+//! The commands: one file each. Standard output is for results, standard error for everything else.
 
 mod audit;
 mod check;
@@ -33,14 +33,14 @@ pub enum Command {
     },
     /// Send a CSV or NDJSON file as creates, the way an application would
     Load(load::LoadArgs),
-    /// Show what came of an event: the whole tree that it belongs to, given any event of it
+    /// Show the tree of an event: the whole tree that it belongs to, given any event of it
     Lineage(lineage::LineageArgs),
-    /// The audit trail: who did what, and whether the trail is whole
+    /// The audit trail: the acts of all actors, and the check of the trail
     Audit {
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
-    /// Dead letters: what could not be worked on
+    /// Dead letters: messages that could not be worked on
     Dead {
         #[command(subcommand)]
         command: dead::DeadCommand,

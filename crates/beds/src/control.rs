@@ -1,5 +1,5 @@
-//! The control socket of a node: `beds reload` speaks through it and learns what came of it. One line in, one line of
-//! JSON out. Only who may write to the socket file may speak.
+//! The control socket of a node: `beds reload` speaks through it and learns the result. One line in, one line of
+//! JSON out. Only users with the right to write to the socket file may speak.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::domains::{Domains, Reloaded};
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a caller may take to say what it wants. Others wait meanwhile.
+/// How long a caller may take to send its wish. Others wait meanwhile.
 const SAID_WITHIN: Duration = Duration::from_secs(2);
 
 /// Takes the socket. One that a dead node left behind is replaced; one that answers is not.
@@ -67,7 +67,7 @@ pub async fn reload(path: &Path) -> std::io::Result<Reloaded> {
     tokio::time::timeout(PATIENCE, conversation).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-/// Reloads a node's templates in somebody's name, which the audit trail keeps.
+/// Reloads a node's templates in a user's name, which the audit trail keeps.
 pub async fn reload_for(actor: &str, domains: &Domains, recorder: &Recorder) -> Reloaded {
     let reloaded = domains.reload().await;
     let outcome = if reloaded.applied { Outcome::Ok } else { Outcome::Failed };

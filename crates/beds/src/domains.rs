@@ -40,11 +40,11 @@ pub struct Domains {
     state: Mutex<BTreeMap<(Store, String), State>>,
     /// Mistakes in the template files.
     mistakes: Mutex<Vec<String>>,
-    /// Held while templates are bound: what was read first is never put over what was read later.
+    /// Held while templates are bound: an earlier reading never replaces a later one.
     binding: tokio::sync::Mutex<()>,
 }
 
-/// What is known of one database.
+/// The state of one database.
 #[derive(Debug, Clone, Default)]
 struct State {
     is_bound: bool,
@@ -52,14 +52,14 @@ struct State {
     version: Option<String>,
     /// Why it is not there, if so.
     missing: Option<String>,
-    /// What of its templates does not fit.
+    /// The mistakes of its templates.
     mistakes: Vec<String>,
     /// How far its clock is ahead of this node's, in seconds.
     clock_ahead: f64,
     is_clock_apart: bool,
 }
 
-/// What a reload came to.
+/// The result of a reload.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reloaded {
     pub templates: usize,
@@ -113,7 +113,7 @@ impl Domains {
     /// Binds the templates of one database and puts them into the factory.
     pub async fn bind(&self, store: Store, name: &str) -> Result<Vec<Problem>> {
         let _one_at_a_time = self.binding.lock().await;
-        // Asked first: what changes from here on has another version.
+        // Asked first: a change from here on has another version.
         let version = self.stores.version(store, name).await?;
         let (bound, told) = self.stores.bind(store, name, &self.catalogue.load()).await?;
         let (slots, problems) = slots(bound);
@@ -134,7 +134,7 @@ impl Domains {
         Ok(problems)
     }
 
-    /// Reads the files again and binds them. A file with mistakes stops the reload: what runs goes on as it was.
+    /// Reads the files again and binds them. A file with mistakes stops the reload: running work goes on as it was.
     pub async fn reload(&self) -> Reloaded {
         let _one_at_a_time = self.binding.lock().await;
         let (catalogue, told) = self.read_files();
@@ -208,7 +208,7 @@ impl Domains {
     /// Whether the templates of a database have to be bound: they are not, or its objects are not those that were.
     ///
     /// # Errors
-    /// The database is away, or this login may not call what BEDS needs in it any more, such as after a restore.
+    /// The database is away, or this login may not call BEDS's own objects in it any more, such as after a restore.
     async fn look(&self, store: Store, name: &str) -> Result<bool> {
         self.stores.ping(store, name).await?;
         if !self.is_bound(store, name) {
@@ -335,7 +335,7 @@ impl State {
     }
 }
 
-/// Mistakes, and what is only to be known.
+/// Mistakes, and notes.
 fn sorted(told: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
     let (warnings, problems) = told.into_iter().partition(Problem::is_warning);
     (problems, warnings)

@@ -1,7 +1,7 @@
 //! IPL: the start of a node, which reads like the diagram. Each step is printed with its time. In production a failed
 //! step ends the process; in development the node goes on without it and takes it up when it can.
 //!
-//! Not here: what the parts do once they run.
+//! Not here: the work of the parts once they run.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The node's own log: on the console, and reported to the admin node. Whoever does not read the console holds up nothing.
+//! The node's own log: on the console, and reported to the admin node. A console that is not read holds up nothing.
 //!
 //! Not here: which lines are reported, which is `logging/reported`'s.
 
@@ -16,7 +16,7 @@ use tracing_subscriber::{EnvFilter, fmt, registry};
 
 pub use reported::{report_to, report_to_nobody};
 
-/// Lines that wait for the console. Beyond them, lines are dropped: a pipe that nobody reads must not stop the node.
+/// Lines that wait for the console. Beyond them, lines are dropped: a pipe without a reader must not stop the node.
 const MOST_LINES: usize = 16_384;
 
 /// Writes the lines; dropped at the end, it writes those that wait.
@@ -43,7 +43,7 @@ pub fn start(json: bool) {
         false => console.with_target(false).with_writer(writer).boxed(),
     };
     let started = registry().with(console.with_filter(filter)).with(reported::Reported.with_filter(own)).try_init();
-    // Whoever started one before, such as an earlier test, has it running.
+    // One that was started before, such as by an earlier test, is running.
     if started.is_ok() {
         *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
     }
@@ -55,13 +55,13 @@ pub fn name(node: &str) {
     drop(NODE.set(node.to_owned()));
 }
 
-/// Writes the lines that wait, unless nobody reads them.
+/// Writes the lines that wait, unless they are not read.
 pub fn finish() {
     let guard = WRITER.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(guard);
 }
 
-/// Where a panic happened becomes a log line; what follows from it is the supervisor's to report, once.
+/// Where a panic happened becomes a log line; the supervisor reports its effect, once.
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();

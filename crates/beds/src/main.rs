@@ -1,4 +1,4 @@
-//! The command line: what may be said, and the exit code. What each command does is in `commands`.
+//! The command line: the command line, and the exit code. Not here: the commands (commands.rs).
 
 use std::process::ExitCode;
 

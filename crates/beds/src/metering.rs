@@ -1,5 +1,5 @@
 //! The metrics of a node: for Prometheus at `/metrics`, and as a record every minute, so that the past can be read without
-//! Prometheus. What is counted is said where it happens.
+//! Prometheus. Not here: the counters, which stand where the counted things happen.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -89,7 +89,7 @@ pub async fn serve(recorder: Recorder, transport: Transport) {
             gauge!("beds_consumers_wanted", "queue" => queue).set(of.wanted as f64);
         }
         counter!("beds_records_dropped_total").absolute(recorder.dropped());
-        // With nobody scraping, samples would pile up.
+        // Without a scraper, samples would pile up.
         if let Some(handle) = HANDLE.as_ref() {
             handle.run_upkeep();
         }

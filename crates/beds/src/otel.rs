@@ -1,4 +1,5 @@
-//! Lineage told to a tracing system as OTLP spans: the same tree, for who has one. Best effort; `msLogs` is what counts.
+//! Lineage told to a tracing system as OTLP spans: the same tree, for users that have one. Best effort; `msLogs` is the
+//! authority.
 //! Only in a build with the feature `otel`.
 
 use std::time::{Duration, SystemTime};
@@ -14,7 +15,7 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter as _, SpanLink
 use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
-/// Records that wait for the collector. What comes when they are full is not exported.
+/// Records that wait for the collector. Spans that come when they are full are not exported.
 pub const ROOM: usize = 8_192;
 /// Records in one request to the collector.
 const MOST: usize = 512;
@@ -35,7 +36,7 @@ impl Exporter {
         Ok(Self(exporter))
     }
 
-    /// Sends what comes, for as long as the node runs.
+    /// Sends spans for as long as the node runs.
     pub async fn serve(self, mut records: mpsc::Receiver<LineageRecord>) {
         let mut batch = Vec::new();
         while records.recv_many(&mut batch, MOST).await > 0 {

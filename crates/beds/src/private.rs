@@ -1,6 +1,6 @@
-//! Files that only their owner may read: they hold values, keys or who did what.
+//! Files that only their owner may read: they hold values, keys or the acts of users.
 //!
-//! Not here: what is in them, which is for each writer to say.
+//! Not here: their content, which is each writer's.
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{Result, Write as _};
@@ -14,7 +14,7 @@ pub(crate) fn append(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Writes a whole file, in the place of what was there. Mode 0600.
+/// Writes a whole file, in the place of an older one. Mode 0600.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;

@@ -1,6 +1,6 @@
 //! Reads `beds.toml`, the environment and the template files from the disk.
 //!
-//! Not here: what they mean, which is `beds_core`'s.
+//! Not here: their meaning (core/config.rs).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

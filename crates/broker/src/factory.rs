@@ -1,6 +1,6 @@
 //! [`Factory`]: template name to adapter, at run time.
 //!
-//! Not here: what an adapter is, which the factory does not know.
+//! Not here: the adapters, which the factory does not know.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use beds_core::reply::Answer;
 use beds_core::text::quote;
 use beds_core::{BedsError, ErrorKind, Event, NamasteCore, Result, Store, TemplateAdapter, TemplateDescription};
 
-/// What the factory knows of one template.
+/// One template, as the factory knows it.
 #[derive(Clone)]
 pub struct Slot {
     pub store: Store,
@@ -45,7 +45,7 @@ impl Factory {
         Ok(self.adapter(event, store)?.open(Arc::clone(event)))
     }
 
-    /// Asks the inbox of the event's template what became of a write: [`TemplateAdapter::recall`].
+    /// Asks the inbox of the event's template about the effect of a write: [`TemplateAdapter::recall`].
     pub async fn recall(&self, event: &Event, store: Store) -> Result<Option<Answer>> {
         self.adapter(event, store)?.recall(event).await
     }
@@ -75,7 +75,7 @@ impl Factory {
         self.slots.load().get(template).is_some_and(|slot| slot.is_audit_required)
     }
 
-    /// What callers can do with each bound template.
+    /// The operations of each bound template.
     pub fn describe(&self) -> HashMap<String, TemplateDescription> {
         let slots = self.slots.load();
         slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.adapter.as_ref()?.describe()))).collect()

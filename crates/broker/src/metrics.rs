@@ -1,4 +1,4 @@
-//! What the pools count and time. No id and no value is ever a label; the labels are queues and a few fixed words.
+//! Counters and timers of the pools. No id and no value is ever a label; the labels are queues and a few fixed words.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! [`Pools`]: how many broker tasks work on which queue, and how they end. What a task does with a message is
-//! `worker`'s; what happens when one panics is `supervisor`'s.
+//! [`Pools`]: how many broker tasks work on which queue, and how they end. Not here: the work on a message (pool/worker.rs);
+//! a task that panics (pool/supervisor.rs).
 
 mod heads;
 mod report;
@@ -43,12 +43,12 @@ fn task_name(queue: &str, number: u16) -> String {
     format!("{queue}-{number}")
 }
 
-/// What a task takes from its queue.
+/// The kind of message that a task takes from its queue.
 #[derive(Debug, Clone, Copy)]
 enum Work {
     /// Requests.
     Events(PoolSpec),
-    /// Batches of what nodes report.
+    /// Batches of nodes' reports.
     Records(RecordStream),
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Census {
 }
 
 impl Pools {
-    /// Starts the tasks: those that work on events, and those that store what nodes report (stream and number of tasks).
+    /// Starts the tasks: those that work on events, and those that store nodes' reports (stream and number of tasks).
     pub fn spawn(
         transport: &Transport,
         recorder: &Recorder,
@@ -137,7 +137,7 @@ impl Pools {
         self.heads.own()
     }
 
-    /// The audit chains of this node into which somebody else wrote: they are not signed any more.
+    /// The audit chains of this node into which another writer wrote: they are not signed any more.
     pub fn unsigned_chains(&self) -> Vec<String> {
         self.heads.foreign()
     }

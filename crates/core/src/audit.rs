@@ -1,5 +1,5 @@
-//! The audit trail: what a record says, and the chain that shows whether any record was changed, deleted, inserted,
-//! reordered or cut off. Pure: records in, verdict out. Signing heads is the binary's.
+//! The audit trail: the records, and the chain that shows whether any of them was changed, deleted, inserted, reordered or
+//! cut off. Pure: records in, verdict out. Signing heads is the binary's.
 
 mod verify;
 
@@ -13,7 +13,8 @@ use crate::{Event, EventId};
 
 pub use verify::{Fault, Verifier};
 
-/// Who did what to which record, and with what outcome. Names of fields, never values. A node of a later release may write
+/// One act: its actor, its operation, its record and its outcome. Names of fields, never values. A node of a later release
+/// may write
 /// more members: the text is hashed as a whole, so nothing can be added to it afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
@@ -31,7 +32,7 @@ pub struct AuditRecord {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
     pub template: String,
-    /// An operation on records, or what an operator did: `replay`, `discard`.
+    /// An operation on records, or an operator's act: `replay`, `discard`.
     pub operation: String,
     /// The named fetch, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -69,7 +70,7 @@ impl AuditRecord {
         digests.flat_map(|digest| outcomes.map(|outcome| about.record(outcome, digest))).collect()
     }
 
-    /// What is known of an event before it is worked on.
+    /// The record of an event before it is worked on.
     pub fn of(event: &Event, node: &str, at: Timestamp) -> Self {
         let address = event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default();
         Self {
@@ -83,7 +84,7 @@ impl AuditRecord {
         }
     }
 
-    /// What somebody did, of which no more is known.
+    /// An act of which no more is known.
     pub fn of_act(about: EventId, actor: &str, operation: &str, outcome: Outcome, node: &str) -> Self {
         Self {
             about,
@@ -130,12 +131,12 @@ pub struct SealedRecord {
 }
 
 impl SealedRecord {
-    /// What the record says; none where the text is not one.
+    /// The record itself; none where the text is not one.
     pub fn open(&self) -> Option<AuditRecord> {
         serde_json::from_str(&self.record).ok()
     }
 
-    /// True where the copies say what the record says.
+    /// True where the copies match the record.
     fn is_faithful(&self) -> bool {
         self.open().is_some_and(|record| {
             self.id == record.id()
@@ -147,7 +148,7 @@ impl SealedRecord {
     }
 }
 
-/// What is stored of one message: records that follow each other in a chain.
+/// The stored form of one message: records that follow each other in a chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SealedBatch {
@@ -174,7 +175,7 @@ impl SealedBatch {
         Some(Self { id, chain: head.chain.clone(), first, last: head.seq, since, until, records })
     }
 
-    /// True where what stands around the records says what they say.
+    /// Whether the batch's copies (`first`, `last`, `since`, `until`) match its records.
     fn is_faithful(&self) -> bool {
         let times = || self.records.iter().map(|record| &record.at);
         let places = (self.records.first().map(|record| record.seq), self.records.last().map(|record| record.seq));
@@ -202,7 +203,7 @@ impl Head {
         Self { chain: chain.to_owned(), seq: 0, hash: String::new() }
     }
 
-    /// Puts a record at the end of the chain. `text` is what the record was read from.
+    /// Puts a record at the end of the chain. `text` is the record as it was written.
     pub fn seal(&mut self, record: &AuditRecord, text: &str) -> SealedRecord {
         let prev_hash = std::mem::take(&mut self.hash);
         self.seq += 1;
@@ -221,7 +222,7 @@ impl Head {
         }
     }
 
-    /// What is signed.
+    /// The text that is signed.
     pub fn message(&self, at: Timestamp) -> String {
         format!("beds audit head\n{}\n{}\n{}\n{at}", self.chain, self.seq, self.hash)
     }

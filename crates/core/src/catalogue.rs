@@ -1,4 +1,4 @@
-//! [`Catalogue`]: the templates that a node knows, by name, and what is known about using them.
+//! [`Catalogue`]: the templates that a node knows, by name, and the descriptions of their operations.
 //!
 //! Not here: reading the files, which is the binary's; binding them to a database, which is the adapters'.
 
@@ -25,7 +25,7 @@ impl Catalogue {
         let mut catalogue = Self::of_nodes();
         let mut problems = Vec::new();
         for (file, text) in files {
-            // Its name counts, whatever else is in the file: one of an earlier release is no mistake.
+            // Only its name counts, not the rest of the file: one of an earlier release is no mistake.
             let named = text.parse::<toml::Table>().ok();
             let name = named.as_ref().and_then(|table| table.get("name")?.as_str()).unwrap_or_default();
             if catalogue.templates.get(name).is_some_and(|template| template.is_of_nodes) {
@@ -68,7 +68,7 @@ impl Catalogue {
         self.templates.is_empty()
     }
 
-    /// The template of a name, or an error that lists what there is.
+    /// The template of a name, or an error that says where they are listed.
     pub fn get(&self, name: &str) -> Result<&Arc<Template>> {
         self.templates.get(name).ok_or_else(|| {
             let text = format!("there is no template {}; GET /v1/templates lists them", quote(name));
@@ -111,7 +111,7 @@ pub fn is_for_callers(template: &str, operation: Operation) -> Result<()> {
     Ok(())
 }
 
-/// What a caller can do with a template.
+/// The operations of a template that a caller can use.
 #[derive(Debug, Clone, Serialize)]
 pub struct TemplateDescription {
     pub operations: Vec<Description>,

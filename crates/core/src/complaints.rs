@@ -1,7 +1,7 @@
-//! [`Complaints`]: what an operator must know of is said in full once, and then not more often than once a minute for each
-//! cause: callers decide how often a request fails, and must not decide how long the log is.
+//! [`Complaints`]: a failure is logged in full once, and then not more often than once a minute for each cause: callers
+//! decide how often a request fails, and must not decide how long the log is.
 //!
-//! Not here: which errors an operator must know of, which is for those to say who see them.
+//! Not here: the choice of the errors for an operator (each caller).
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What may stand in `beds.toml`, read and checked. Reading the file and the environment is the binary's; here is only
+//! The content of `beds.toml`, read and checked. Reading the file and the environment is the binary's; here is only
 //! text in and [`Config`] or a list of every mistake out.
 
 mod check;
@@ -20,13 +20,13 @@ pub use secret::Url;
 
 use crate::{RecordStream, Store};
 
-/// The commented defaults, as compiled in. What is active in it is the default.
+/// The commented defaults, as compiled in. Its active lines are the defaults.
 pub const DEFAULTS: &str = include_str!("../../../config/beds.default.toml");
 
 /// The MongoDB database of the admin node.
 pub const LOGS_DATABASE: &str = "msLogs";
 
-/// What one node is.
+/// The configuration of one node.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
     pub node: Node,
@@ -54,7 +54,7 @@ impl Inbox {
     }
 }
 
-/// `[records]`: what a node reports to the admin node.
+/// `[records]`: the reports of a node to the admin node.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Records {
     pub lineage: bool,
@@ -128,7 +128,7 @@ pub struct Services {
     pub admin: Admin,
 }
 
-/// `[services.admin]`: the tasks that take what nodes report and store it in the database `msLogs`.
+/// `[services.admin]`: the tasks that take the reports of nodes and store them in the database `msLogs`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Admin {
     pub is_local: bool,

@@ -1,6 +1,6 @@
 //! Digests: of messages, of values that must not be shown, and bytes as hexadecimal text.
 //!
-//! Not here: what is digested (event.rs, fields.rs, audit.rs).
+//! Not here: the choice of the parts (event.rs, fields.rs, audit.rs).
 
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
@@ -19,9 +19,9 @@ pub(crate) fn hash_parts(hash: &mut Sha256, parts: &[&str]) {
     }
 }
 
-/// A hash that only who holds the key can make, in hexadecimal: 32 digits. For values that must not be shown.
+/// A hash that only a holder of the key can make, in hexadecimal: 32 digits. For values that must not be shown.
 pub fn keyed_hash(key: &SecretString, parts: &[&str]) -> String {
-    // The key goes first and last, so that nothing can be appended to what was hashed.
+    // The key goes first and last, so that nothing can be appended to the hashed parts.
     let key = key.expose_secret();
     let mut hash = Sha256::new();
     hash_parts(&mut hash, &[key]);

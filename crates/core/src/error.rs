@@ -5,9 +5,9 @@ use std::error::Error as StdError;
 
 pub type Result<T, E = BedsError> = std::result::Result<T, E>;
 
-/// What went wrong with a request.
+/// The kind of a request's failure.
 ///
-/// The message is written for the caller: it says what to do and never contains driver text. The source, if any, is
+/// The message is written for the caller: it says the next step and never contains driver text. The source, if any, is
 /// for the node's own log and does not travel.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
@@ -105,7 +105,7 @@ error_kinds! {
     BadEvent = "BEDS-0024", 400, "Malformed event";
     ValueOutOfRange = "BEDS-0025", 400, "Value out of range";
     HeaderTooLarge = "BEDS-0026", 431, "Header too large";
-    /// The named object answered something that its template does not say: a second row, a second set, no row, no id.
+    /// The named object gave an answer that its template does not allow: a second row, a second set, no row, no id.
     WrongAnswer = "BEDS-0027", 500, "The object's answer does not fit its template";
     /// The `Host` header names no host of this gateway.
     WrongHost = "BEDS-0028", 421, "This gateway does not answer for that host";

@@ -1,5 +1,5 @@
-//! The event: what every request becomes on the wire, with its lineage, its caller and its deadline.
-//! The envelope is a public interface (DESIGN 4): anything in any language may publish one to `beds.events`.
+//! The event: the form of every request on the wire, with its lineage, its caller and its deadline.
+//! The envelope is a public interface (DESIGN 4): a program in any language may publish one to `beds.events`.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -21,7 +21,7 @@ pub const MAX_KEY_BYTES: usize = 255;
 /// The longest id of an event, in bytes.
 pub const MAX_ID_BYTES: usize = 128;
 
-/// The most levels below a root: what causes itself ends here.
+/// The most levels below a root: an event that causes itself ends here.
 pub const MAX_LINEAGE_DEPTH: u32 = 1_000;
 /// The longest name of a template or a named fetch, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
@@ -63,7 +63,7 @@ pub struct Event {
     #[serde(default)]
     pub key: Option<String>,
     pub issued_at: Timestamp,
-    /// After this nobody waits for the answer: what was not begun is not begun any more.
+    /// After this no requester waits for the answer: work that has not begun does not begin any more.
     pub deadline: Timestamp,
     /// How the event came into BEDS; none where a client published it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,10 +71,10 @@ pub struct Event {
     /// The dead event that this one repeats: the two take effect once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<EventId>,
-    /// What was called while it was worked on.
+    /// The calls that were made while it was worked on.
     #[serde(skip)]
     pub steps: Steps,
-    /// Until when the node that has it works on it, whatever its deadline is. Nothing is begun or committed after that.
+    /// The end of the node's work on it, beside its deadline. Nothing is begun or committed after that.
     #[serde(skip)]
     pub work_until: Option<Timestamp>,
 }
@@ -116,7 +116,7 @@ impl Event {
         }
     }
 
-    /// Reads an envelope as it came from the wire and checks what every reader relies on.
+    /// Reads an envelope as it came from the wire and checks the rules that every reader relies on.
     pub fn from_slice(body: &[u8]) -> Result<Self> {
         if values_in(body) > MAX_VALUES {
             let text = format!("the event holds more than {MAX_VALUES} values");
@@ -135,7 +135,7 @@ impl Event {
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         if let Some(origin) = &mut event.origin {
-            // As W3C asks: what is not one is left out.
+            // As W3C asks: a text that is none is left out.
             origin.traceparent = origin.traceparent.take().filter(|trace| is_traceparent(trace));
         }
         if (event.depth == 0) != event.parent_id.0.is_empty() {
@@ -159,7 +159,7 @@ impl Event {
         serde_json::from_slice::<Versioned>(body).is_ok_and(|envelope| envelope.v > ENVELOPE_VERSION)
     }
 
-    /// What stands in records of this event is as long as its publisher likes, up to here.
+    /// Limits the ids and names of an event, because they are copied into lineage and audit records.
     fn check_lengths(&self) -> Result<()> {
         let fits = [
             ("event_id", self.event_id.0.len(), 1..=MAX_ID_BYTES),
@@ -202,7 +202,7 @@ impl Event {
         Ok(())
     }
 
-    /// What is left until the deadline; zero once it has passed.
+    /// The time that is left until the deadline; zero once it has passed.
     pub fn remaining(&self) -> std::time::Duration {
         let left = self.deadline.duration_since(Timestamp::now());
         std::time::Duration::try_from(left).unwrap_or_default()
@@ -232,7 +232,7 @@ impl Event {
 
     /// The key under which a write takes effect once, in hexadecimal.
     ///
-    /// A caller's key counts for that caller, template and operation only, so that nobody can ask for another's answer.
+    /// A caller's key counts for that caller, template and operation only, so that no caller can ask for another's answer.
     pub fn inbox_key(&self) -> String {
         let mut hash = Sha256::new();
         match &self.key {
@@ -244,7 +244,7 @@ impl Event {
         hex(&hash.finalize())
     }
 
-    /// What was asked, as a digest in hexadecimal: the same key with another fingerprint is a mistake of the caller's.
+    /// The request itself as a digest in hexadecimal: the same key with another fingerprint is a mistake of the caller's.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         hash_parts(&mut hash, &[&self.template, self.operation.as_str(), self.id.as_deref().unwrap_or("")]);

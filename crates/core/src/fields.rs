@@ -53,7 +53,7 @@ impl Fields {
         Self::default()
     }
 
-    /// Parses one JSON object. The error says what is wrong and where, in words for the caller.
+    /// Parses one JSON object. The error names the mistake and its place, in words for the caller.
     pub fn from_slice(bytes: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(bytes)
     }

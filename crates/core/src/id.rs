@@ -16,17 +16,17 @@ use crate::outcome::Outcome;
 pub struct EventId(pub String);
 
 impl EventId {
-    /// True for what stands in the place of a root's parent.
+    /// True for the empty id in the place of a root's parent.
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The id of something that happened in an event on its way, such as its second call. `what` is unique within the event.
+    /// The id of a step of an event on its way, such as its second call. `what` is unique within the event.
     pub fn child(&self, what: impl fmt::Display) -> Self {
         Self(format!("{}{}{what}", self.0, Self::CHILD))
     }
 
-    /// True for something that happened in an event on its way.
+    /// True for a step of an event on its way.
     pub fn is_child(&self) -> bool {
         self.0.contains(Self::CHILD)
     }
@@ -48,7 +48,7 @@ impl EventId {
         id.split(Self::CHILD).next().unwrap_or(id)
     }
 
-    /// Between an event's id and what names its child.
+    /// Between an event's id and the name of its child.
     pub const CHILD: char = ':';
 
     /// When the id was made, in milliseconds, where it ends in a UUID of version 7.
@@ -64,7 +64,8 @@ impl EventId {
     }
 
     /// The id of a record about this event. A publisher chooses its events' ids, so two messages may have the same one; the
-    /// digests tell their records apart. What failed at first and succeeded when it was handed out again has two records.
+    /// digests tell their records apart. An event that failed at first and succeeded when it was handed out again has two
+    /// records.
     pub fn record(&self, outcome: Outcome, digest: Option<&str>) -> Self {
         match digest {
             None => self.child(outcome.as_str()),

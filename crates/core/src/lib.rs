@@ -1,5 +1,5 @@
-//! The vocabulary of BEDS: what an event, a template, a record and an error are, the trait [`NamasteCore`] and the
-//! types of `beds.toml`. Nothing here does I/O, and nothing here knows a driver, a broker or a socket.
+//! The vocabulary of BEDS: events, templates, records and errors, the trait [`NamasteCore`] and the types of `beds.toml`.
+//! Nothing here does I/O, and nothing here knows a driver, a broker or a socket.
 
 pub mod audit;
 pub mod catalogue;

@@ -1,4 +1,5 @@
-//! What is kept of an event and of what came of it: [`LineageRecord`]. How records travel is `transport::recorder`'s; how they are stored is the DBA's.
+//! The record of an event and of its children: [`LineageRecord`]. How records travel is `transport::recorder`'s; how they
+//! are stored is the DBA's.
 
 pub mod tree;
 
@@ -41,9 +42,9 @@ mod as_text {
 }
 
 impl LineageRecord {
-    /// What names the record of something that has begun and whose end nobody has told yet.
+    /// Ends the id of a `running` record. The final record of the same event replaces it in the tree.
     const BEGUN: &str = "begun";
-    /// What names the child that stands for a caller who stopped waiting.
+    /// Ends the id of the child that stands for a caller that stopped waiting.
     pub const TIMEOUT: &str = "timeout";
 
     /// Between which ids the records of an event stand, given its id or that of one of its children: the second is above all
@@ -54,7 +55,7 @@ impl LineageRecord {
         [format!("{event}{}", EventId::CHILD), format!("{event}{behind}")]
     }
 
-    /// The record of something that ended. `digest` is that of the message, where there was one.
+    /// The record of an event or a step that ended. `digest` is that of the message, where there was one.
     pub fn ended(root_id: EventId, mut nodes: Vec<LineageNode>, digest: Option<&str>) -> Self {
         let id = match nodes.first_mut() {
             // The text need not say it again.
@@ -67,7 +68,7 @@ impl LineageRecord {
         Self { root_id: (root_id.0 != EventId::of_child(&id.0)).then_some(root_id), id: id.0, nodes }
     }
 
-    /// The record of something that has begun. What tells its end takes its place in the tree.
+    /// The record of an event that has begun. The record of its end takes its place in the tree.
     pub fn begun(root_id: EventId, nodes: Vec<LineageNode>) -> Self {
         let ended = Self::ended(root_id, nodes, None);
         let id = EventId(EventId::of_child(&ended.id).to_owned()).child(Self::BEGUN);
@@ -133,7 +134,7 @@ pub struct LineageNode {
     /// With an event that a worker had: [`digest`](crate::digest::digest) of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// With what is running: when its caller stops waiting.
+    /// With a running node: when its caller stops waiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
     /// The caller's W3C `traceparent`, with the root only.
@@ -168,7 +169,7 @@ impl LineageNode {
     }
 }
 
-/// What a node of the tree is.
+/// The kind of a node of the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeKind {

@@ -1,4 +1,4 @@
-//! What [`crate::NamasteCore`] takes and gives: [`Payload`], [`Query`] and [`Response`].
+//! The arguments and results of [`crate::NamasteCore`]: [`Payload`], [`Query`] and [`Response`].
 //! Their form on the wire is in `event` (requests) and `reply` (answers).
 
 use serde_json::value::RawValue;
@@ -37,7 +37,8 @@ pub enum Select {
 
 /// One record that an operation answers with.
 ///
-/// An object that answered no row but something beside it (OUT values, further result sets) gives one `Response` without a
+/// An object that answered no row but other results beside it (OUT values, further result sets) gives one `Response` without
+/// a
 /// record.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
@@ -55,7 +56,7 @@ pub struct Response {
     pub repeat_of: Option<EventId>,
 }
 
-/// What came back beside the records.
+/// Results beside the records.
 #[derive(Debug, Clone, Default)]
 pub struct Beside {
     /// Result sets, each a JSON array of objects. Of a listing or a named fetch, those after the first; of an operation on

@@ -11,8 +11,8 @@ use crate::{Event, Payload, Query, Response, Result, TemplateDescription};
 
 /// The unified interface to the records of one template.
 ///
-/// The four methods are the whole contract. What a call needs besides its arguments (lineage, caller, deadline,
-/// idempotency key) belongs to the value that implements the trait: a template is opened *for an event*.
+/// The four methods are the whole contract. The context of a call (lineage, caller, deadline, idempotency key) belongs to
+/// the value that implements the trait: a template is opened *for an event*.
 #[async_trait]
 pub trait NamasteCore: Send + Sync {
     /// Creates one record and answers it as the store now holds it.
@@ -25,7 +25,7 @@ pub trait NamasteCore: Send + Sync {
     /// Changes the fields given in the payload of the record that [`Payload::id`] names.
     async fn update_record(&self, payload: &Payload) -> Result<Response>;
 
-    /// Deletes one record and answers what was deleted.
+    /// Deletes one record and answers the deleted record.
     async fn delete_record(&self, id: &str) -> Result<Response>;
 }
 
@@ -43,6 +43,6 @@ pub trait TemplateAdapter: Send + Sync {
     ///
     /// # Errors
     /// [`crate::ErrorKind::KeyInFlight`] while one may still take effect, [`crate::ErrorKind::KeyReused`] where the key
-    /// belongs to another request, and whatever keeps the inbox from being asked.
+    /// belongs to another request, and each error that keeps the inbox from being asked.
     async fn recall(&self, event: &Event) -> Result<Option<Answer>>;
 }

@@ -1,9 +1,9 @@
-//! Numbers as people write them: whether 64 bits of floating point hold what a text says. A number that would be another
+//! Numbers as people write them: whether 64 bits of floating point hold the number of a text. A number that would be another
 //! one once it is stored is refused, and that shows in the text only: a parser has rounded it already.
 //!
-//! Not here: what a column's own type can hold, which is the adapters' `convert`.
+//! Not here: the range of a column's own type (adapters: rel/convert.rs, rec/convert.rs).
 
-/// Significant digits of which a double keeps each, whatever the number is.
+/// Significant digits of which a double keeps each, for every number.
 const KEPT_DIGITS: usize = 17;
 
 /// The double that a text says, or none where none prints as that number with as many digits: `0.1` and

@@ -18,14 +18,14 @@ pub struct Problem {
     pub severity: Severity,
 }
 
-/// Whether something works.
+/// Whether the thing works.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The named thing does not work.
     #[default]
     Problem,
-    /// It works, and something about it is not as it should be.
+    /// It works, and a part of it is not as it should be.
     Warning,
 }
 

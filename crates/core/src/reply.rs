@@ -60,7 +60,7 @@ pub struct Answer {
     pub repeat_of: Option<EventId>,
 }
 
-/// What the inbox keeps of a write that took effect.
+/// The inbox's copy of the answer of a write that took effect.
 #[derive(Debug, Deserialize)]
 pub struct Stored {
     /// The event that wrote.
@@ -79,7 +79,7 @@ impl Stored {
         serde_json::to_string(&Kept { event_id, answer }).unwrap_or_default()
     }
 
-    /// What was kept; none where the text is not that.
+    /// The kept copy; none where the text is not that.
     pub fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What is asked of a template.
+/// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
@@ -116,7 +116,7 @@ impl fmt::Display for RoutingKey {
     }
 }
 
-/// What every node reports through `beds.logs`. Each stream has a queue and a template of its own.
+/// The streams of reports through `beds.logs`. Each stream has a queue and a template of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RecordStream {
     Log,
@@ -142,7 +142,7 @@ impl RecordStream {
     /// The template of the signed ends of audit chains, which travel with the audit records.
     pub const AUDIT_HEADS: &str = "AuditHeads";
 
-    /// True for a template that only nodes write, through `beds.logs`: a caller who could would write the trail.
+    /// True for a template that only nodes write, through `beds.logs`: a caller that could would write the trail.
     pub fn is_written_by_nodes(template: &str) -> bool {
         template == Self::AUDIT_HEADS || Self::ALL.iter().any(|stream| stream.template() == template)
     }

@@ -1,5 +1,5 @@
 //! A checker for TOML files that people write: it reports every mistake at once, each with its line and a fix.
-//! `config` and `template` give it their tables of keys; what the values mean is theirs to say.
+//! `config` and `template` give it their tables of keys; the meaning of the values is theirs.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub struct Key {
     pub kind: Kind,
 }
 
-/// What a key may hold.
+/// The kind of value that a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Text,
@@ -72,8 +72,8 @@ impl Checked {
     }
 }
 
-/// Reads a file and compares it with the keys that it may hold. Mistakes are added to `problems`; what remains of the
-/// file without them is returned, so that later checks can go on and report theirs too.
+/// Reads a file and compares it with the keys that it may hold. Mistakes are added to `problems`; the rest of the file is
+/// returned, so that later checks can go on and report theirs too.
 pub fn check(file: &str, text: &str, keys: &[Key], problems: &mut Vec<Problem>) -> Checked {
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {

@@ -11,7 +11,7 @@ use crate::EventId;
 #[derive(Debug, Default)]
 pub struct Steps(Mutex<Noted>);
 
-/// What was noted while an event was worked on.
+/// The notes of an adapter while an event was worked on.
 #[derive(Debug, Default)]
 pub struct Noted {
     pub calls: Vec<Step>,
@@ -29,7 +29,7 @@ pub struct Step {
     pub duration: Duration,
     /// The code of its error; none where it answered.
     pub code: Option<&'static str>,
-    /// False where nobody waited for its end.
+    /// False where its end was not awaited.
     pub is_ended: bool,
 }
 
@@ -68,7 +68,7 @@ impl Steps {
         self.noted().has_asked_inbox = true;
     }
 
-    /// True where an error says what became of a write, and not only that this attempt came to nothing.
+    /// True where an error tells the effect of a write, and not only the failure of this attempt.
     pub fn has_asked_inbox(&self) -> bool {
         self.noted().has_asked_inbox
     }

@@ -96,7 +96,7 @@ pub enum AnswerShape {
     All,
 }
 
-/// What happens to requests while no audit record can be queued.
+/// The fate of requests while no audit record can be queued.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AuditPolicy {
@@ -118,7 +118,7 @@ pub struct Access {
     pub jobs: BTreeSet<String>,
 }
 
-/// What a template says about a field.
+/// The rules of a template for one field.
 #[derive(Debug, Clone, Default, Deserialize, Serialize)]
 pub struct Field {
     #[serde(default)]
@@ -138,7 +138,7 @@ pub struct Source {
 }
 
 impl Template {
-    /// One of BEDS's own, which may do what no other may.
+    /// One of BEDS's own, with rights that no other has.
     pub(crate) fn of_nodes(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
         let read = Self::read(file, text, |_, _| {})?;
         Ok(Self { is_of_nodes: true, ..read })

@@ -4,7 +4,7 @@
 
 /// The text with each control character written as `\u001b`, which JSON reads too. New lines stay.
 ///
-/// A terminal would carry out what such characters say.
+/// A terminal would obey such characters.
 pub fn printable(text: &str) -> String {
     escaped(text, |c| c != '\n' && is_unseen(c))
 }
@@ -22,7 +22,7 @@ pub fn is_unseen(c: char) -> bool {
         || matches!(c, '\u{feff}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Quotes what a caller sent, cut short: an error message must not become an echo of a megabyte.
+/// Quotes a caller's text, cut short: an error message must not become an echo of a megabyte.
 pub fn quote(text: &str) -> String {
     let short: String = text.chars().take(64).collect();
     if short.len() < text.len() { format!("{short:?}…") } else { format!("{short:?}") }
@@ -35,7 +35,7 @@ pub fn list(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// What a parser says of a text, without the values in it: nobody may see some of them, and they can be of any length.
+/// The message of a parser without the values of the text: some of them are secret, and they can be of any length.
 pub fn what_is_wrong(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let names_no_value =

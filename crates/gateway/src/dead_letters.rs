@@ -1,4 +1,4 @@
-//! `/v1/dead-letters`: what could not be worked on, for administrators. One pass of `transport::DeadLetters` each.
+//! `/v1/dead-letters`: messages that could not be worked on, for administrators. One pass of `transport::DeadLetters` each.
 //!
 //! Not here: how the queue is gone through, which is the transport's.
 
@@ -140,13 +140,13 @@ async fn settle(
     answer(room, settled)
 }
 
-/// One pass, in a task of its own: a caller who goes away in the middle of it does not end it.
+/// One pass, in a task of its own: a caller that goes away in the middle of it does not end it.
 async fn sort(
     room: &Arc<Room>,
     judge: impl FnMut(&DeadLetter) -> Verdict + Send + 'static,
 ) -> Result<Vec<(DeadLetter, Verdict)>> {
     let _permit = limits::in_flight(room)?;
-    // Until callers can be authenticated, nobody's name is known.
+    // Until callers can be authenticated, no caller's name is known.
     let dead_letters = room.lent.client.dead_letters(Actor::default(), room.lent.inbox);
     let pass = room.tasks.spawn(async move { dead_letters.sort(judge).await });
     let abort = pass.abort_handle();
@@ -158,7 +158,7 @@ async fn sort(
         Ok(Ok(sorted)) => sorted.map_err(|error| unavailable(error.to_string())),
         Ok(Err(error)) => Err(unavailable(error.to_string())),
         Err(_) => {
-            // Nothing more is settled in the name of a caller who was told so.
+            // Nothing more is settled in the name of a caller that was told so.
             abort.abort();
             Err(unavailable("it took too long".to_owned()))
         }

@@ -1,7 +1,7 @@
 //! The checks in front of every route under `/v1`: for which host, from which origin, in which form. Until callers are authenticated,
 //! nothing else keeps a page in a browser of the same machine away from the records.
 //!
-//! Not here: what a request asks for, which is for each route to say.
+//! Not here: the content of a request, which each route reads.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use beds_core::{BedsError, ErrorKind, Result};
 use crate::Room;
 use crate::problem::Problem;
 
-/// What a browser says of where a request comes from, and no page can change.
+/// A browser's own word on the origin of a request, which no page can change.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// A header that a form of a page elsewhere cannot send.
 const BEDS_REQUEST: HeaderName = HeaderName::from_static("beds-request");

@@ -1,4 +1,4 @@
-//! `/healthz`: the process answers. `/readyz`: what it needs is there. `/metrics`: what it counted.
+//! `/healthz`: the process answers. `/readyz`: its services are there. `/metrics`: its counters.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ impl Readiness {
     }
 }
 
-/// What machines ask of a node.
+/// Answers for probes and scrapers.
 pub struct Probes {
     /// The node's metrics as Prometheus reads them.
     metrics: fn() -> String,

@@ -45,7 +45,7 @@ pub struct GatewayError {
     source: std::io::Error,
 }
 
-/// What the node lends to the gateway.
+/// The parts of the node that the gateway uses.
 pub struct Lent {
     pub client: Client,
     pub catalogue: Arc<ArcSwap<Catalogue>>,
@@ -63,7 +63,7 @@ pub struct Gateway {
     room: Arc<Room>,
 }
 
-/// What every handler sees.
+/// The state that every handler sees.
 pub(crate) struct Room {
     pub(crate) config: AppServer,
     pub(crate) lent: Lent,
@@ -73,7 +73,7 @@ pub(crate) struct Room {
     pub(crate) meters: Meters,
     /// Failures that were said already.
     pub(crate) complaints: Complaints,
-    /// What goes on when its caller has gone away.
+    /// Work that goes on when its caller has gone away.
     pub(crate) tasks: TaskTracker,
 }
 

@@ -6,7 +6,8 @@ use tokio::sync::SemaphorePermit;
 
 use crate::Room;
 
-/// KiB of bodies that are being read at once. What has arrived counts, so that callers who send nothing take nothing.
+/// KiB of bodies that are being read at once. Only bytes that have arrived count, so that callers that send nothing take
+/// nothing.
 pub(crate) const KIB_OF_BODIES: usize = 256 * 1024;
 
 /// An error where the node takes no requests any more.

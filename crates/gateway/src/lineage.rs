@@ -101,7 +101,7 @@ pub async fn read(client: &Client, context: Context, id: &str) -> Result<Tree> {
     let mut events: HashMap<&str, (u32, HashSet<&str>)> = HashMap::new();
     for node in nodes.iter().filter(|node| !node.event_id.is_child()) {
         let (_, digests) = events.entry(&node.event_id.0).or_insert_with(|| (node.depth, HashSet::new()));
-        // Whoever asked tells of the event too, and never had its message. The same bytes may have come more than once.
+        // The requester reports the event too, and never had its message. The same bytes may have come more than once.
         digests.extend(node.digest.as_deref());
     }
     let ids: Vec<Value> = events
@@ -162,7 +162,7 @@ impl Reader<'_> {
         tree::read(responses.into_iter().filter_map(|response| response.record))
     }
 
-    /// What stands about these ids, asked in parts that a request can hold.
+    /// The records about these ids, asked for in parts that a request can hold.
     async fn fetch_of<T: DeserializeOwned>(
         &self,
         template: &str,

@@ -1,4 +1,4 @@
-//! What the gateway counts and times. The labels are the method and the class of the status: nothing that a caller can
+//! Counters and timers of the gateway. The labels are the method and the class of the status: nothing that a caller can
 //! make up.
 
 use std::time::Instant;

@@ -1,6 +1,6 @@
 //! The record routes: each becomes one call of `NamasteCore` on the other side of the queue.
 //!
-//! Not here: what stands in a request, which is `request`'s.
+//! Not here: the parts of a request (request.rs).
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ pub(crate) async fn delete(State(room): RoomState, path: Params<(String, String)
     answer(&room, request, Operation::Delete, wanted, async |_| Ok(What::Delete(id))).await
 }
 
-/// What the path of a request names.
+/// The names in the path of a request.
 struct Wanted {
     template: String,
     /// The named fetch.
@@ -81,7 +81,7 @@ fn of_one(path: Params<(String, String)>) -> (Result<Wanted>, String) {
     }
 }
 
-/// What a request asks for, once it was read. Nothing was sent yet.
+/// A request after it was read. Nothing was sent yet.
 enum What {
     Create(Payload),
     One(Query),
@@ -121,7 +121,7 @@ async fn answer(
             request::check_write(&request)?;
         }
         let what = read(request).await?;
-        // A caller who is slow to send takes no place from the others.
+        // A caller that is slow to send takes no place from the others.
         let permit = limits::in_flight(room)?;
         Ok((permit, store, wanted.template, what))
     };
@@ -130,7 +130,7 @@ async fn answer(
             send(room.lent.client.open(store, &template, context), &template, what).await
         }
         Err(error) => {
-            // Nobody else will ever hear of this event.
+            // No other part reports this event.
             room.lent.client.refused(&context, template.as_deref(), operation, &error);
             Err(error)
         }
@@ -158,7 +158,7 @@ fn log(room: &Room, event_id: &EventId, template: Option<&str>, operation: Opera
     }
 }
 
-/// The store of the template, if it offers what is asked for.
+/// The store of the template, if it offers the operation.
 fn offering(room: &Room, operation: Operation, wanted: &Wanted) -> Result<Store> {
     let catalogue = room.lent.catalogue.load();
     let template = catalogue.offering(&wanted.template, operation, wanted.named.as_deref())?;
@@ -239,7 +239,7 @@ fn beside_text(beside: &Beside) -> String {
     format!(",\"result_sets\":[{}],\"out\":{out}", sets.join(","))
 }
 
-/// Percent-encodes what cannot stand in a path segment.
+/// Percent-encodes the characters that a path segment cannot hold.
 fn encode(id: &str) -> String {
     let mut text = String::with_capacity(id.len());
     for byte in id.bytes() {

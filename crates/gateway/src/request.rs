@@ -1,4 +1,4 @@
-//! What a request says besides its path: deadline, idempotency key, body and query. Every mistake is a clear problem.
+//! The parts of a request besides its path: deadline, idempotency key, body and query. Every mistake is a clear problem.
 //!
 //! Not here: which template and operation a path means, which is `records`'s.
 
@@ -43,7 +43,7 @@ pub(crate) fn template(room: &Room, uri: &Uri) -> Option<String> {
     room.lent.catalogue.load().get(name).ok().map(|template| template.name.clone())
 }
 
-/// The caller's trace, if it is one. Anything else is ignored.
+/// The caller's trace, if it is one. Other words are ignored.
 fn traceparent(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(TRACEPARENT)?.to_str().ok()?;
     is_traceparent(text).then(|| text.to_owned())
@@ -84,7 +84,7 @@ fn text(headers: &HeaderMap, name: &'static str) -> Result<Option<String>> {
     value.to_str().map(|text| Some(text.to_owned())).map_err(|_| bad("has characters other than printable ASCII"))
 }
 
-/// Refuses of a write what would be ignored: a condition that nobody looks at is a lost update.
+/// Refuses the parts of a write that would be ignored: an ignored condition is a lost update.
 pub(crate) fn check_write(request: &Request) -> Result<()> {
     let conditions = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
     if let Some(condition) = conditions.into_iter().find(|name| request.headers().contains_key(name)) {
@@ -137,7 +137,7 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
     let fields = Fields::from_slice(&bytes).map_err(|e| {
         BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {}", what_is_wrong(&e)))
     })?;
-    // An event holds the number as it was read, so only here it shows what was sent.
+    // An event holds the number as it was read, so only here the sent text is known.
     fields.check_exact()?;
     Ok(fields)
 }
@@ -147,7 +147,7 @@ pub(crate) fn query(uri: &Uri) -> Result<Fields> {
     let bad = |text: String| BedsError::new(ErrorKind::MalformedBody, text);
     let mut fields = Fields::new();
     let Some(query) = uri.query() else { return Ok(fields) };
-    // The extractor would put a replacement character in the place of what is not UTF-8.
+    // The extractor would put a replacement character in the place of bytes that are not UTF-8.
     if percent_encoding::percent_decode_str(query).decode_utf8().is_err() {
         return Err(bad("the query is not UTF-8; percent-encode each byte of it".to_owned()));
     }
@@ -163,7 +163,7 @@ pub(crate) fn query(uri: &Uri) -> Result<Fields> {
     Ok(fields)
 }
 
-/// What stands in a path.
+/// The parts of a path.
 pub(crate) type Params<T> = std::result::Result<Path<T>, axum::extract::rejection::PathRejection>;
 
 pub(crate) fn path_of<T>(path: Params<T>) -> Result<T> {

@@ -1,4 +1,4 @@
-//! `GET /v1/templates`: what a caller can do, from the templates and from the bindings on this node.
+//! `GET /v1/templates`: the operations for callers, from the templates and from the bindings on this node.
 
 use std::sync::Arc;
 

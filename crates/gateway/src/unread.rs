@@ -1,4 +1,4 @@
-//! What the caller is still sending when its answer is ready: a body that is too large, or that nobody wanted. A
+//! Bytes that the caller is still sending when its answer is ready: a body that is too large, or unwanted. A
 //! connection that is closed with unread bytes in it is reset, and the reset can overtake the answer; so the rest is read
 //! and thrown away, for a bounded time, and the caller is told not to use the connection again.
 
@@ -67,7 +67,7 @@ impl Stream for Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         if let (Some(body), Some(give_back)) = (self.body.take(), self.give_back.take()) {
-            // Nobody takes it where the request outlived its answer.
+            // It is left where the request outlived its answer.
             drop(give_back.send(body));
         }
     }

@@ -1,4 +1,4 @@
-//! [`Client`]: what an application holds. A template opened through it is a [`NamasteCore`] whose records are on the
+//! [`Client`]: the handle of an application. A template opened through it is a [`NamasteCore`] whose records are on the
 //! other side of the queue. The gateway uses nothing else.
 //!
 //! Not here: how a message leaves and an answer comes back, which is `publish`'s and `reply_desk`'s.
@@ -38,13 +38,13 @@ pub struct Client {
     environment: Arc<str>,
 }
 
-/// What a call carries besides its arguments.
+/// The context of a call besides its arguments.
 #[derive(Debug, Clone)]
 pub struct Context {
     pub event_id: EventId,
     /// The event that this call is a consequence of; none for a request from outside.
     pub cause: Option<Cause>,
-    /// Where the request came from; none for what begins in an application.
+    /// Where the request came from; none for an event that begins in an application.
     pub origin: Option<Origin>,
     pub actor: Actor,
     /// The idempotency key of a write. Without one, the event id is the key.
@@ -85,7 +85,7 @@ impl Client {
         self.desk.ready().await;
     }
 
-    /// What this client's node reports about itself.
+    /// The reports of this client's node about itself.
     pub fn recorder(&self) -> &Recorder {
         &self.recorder
     }
@@ -106,7 +106,7 @@ impl Client {
         Opened { client: self.clone(), store, template: template.to_owned(), context, is_used: Arc::default() }
     }
 
-    /// The dead letters, gone through in somebody's name. `inbox` says how long writes are remembered.
+    /// The dead letters, gone through in a person's name. `inbox` says how long writes are remembered.
     pub fn dead_letters(&self, actor: Actor, inbox: config::Inbox) -> DeadLetters {
         DeadLetters::new(&self.publisher, &self.recorder, &self.dead_letter_passes, actor, inbox)
     }
@@ -134,7 +134,7 @@ impl Client {
     }
 
     /// Sends a request and waits for its answer. Sending is the outbox's: it is seen through to RabbitMQ's confirm
-    /// whatever the caller does, and the caller is woken once, by the answer or by the failure.
+    /// even if the caller goes away, and the caller is woken once, by the answer or by the failure.
     async fn exchange(&self, event: &Event, key: RoutingKey) -> Result<Vec<u8>, TransportError> {
         let reply_to = self.desk.queue().ok_or(TransportError::NotConnected)?;
         // Of a read: a write goes on without its caller.
@@ -183,7 +183,7 @@ impl Drop for Leaving<'_> {
 }
 
 /// A template on the other side of the queue, opened for one event. The first call is that event; each further one is an
-/// event of its own, caused by what caused the first, or by the first where nothing did.
+/// event of its own, with the first one's parent, or with the first as parent where it has none.
 #[derive(Clone)]
 pub struct Opened {
     client: Client,

@@ -1,5 +1,5 @@
 //! [`Subscription`] and [`Delivery`]: messages in. A message is given back with `reject`, never `nack`: from RabbitMQ
-//! 4.3 on a `nack` does not count towards the delivery limit. What a message means is the broker crate's.
+//! 4.3 on a `nack` does not count towards the delivery limit. Not here: the meaning of a message (crate broker).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -89,7 +89,7 @@ impl Subscription {
                 Some(Ok(inner)) => {
                     return Delivery { inner, queue: self.queue, finished: Arc::clone(&open.finished) };
                 }
-                // The connection broke, or somebody deleted the queue: begin again.
+                // The connection broke, or the queue was deleted: begin again.
                 Some(Err(_)) | None => {
                     self.open = None;
                     self.wanted.closed();
@@ -107,7 +107,7 @@ impl Subscription {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Tells RabbitMQ to send nothing more. What was sent and not begun goes back when the channel closes.
+    /// Tells RabbitMQ to send nothing more. Messages that were sent and not begun go back when the channel closes.
     pub async fn cancel(&mut self) {
         if let Some(open) = self.open.take() {
             self.wanted.closed();
@@ -192,7 +192,7 @@ impl Delivery {
         self.inner.properties.reply_to().as_ref().map(|text| text.as_str())
     }
 
-    /// What the requester matches the answer by: its correlation id, else the message id.
+    /// The id by which the requester finds the answer: its correlation id, else the message id.
     pub fn correlation_id(&self) -> &str {
         self.inner.properties.correlation_id().as_ref().map_or_else(|| self.message_id(), |text| text.as_str())
     }
@@ -211,18 +211,19 @@ impl Delivery {
         }
     }
 
-    /// True where somebody had this message before, as RabbitMQ says.
+    /// True where RabbitMQ has handed the message out before.
     pub fn is_redelivered(&self) -> bool {
         self.inner.redelivered
     }
 
-    /// True where an attempt before may have had an effect: the message is redelivered, or it waited because that was not known. The
-    /// second is what its publisher says, if it never waited: the inbox is then asked, and nothing is recorded otherwise.
+    /// True where an attempt before may have had an effect: the message is redelivered, or it waited because that was not
+    /// known. Of a message that never waited, the second is its publisher's word: the inbox is then asked, and nothing is
+    /// recorded otherwise.
     pub fn is_in_doubt(&self) -> bool {
         self.is_redelivered() || self.header(IN_DOUBT).is_some()
     }
 
-    /// How often the message has waited for better times; what its publisher says, where it is the first time.
+    /// How often the message has waited for better times; for a new message, the publisher's own number.
     pub fn waits(&self) -> u32 {
         self.header(WAITS).and_then(count).unwrap_or(0)
     }

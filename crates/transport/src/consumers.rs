@@ -1,6 +1,6 @@
 //! [`Consumers`]: which subscriptions there should be, and which of them RabbitMQ hands messages to.
 //!
-//! Not here: what a subscription does about it, which is `consume`'s.
+//! Not here: the repair of a subscription (consume.rs).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,8 @@
-//! [`DeadLetters`]: the queue of what could not be worked on, as a person goes through it. One pass looks at every message;
-//! what is left goes back in its order.
+//! [`DeadLetters`]: the queue of messages that could not be worked on, as a person goes through it. One pass looks at every
+//! message;
+//! the rest goes back in its order.
 //!
-//! Not here: who may do this, and what is shown of a message, which is the caller's.
+//! Not here: rights, and the parts of a message that are shown, which are the caller's choice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,15 +25,15 @@ use crate::{Publisher, Recorder, TransportError, TransportResult};
 
 /// Dead letters that one pass looks at, at most.
 const MOST: usize = 10_000;
-/// And bytes of them: what is seen is held until the pass ends.
+/// And bytes of them: letters that were seen are held until the pass ends.
 const MOST_BYTES: usize = 64 * 1024 * 1024;
 /// How long RabbitMQ may take for one message of a pass.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
 /// How long letters that were looked at may take to be back in their queue.
 const BACK_WITHIN: Duration = Duration::from_secs(2);
-/// How long the record of what is done may take.
+/// How long the record of an act may take.
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
-/// How long a replayed event may wait and work. Nobody waits for its answer.
+/// How long a replayed event may wait and work. No requester waits for its answer.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// A message that could not be worked on.
@@ -51,7 +52,7 @@ pub struct DeadLetter {
     body: Vec<u8>,
 }
 
-/// What becomes of a dead letter.
+/// The fate of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     Leave,
@@ -60,7 +61,7 @@ pub enum Verdict {
     Replay,
     /// The same, also where it may take effect a second time.
     ReplayAtAnyAge,
-    /// Left where it is: it was to be replayed, and nobody remembers any more whether it took effect.
+    /// Left where it is: it was to be replayed, and no inbox knows any more whether it took effect.
     TooOld,
     Discard,
     /// Left where it is: RabbitMQ did not take it.
@@ -74,7 +75,7 @@ impl Verdict {
     }
 }
 
-/// Goes through the dead letters for somebody.
+/// Goes through the dead letters for a person.
 pub struct DeadLetters {
     publisher: Publisher,
     recorder: Recorder,
@@ -84,7 +85,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// `passes` lets one pass at a time go through: what one has in hand, another would not see.
+    /// `passes` lets one pass at a time go through: letters in the hands of one are hidden from the other.
     pub(crate) fn new(
         publisher: &Publisher,
         recorder: &Recorder,
@@ -95,7 +96,7 @@ impl DeadLetters {
         Self { publisher: publisher.clone(), recorder: recorder.clone(), passes: Arc::clone(passes), actor, inbox }
     }
 
-    /// Looks at each dead letter once, oldest first, and does with it what is said. Answers all that it saw.
+    /// Looks at each dead letter once, oldest first, and carries the decision out. Answers all that it saw.
     pub async fn sort(
         &self,
         mut judge: impl FnMut(&DeadLetter) -> Verdict,
@@ -114,7 +115,7 @@ impl DeadLetters {
             let tag = message.delivery.delivery_tag;
             let mut letter = DeadLetter::read(message);
             bytes += letter.bytes;
-            // Only what is an event can be sent again.
+            // Only an event can be sent again.
             let verdict = match judge(&letter) {
                 Verdict::Replay | Verdict::ReplayAtAnyAge if !letter.can_be_sent() => Verdict::Leave,
                 Verdict::Replay if letter.is_forgotten(self.inbox) => Verdict::TooOld,
@@ -134,13 +135,13 @@ impl DeadLetters {
             if !verdict.leaves() {
                 within(channel.basic_ack(tag, BasicAckOptions::default())).await?;
             }
-            // The values of what was read take many times the bytes that they were sent in.
+            // The values in memory take many times the bytes that they were sent in.
             if let Some(event) = &mut letter.event {
                 event.params = Fields::new();
             }
             seen.push((letter, verdict));
         }
-        // What was not settled goes back with the channel.
+        // Letters that were not settled go back with the channel.
         within(channel.close(200, "looked through".into())).await?;
         let left = seen.iter().filter(|(_, verdict)| verdict.leaves()).count();
         self.go_back(&live.connection, left).await?;
@@ -219,7 +220,7 @@ impl DeadLetters {
         self.recorded(lineage, audit).await
     }
 
-    /// The same for what is no event of a caller's: it has no tree to stand in.
+    /// The same for a message that is no event of a caller's: it has no tree to stand in.
     async fn report_act(&self, letter: &DeadLetter, operation: &str) -> TransportResult<()> {
         let (id, node) = (self.recorder.event_id(), self.recorder.node());
         let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, node);
@@ -245,7 +246,7 @@ impl DeadLetter {
     fn read(message: BasicGetMessage) -> Self {
         let properties = &message.delivery.properties;
         let headers = properties.headers().as_ref();
-        // Where RabbitMQ itself gave the message up, the other headers are those of its publisher, who may say anything.
+        // Where RabbitMQ itself gave the message up, the other headers are those of its publisher, and may be false.
         let death = headers.and_then(last_death);
         let told = |own: &str, of_death: Option<&str>| match death {
             Some(death) => of_death.and_then(|name| death.inner().get(name)).and_then(text).unwrap_or_default(),
@@ -271,7 +272,7 @@ impl DeadLetter {
         is_known && (self.is_of_records() || self.event.is_some())
     }
 
-    /// True for a batch of what nodes report, whoever gave it up.
+    /// True for a batch of reports, given up by a node or by RabbitMQ.
     fn is_of_records(&self) -> bool {
         RecordStream::ALL.into_iter().any(|stream| stream.as_str() == self.queue)
     }
@@ -318,7 +319,7 @@ impl DeadLetter {
         self.detail.split(' ').next().unwrap_or_default().to_owned()
     }
 
-    /// The code of the error, or the reason where there is none: what letters of one cause have in common.
+    /// The code of the error, or the reason where there is none: the common part of letters of one cause.
     pub fn cause(&self) -> String {
         match self.detail.split(' ').next() {
             Some(code) if code.starts_with("BEDS-") => format!("{} {code}", self.reason),
@@ -327,7 +328,7 @@ impl DeadLetter {
     }
 }
 
-/// The newest entry of `x-death`. RabbitMQ puts it in front of what a publisher has put there, or counts it into an entry of the
+/// The newest entry of `x-death`. RabbitMQ puts it in front of a publisher's own entries, or counts it into an entry of the
 /// same queue and reason, whose other members stay (tried on 3.10.8).
 fn last_death(headers: &FieldTable) -> Option<&FieldTable> {
     match headers.inner().get("x-death")? {

@@ -1,4 +1,4 @@
-//! [`TransportError`]: what can go wrong between a node and RabbitMQ, and what it says about the message.
+//! [`TransportError`]: the failures between a node and RabbitMQ, and their meaning for the message.
 
 use beds_core::{BedsError, ErrorKind};
 
@@ -18,7 +18,7 @@ pub enum TransportError {
     /// RabbitMQ did not take the message: no queue is bound.
     #[error("RabbitMQ could not route the message: no queue is bound to its key")]
     Unroutable,
-    /// The message was sent, and nobody knows whether RabbitMQ has it.
+    /// The message was sent, and it is unknown whether RabbitMQ has it.
     #[error("the connection to RabbitMQ was lost before the message was confirmed")]
     Unconfirmed,
     /// The message was taken, but the answer cannot arrive any more.
@@ -53,7 +53,7 @@ impl TransportError {
         )
     }
 
-    /// What the caller of a request learns. A read has no effect, so its loss is never an unknown outcome.
+    /// The error for the caller of a request. A read has no effect, so its loss is never an unknown outcome.
     pub fn into_beds(self, is_write: bool) -> BedsError {
         let (kind, text) = match &self {
             e if e.is_not_executed() => {

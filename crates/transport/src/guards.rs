@@ -28,7 +28,7 @@ impl Guards {
         match AssertUnwindSafe(work).catch_unwind().await {
             Ok(done) => Some(done),
             Err(panic) => {
-                // A text may quote what it was about.
+                // A text may quote a value.
                 let panic = message_of(panic.as_ref());
                 let panic = panic.split(['`', '"', '\'']).next().unwrap_or_default();
                 tracing::error!(work = name, panic, "Work that the node depends on panicked; it is begun anew.");

@@ -1,7 +1,7 @@
 //! [`Lease`]: the name of a node, which no two live nodes have. An exclusive queue is the lease: RabbitMQ gives it to one connection,
 //! and takes it back when that connection ends.
 //!
-//! Not here: what a node without its name leaves undone, which is for the node to say.
+//! Not here: the tasks that a node without its name does not begin (beds/src/ipl.rs).
 
 use std::sync::Arc;
 use std::time::Duration;

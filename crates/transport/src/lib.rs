@@ -117,7 +117,7 @@ impl Transport {
         self.consumers.all()
     }
 
-    /// Begins to take word of callers who have gone.
+    /// Begins to take notices of callers that have gone.
     pub fn notices(&self) -> Notices {
         let notices = Notices::default();
         let (taken, link, node) = (notices.clone(), self.consuming.clone(), self.node.clone());
@@ -148,8 +148,8 @@ impl Transport {
         Client::start(self, &self.node, environment, recorder)
     }
 
-    /// How many messages wait in each queue of the table. Empty while there is no connection. A queue that somebody deleted
-    /// is declared again.
+    /// How many messages wait in each queue of the table. Empty while there is no connection. A deleted queue is declared
+    /// again.
     pub async fn queue_lengths(&self) -> Vec<(&'static str, u32)> {
         let Ok(live) = self.consuming.now() else { return Vec::new() };
         let counting = async {
@@ -166,7 +166,7 @@ impl Transport {
         tokio::time::timeout(Duration::from_secs(2), counting).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
-    /// What the node reports about itself goes through this.
+    /// The reports of the node about itself go through this.
     pub fn recorder(&self, environment: &str, records: config::Records) -> Recorder {
         Recorder::start(&self.publisher, &self.guards, &self.tasks, &self.node, environment, records)
     }

@@ -24,7 +24,7 @@ pub(crate) struct Live {
     confirmed: Vec<Channel>,
 }
 
-/// Who publishes with confirms. Each has a channel and one task that uses it, because lapin says of a confirm which message
+/// The publishers with confirms. Each has a channel and one task that uses it, because lapin says of a confirm which message
 /// came back, and it may be another one's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Through {
@@ -90,7 +90,7 @@ impl Link {
                 return Arc::clone(live);
             }
             if live.changed().await.is_err() {
-                // The node is stopping: nobody will connect again.
+                // The node is stopping: no task will connect again.
                 std::future::pending::<()>().await;
             }
         }
@@ -136,7 +136,7 @@ impl Keeper {
             };
             let mut events = Box::pin(live.connection.events_listener());
             let connection = Arc::clone(&live);
-            // What asked for a new connection before has it now.
+            // Earlier wishes for a new connection are met now.
             self.shared.rebuild.notified().now_or_never();
             self.sender.send_replace(Some(live));
             let lost = loop {
@@ -144,7 +144,7 @@ impl Keeper {
                     () = stop.cancelled() => break None,
                     () = self.shared.rebuild.notified() => break Some("a channel broke".to_owned()),
                     event = events.next() => match event {
-                        // Of a channel alone, too: whoever has it opens another.
+                        // Of a channel alone, too: its holder opens another.
                         Some(Event::Error(error)) if !connection.connection.status().connected() => {
                             break Some(error.to_string());
                         }

@@ -1,7 +1,8 @@
-//! [`Notices`]: gateways tell workers which callers have gone. What nobody waits for is not begun, and ended where it runs. A notice
+//! [`Notices`]: gateways tell workers which callers have gone. A read without a caller is not begun, and ended where it
+//! runs. A notice
 //! that gets lost costs time and nothing else: the deadline ends the work too.
 //!
-//! Not here: what is ended by it, which is for the worker to say.
+//! Not here: the end of the work itself (broker/src/pool/worker.rs).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,6 +1,6 @@
 //! [`Outbox`]: the one task of a client that sees its requests through to RabbitMQ's confirm. One for all of them, because
-//! requests that come together then leave together (docs/decisions/0013). What is sent, and who is told of a failure, is
-//! `client`'s.
+//! requests that come together then leave together (docs/decisions/0013). Not here: the messages, and the caller who learns
+//! of a failure (client.rs).
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::{Guards, TransportError, TransportResult};
 
-/// What waits to be sent, at most, and what of it waits for its confirm. Beyond that it is refused.
+/// Most requests that wait to be sent, and most that wait for their confirm. Beyond that it is refused.
 pub(crate) const MOST: usize = 4096;
 
 #[derive(Clone)]
@@ -39,7 +39,7 @@ impl Outbox {
         (Self(sender), work)
     }
 
-    /// Sends in the background, whatever becomes of the caller.
+    /// Sends in the background, even if the caller goes away.
     pub(crate) fn take(&self, sending: impl Future<Output = ()> + Send + 'static) -> TransportResult<()> {
         self.0.try_send(Box::pin(sending)).map_err(|_| TransportError::Blocked)
     }

@@ -1,4 +1,4 @@
-//! [`Publisher`]: messages out. What a loss means for the message is in [`TransportError`].
+//! [`Publisher`]: messages out. Not here: the meaning of a loss for the message ([`TransportError`]).
 
 use std::future::Future;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Publisher {
     link: Link,
     confirm_timeout: Duration,
     tasks: TaskTracker,
-    /// Sees what is seldom sent through, one after the other.
+    /// Sees rare messages through, one after the other.
     rare: Outbox,
 }
 
@@ -77,7 +77,7 @@ impl Publisher {
             .with_reply_to(reply_to.into())
             .with_delivery_mode(if key.is_write() { PERSISTENT } else { TRANSIENT });
         if !key.is_write() {
-            // A read that nobody waits for any more need not reach a worker.
+            // A read without a waiting caller need not reach a worker.
             properties = properties.with_expiration(event.remaining().as_millis().min(MOST_MILLIS).to_string().into());
         }
         if let Some(trace) = event.origin.as_ref().and_then(|origin| origin.traceparent.as_deref()) {
@@ -111,8 +111,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Hands an answer to the connection without waiting until it is written. What piles up this way has no bound, so a
-    /// caller waits for one in a few with [`Publisher::reply`]: then all before it are written too.
+    /// Hands an answer to the connection without waiting until it is written. Answers that pile up this way have no bound,
+    /// so a caller waits for one in a few with [`Publisher::reply`]: then all before it are written too.
     pub fn reply_unwaited(&self, reply_to: &str, correlation_id: &str, reply: &ReplyRef<'_>) -> TransportResult<()> {
         let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
         sending.now_or_never().map_or(Ok(()), |sent| self.checked(sent, &live).map(drop))
@@ -124,7 +124,7 @@ impl Publisher {
         correlation_id: &'a str,
         reply: &ReplyRef<'_>,
     ) -> TransportResult<(impl Future<Output = lapin::Result<PublisherConfirm>> + use<'a>, Arc<Live>)> {
-        // Whatever else BEDS has a queue for, such as the name of a node, is no place for answers.
+        // The other queues of BEDS, such as that for the name of a node, are no place for answers.
         let is_of_beds = reply_to.starts_with("beds.") && !reply_to.starts_with(topology::REPLY_PREFIX);
         if reply_to.is_empty() || is_of_beds || topology::is_data_queue(reply_to) {
             return Err(TransportError::Unroutable);
@@ -197,7 +197,7 @@ impl Publisher {
         self.alone(LOGS, key, body, of_records(key, id)).await
     }
 
-    /// Publishes when what others publish this way is confirmed. It is seen through even if the caller goes away.
+    /// Publishes when the messages before it are confirmed. It is seen through even if the caller goes away.
     async fn alone(
         &self,
         exchange: &'static str,
@@ -234,7 +234,7 @@ impl Publisher {
             {
                 Err(TransportError::Unroutable)
             }
-            // lapin hands what came back to the confirm that is next.
+            // lapin hands a returned message to the confirm that is next.
             Ok(Ok(Confirmation::Ack(other))) => {
                 Ok(other.and_then(|other| other.delivery.properties.message_id().clone()))
             }
@@ -275,7 +275,8 @@ fn of_records(key: &str, id: &str) -> BasicProperties {
         .with_delivery_mode(PERSISTENT)
 }
 
-/// A confirm that is waited for to its end, even if its publisher stops waiting: lapin keeps what is dropped too early
+/// A confirm that is waited for to its end, even if its publisher stops waiting: lapin keeps a confirm that is dropped too
+/// early
 /// for as long as the channel lives, and callers that go away would make it grow.
 struct Awaited<'t> {
     confirm: Option<PublisherConfirm>,

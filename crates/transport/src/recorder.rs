@@ -1,6 +1,8 @@
-//! [`Recorder`]: what a node reports about itself, on its way to `beds.logs`. Each stream has a lane: a bounded buffer and
-//! one task that sends what came together as one message. A record that is kept is never lost on this side; one that is
-//! offered is dropped, and counted, when the buffer is full. What a record says is `core`'s.
+//! [`Recorder`]: the reports of a node about itself, on their way to `beds.logs`. Each stream has a lane: a bounded buffer
+//! and
+//! one task that sends records that came together as one message. A record that is kept is never lost on this side; one that
+//! is
+//! offered is dropped, and counted, when the buffer is full. Not here: the content of a record (crate core).
 
 mod envelope;
 mod lane;
@@ -36,7 +38,7 @@ struct Shared {
     logs: Lane<Value>,
     metrics: Lane<Value>,
     dropped: Arc<AtomicU64>,
-    /// Who else wants to see the lineage.
+    /// Another reader of the lineage.
     tap: OnceLock<mpsc::Sender<LineageRecord>>,
     finish: CancellationToken,
     lanes: TaskTracker,
@@ -104,17 +106,17 @@ impl Recorder {
         &self.shared.node
     }
 
-    /// What this node records.
+    /// The streams that this node records.
     pub fn enabled(&self) -> &config::Records {
         &self.shared.enabled
     }
 
-    /// An id for something that began on this node.
+    /// An id for an event that began on this node.
     pub fn event_id(&self) -> EventId {
         EventId::new(&self.shared.node, &self.shared.environment)
     }
 
-    /// Reports what came of a read, or of anything else that may be dropped under pressure.
+    /// Reports the end of a read, or another record that may be dropped under pressure.
     pub fn offer(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) {
         if let Some(record) = lineage {
             self.show(&record);
@@ -125,7 +127,7 @@ impl Recorder {
         }
     }
 
-    /// Reports what came of a write. Waits for room; what it answers says when RabbitMQ has the records.
+    /// Reports the end of a write. Waits for room; its result tells when RabbitMQ has the records.
     pub async fn keep(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) -> Kept {
         let mut kept = Kept::default();
         if let Some(record) = lineage {
@@ -151,7 +153,7 @@ impl Recorder {
         }
     }
 
-    /// Reports what an operator did that concerns no record, such as a reload.
+    /// Reports an operator's act that concerns no record, such as a reload.
     pub async fn act(&self, actor: &str, operation: &str, outcome: Outcome) {
         if self.shared.enabled.audit {
             drop(
@@ -189,7 +191,7 @@ impl Recorder {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Sends what is at hand, and ends. Call it when nothing reports any more.
+    /// Sends the records at hand, and ends. Call it when nothing reports any more.
     pub async fn finish(&self) {
         self.shared.finish.cancel();
         self.shared.lanes.wait().await;

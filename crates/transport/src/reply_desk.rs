@@ -1,4 +1,5 @@
-//! [`ReplyDesk`]: who waits for which answer. One exclusive reply queue for each connection; docs/decisions/0004 says
+//! [`ReplyDesk`]: the requesters that wait, and their answers. One exclusive reply queue for each connection;
+//! docs/decisions/0004 says
 //! why not direct reply-to. Entries remove themselves when their waiter is dropped, so nothing grows.
 
 use std::collections::HashMap;
@@ -85,7 +86,7 @@ impl ReplyDesk {
         self.0.late.lock().unwrap_or_else(PoisonError::into_inner).expect(event);
     }
 
-    /// The reply queue is gone and its answers with it: nobody may go on waiting.
+    /// The reply queue is gone and its answers with it: no requester may go on waiting.
     fn fail_all(&self) {
         // Dropping the senders wakes the waiters; they must not be dropped under the lock.
         let waiting = std::mem::take(&mut *self.lock());

@@ -1,5 +1,6 @@
-//! What the asking side reports, because nobody else can: a request that RabbitMQ did not take, one that is still
-//! running, one whose caller stopped waiting, and an answer that came after that. What a worker did is the worker's.
+//! The reports that only the asking side can make: a request that RabbitMQ did not take, one that is still
+//! running, one whose caller stopped waiting, and an answer that came after that. Not here: the reports of a worker
+//! (broker/src/pool/report.rs).
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -26,7 +27,7 @@ impl<'r> Begun<'r> {
         Self { clock: Instant::now(), recorder }
     }
 
-    /// The request has no answer: it was not executed, or nobody knows.
+    /// The request has no answer: it was not executed, or that is unknown.
     pub(crate) fn report_failure(&self, event: &Event, error: &TransportError, is_write: bool) {
         if !self.recorder.enabled().lineage {
             return;
@@ -48,7 +49,7 @@ impl<'r> Begun<'r> {
             let timeout = child(self.recorder, id, &event.event_id, event.depth, NodeKind::Timeout, Some(kind.code()));
             LineageRecord::ended(event.root_id.clone(), vec![timeout, request], None)
         };
-        // What was not sent has no worker that could audit it.
+        // A request that was not sent has no worker that could audit it.
         let audit = error.is_not_executed() && self.recorder.enabled().audit;
         self.recorder.offer(Some(record), audit.then(|| refusal(self.recorder, event, kind.code())));
     }
@@ -66,7 +67,7 @@ pub(crate) fn report_refused(recorder: &Recorder, event: &Event, error: &BedsErr
     recorder.offer(lineage, audit);
 }
 
-/// The audit record of a request that nobody worked on.
+/// The audit record of a request that reached no worker.
 fn refusal(recorder: &Recorder, event: &Event, code: &str) -> AuditRecord {
     let mut record = AuditRecord::of(event, recorder.node(), event.issued_at);
     record.outcome = Outcome::Failed;
@@ -83,14 +84,14 @@ pub(crate) fn report_running(recorder: &Recorder, event: &Event) {
     }
 }
 
-/// Requests that nobody waits for any more, and whose answers may still come. The oldest are forgotten first.
+/// Requests without a waiting caller, and whose answers may still come. The oldest are forgotten first.
 #[derive(Default)]
 pub(crate) struct LateReplies {
     expected: HashMap<String, Late>,
     order: VecDeque<String>,
 }
 
-/// What is known of the request of a late answer.
+/// The known part of the request of a late answer.
 pub(crate) struct Late {
     root_id: EventId,
     depth: u32,

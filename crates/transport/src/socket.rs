@@ -1,5 +1,6 @@
 //! A connection to RabbitMQ whose socket can be cut. lapin keeps a connection that is waiting for the first word of its server
-//! for ever, with a thread and a socket (4.12.3, `io_loop.rs`: heartbeats begin only behind that word), whoever has given it up.
+//! for ever, with a thread and a socket (4.12.3, `io_loop.rs`: heartbeats begin only behind that word), even if its owner
+//! has given it up.
 //!
 //! Not here: when another attempt is made, which is `link`'s.
 
@@ -57,7 +58,7 @@ pub(crate) async fn connect(url: &str, properties: ConnectionProperties) -> lapi
     connected
 }
 
-/// A second handle of the socket, while somebody may want to cut it.
+/// A second handle of the socket, while it may have to be cut.
 #[derive(Clone, Default)]
 struct Leash(Arc<Mutex<Option<TcpStream>>>);
 

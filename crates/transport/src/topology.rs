@@ -1,7 +1,7 @@
 //! The one table of exchanges, queues, bindings and arguments, and how it is declared.
-//! Every connection declares all of it before it is used, so what an operator deleted comes back.
+//! Every connection declares all of it before it is used, so deleted parts come back.
 //!
-//! Not here: what travels through the queues, which is `publish`'s and `consume`'s.
+//! Not here: messages (publish.rs, consume.rs).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use lapin::{Channel, Connection, ExchangeKind};
 pub const EVENTS: &str = "beds.events";
 /// Logs, audit, lineage and metrics of every node.
 pub const LOGS: &str = "beds.logs";
-/// What could not be worked on; the exchange and its queue have the same name.
+/// Messages that could not be worked on; the exchange and its queue have the same name.
 pub const DEAD: &str = "beds.dead";
 /// Writes that failed for now and whose requesters wait for no answer; the exchange and its queue have the same name. From there
 /// RabbitMQ sends them back to `beds.events` by their routing keys, when their time has come.
@@ -28,7 +28,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Reply queues begin with this, and nothing else does.
 pub const REPLY_PREFIX: &str = "beds.reply.";
 
-/// Word of callers who have gone. Not durable: a notice is worth nothing after a restart.
+/// Notices of callers that have gone. Not durable: a notice is worth nothing after a restart.
 pub const NOTICES: &str = "beds.notices";
 /// A node's queue of notices begins with this.
 pub const NOTICES_PREFIX: &str = "beds.notices.";
@@ -39,8 +39,9 @@ pub const NAME_PREFIX: &str = "beds.node.";
 /// How often RabbitMQ hands out a write again before it becomes a dead letter.
 pub const DELIVERY_LIMIT: u32 = 5;
 
-/// Looking at a dead letter counts as a delivery, and without a limit of its own a queue of RabbitMQ 4 drops what was looked
-/// at 20 times (tried on 4.0.5). Any number of nine digits and more is taken by 3.10.8 and 4.0.5 alike; -1 is not.
+/// Looking at a dead letter counts as a delivery, and without a limit of its own a queue of RabbitMQ 4 drops messages that
+/// were looked at 20 times (tried on 4.0.5). Any number of nine digits and more is taken by 3.10.8 and 4.0.5 alike; -1 is
+/// not.
 const LOOKS: i64 = 1_000_000_000;
 
 /// Batches of records that wait for the admin node, one to some hundred records each. Requests go on while it is away,
@@ -60,18 +61,18 @@ pub struct Route {
     pub kind: QueueKind,
 }
 
-/// What a queue promises.
+/// The promise of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueKind {
     /// Classic; messages are not persistent and expire with their request's deadline. For reads.
     Volatile,
     /// Quorum; persistent, with a delivery limit and dead letters. For writes.
     Durable,
-    /// Quorum; what is in it expires, and goes back to the exchange of requests.
+    /// Quorum; its messages expire, and go back to the exchange of requests.
     Waiting,
     /// Quorum; where dead letters wait for a person.
     Dead,
-    /// Classic; records that may be lost when nobody takes them: the oldest go first.
+    /// Classic; records that may be lost when they are not taken: the oldest go first.
     Loose,
     /// Quorum; records that must not be lost. Refused when full.
     Kept,

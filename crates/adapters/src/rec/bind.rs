@@ -1,4 +1,4 @@
-//! The binding of a named operation: its parameters, checked against what a caller sends, and its command.
+//! The binding of a named operation: its parameters, checked against the caller's fields, and its command.
 //!
 //! Not here: where in the command a value may stand, which is `fill`'s.
 
@@ -31,7 +31,7 @@ pub(super) struct Binding {
     parameters: BTreeMap<String, Spec>,
 }
 
-/// Fits one offer to the catalogue. What does not fit is reported and gives no binding.
+/// Fits one offer to the catalogue. An offer that does not fit is reported and gives no binding.
 pub(super) fn bind(
     catalog: &Catalog,
     template: &Template,
@@ -94,7 +94,7 @@ pub(super) fn bind(
 }
 
 impl Binding {
-    /// The typed values for a call, or what is wrong with what the caller sent.
+    /// The typed values for a call, or the mistake in the caller's fields.
     pub(super) fn arguments(&self, event: &Event, id: Option<&str>, fields: &Fields) -> Result<Arguments> {
         self.check_names(fields)?;
         let mut arguments = Arguments::new();
@@ -118,7 +118,7 @@ impl Binding {
                     Some(spec.convert_whole(fields, event.text)?)
                 }
                 _ => match fields.get(name) {
-                    // What a read asks with comes from a URL, so numbers and dates may be text there.
+                    // Arguments of a read come from a URL, so numbers and dates may be text there.
                     Some(Json::String(text)) if event.text || !self.form.operation.is_write() => {
                         Some(spec.read(name, text)?)
                     }
@@ -152,8 +152,8 @@ impl Binding {
     }
 
     /// None where a create is a write like others. Where the DBA gives an insert its `ordered`, each document is inserted for
-    /// itself, without a transaction, and the documents' own `_id`s make that take effect once: with `false` what is there
-    /// already is left alone, with `true` the first that is there already ends it.
+    /// itself, without a transaction, and the documents' own `_id`s make that take effect once: with `false` documents that
+    /// are there already are left alone, with `true` the first of them ends it.
     pub(super) fn bulk(&self) -> Option<Bulk> {
         let is_ordered = || self.command.document().get_bool("ordered").unwrap_or(true);
         is_bulk(self.command.document()).then(|| if is_ordered() { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
@@ -212,7 +212,7 @@ fn size(limit: &Bson) -> Option<usize> {
     convert::whole(limit).and_then(|n| usize::try_from(n).ok())
 }
 
-/// In a match, null selects what lacks the field; so does one in a list.
+/// In a match, null selects documents that lack the field; so does one in a list.
 fn holds_null(value: &Bson) -> bool {
     match value {
         Bson::Null => true,

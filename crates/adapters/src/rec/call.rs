@@ -153,7 +153,7 @@ pub(super) async fn insert_each(
     Ok(Answer { records: vec![record(&bson::doc! {"inserted": inserted})], ..Answer::default() })
 }
 
-/// Runs a write inside a transaction and answers what it touched.
+/// Runs a write inside a transaction and answers the documents that it touched.
 pub(super) async fn write(
     handle: &Handle,
     session: &mut ClientSession,

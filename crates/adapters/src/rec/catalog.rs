@@ -52,7 +52,7 @@ pub(super) async fn version(database: &Arc<Database>) -> Result<Option<String>> 
     Ok(Some(hex(&hash.finalize())))
 }
 
-/// As much as the login may ask for. Anything more is left out.
+/// As much as the login may ask for. More than that is left out.
 pub(super) async fn server(database: &Arc<Database>) -> Result<Server> {
     let (handle, client) = (database.handle.clone(), database.client.clone());
     database

@@ -28,12 +28,13 @@ pub(super) struct Command {
     document: Document,
     /// Parameters in expressions: their values travel in `let`.
     variables: Vec<String>,
-    /// Parameters in a match, where null would select what lacks the field.
+    /// Parameters in a match, where null would select documents that lack the field.
     pub(super) matched: Vec<String>,
 }
 
 impl Command {
-    /// Checks a command against its parameters and finds where they stand. The error says what the DBA must change.
+    /// Checks a command against its parameters and finds where they stand. The error names the change that the DBA must
+    /// make.
     pub(super) fn parse(document: &Document, parameters: &BTreeMap<String, Spec>) -> Result<Self, String> {
         let mut found = Vec::new();
         for (key, value) in document {
@@ -128,7 +129,7 @@ fn is_safe_in_match(spec: &Spec) -> bool {
     }
 }
 
-/// What stands under a key of the command itself.
+/// The kind of place under a key of the command itself.
 fn place_of(command: &Document, key: &str) -> Place {
     match key {
         "filter" | "query" | "q" | "arrayFilters" => Place::Match,
@@ -183,14 +184,14 @@ fn put(value: &Bson, place: Place, arguments: &Arguments) -> Option<Bson> {
     }
 }
 
-/// How a key changes the kind of place for what stands under it.
+/// The kind of place under a key, given the kind around it.
 fn inner_place(document: &Document, key: &str, place: Place) -> Place {
     match (place, key) {
         (Place::Match, "$expr") => Place::Expression,
-        // Stages of a pipeline, and what of them is a match.
+        // Stages of a pipeline, and their matches.
         (Place::Expression, "$match" | "restrictSearchWithMatch" | "$elemMatch") => Place::Match,
         (Place::Expression, "query") if document.contains_key("near") => Place::Match,
-        // An update that takes out what a condition finds.
+        // An update that takes out the items that a condition finds.
         (Place::Data, "$pull") => Place::Match,
         (Place::Expression, "$limit" | "$skip") => Place::Data,
         // The statements inside `updates` and `deletes`.

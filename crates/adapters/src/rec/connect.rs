@@ -1,6 +1,6 @@
 //! The connections to one MongoDB database.
 //!
-//! Not here: what is said over them, which is `call`'s and `once`'s.
+//! Not here: commands (call.rs, once.rs).
 
 mod end;
 
@@ -39,7 +39,7 @@ pub(crate) struct Database {
     pub(crate) pulse: Pulse,
     pub(super) ender: Ender,
     tasks: TaskTracker,
-    /// As many as there are connections: work that nobody waits for any more cannot pile up at a server that is silent.
+    /// As many as there are connections: work without a waiting task cannot pile up at a server that is silent.
     permits: Arc<Semaphore>,
     is_pinged: Arc<AtomicBool>,
 }
@@ -86,7 +86,7 @@ impl Database {
         })
     }
 
-    /// Runs driver work to its end even if nobody waits for it any more.
+    /// Runs driver work to its end even if its task has gone on.
     pub(super) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
         let lost = || BedsError::new(ErrorKind::Internal, "a database task ended without an answer");
         let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
@@ -134,7 +134,7 @@ impl Database {
         self.tasks.wait().await;
     }
 
-    /// An error where the last look found nobody there: waiting would only take a task.
+    /// An error where the last look found no server: waiting would only take a task.
     pub(super) fn check_there(&self) -> Result<()> {
         if self.pulse.is_away() { Err(self.unavailable()) } else { Ok(()) }
     }

@@ -22,7 +22,7 @@ use crate::operations::{bad_value, double, missing, out_of_range, unknown_field,
 pub(super) struct Spec {
     pub(super) kind: Kind,
     pub(super) is_required: bool,
-    /// Null may stand in a match, where it selects what lacks the field.
+    /// Null may stand in a match, where it selects documents that lack the field.
     pub(super) is_nullable: bool,
     pub(super) default: Option<Bson>,
     max_length: Option<i64>,
@@ -157,7 +157,7 @@ impl Spec {
         self.document("", fields, is_text)
     }
 
-    /// A JSON value as this type, or what is wrong with it.
+    /// A JSON value as this type, or its mistake.
     pub(super) fn convert(&self, field: &str, value: &Json) -> Result<Bson> {
         let wrong = || wrong_type(field, &self.kind.words(), value);
         let invalid = || bad_value(field, &self.kind.words());
@@ -323,7 +323,7 @@ fn date(text: &str) -> Option<DateTime> {
         Some(day) => Some(day.to_datetime(jiff::civil::Time::midnight())),
         None => iso::instant(text),
     };
-    // MongoDB keeps milliseconds; what would be cut off is refused instead.
+    // MongoDB keeps milliseconds; a value that would be cut off is refused.
     let millis = utc.map_or_else(|| iso::millis_of_far(text), iso::millis)?;
     Some(DateTime::from_millis(millis))
 }

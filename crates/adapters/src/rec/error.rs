@@ -1,6 +1,6 @@
 //! MongoDB's errors as BEDS's. Driver text stays here, as the source of the error, for the node's own log.
 //!
-//! Not here: what is done about an error, which is `call`'s and `once`'s.
+//! Not here: new attempts after an error (call.rs, once.rs).
 
 use beds_core::{BedsError, ErrorKind};
 use mongodb::error::{Error, ErrorKind as Driver, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
@@ -41,7 +41,7 @@ pub(super) fn is_connection_lost(error: &Error) -> bool {
     }
 }
 
-/// True where the server is not there or cannot now: what failed before a commit may be tried again.
+/// True where the server is not there or cannot now: a failure before the commit may be tried again.
 pub(super) fn is_unable(error: &Error) -> bool {
     is_connection_lost(error) || code(error).is_some_and(is_unable_code)
 }
@@ -88,7 +88,7 @@ pub(super) fn of_code(code: i32) -> BedsError {
         121 => (ErrorKind::ConstraintViolated, "the collection's validator refused the document"),
         112 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
         50 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it took too long"),
-        // Somebody's killOp is not answered with another run.
+        // An operator's killOp is not answered with another run.
         11601 => (ErrorKind::DeadlineExceeded, "the database ended the operation: somebody stopped it there"),
         // A failure that only a value can bring about: the command is the DBA's.
         2 | 9 | 14 | 28 | 52 | 57 | 66 | 241 | 51091 | 16755 | 16804 => {

@@ -22,7 +22,7 @@ pub(super) fn refusal(command: &Document, is_write: bool) -> Option<String> {
         Some(Bson::String(collection)) if !collection.starts_with("$$") => {}
         _ => return Some(format!("`{name}` must name a collection or a view, and no parameter can")),
     }
-    // The statements themselves are the DBA's; a caller who could send them would write the query.
+    // The statements themselves are the DBA's; a caller that could send them would write the query.
     for list in ["updates", "deletes", "pipeline", "arrayFilters"] {
         if matches!(command.get(list), Some(Bson::String(_))) {
             return Some(format!("`{list}` must be written out, and no parameter can stand for it"));

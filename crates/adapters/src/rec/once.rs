@@ -27,11 +27,11 @@ const ATTEMPTS: u32 = 4;
 /// How long the inbox may take to show an answer that a majority has.
 const ASK_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What one attempt came to, where it is not an answer.
+/// The end of one attempt that gave no answer.
 enum Miss {
     /// Final: this attempt had no effect, and none before it had one, because the key was free.
     Refused(BedsError),
-    /// Final, and without effect itself: the inbox did not say what attempts before it came to.
+    /// Final, and without effect itself: the inbox did not tell the end of the attempts before it.
     Unasked(BedsError),
     /// Without effect, and worth another attempt.
     Again(Failure),
@@ -99,7 +99,8 @@ fn repeated(stored: Stored, event: &Event) -> Answer {
     Answer { repeat_of, ..stored.answer }
 }
 
-/// Writes once. The error kinds say what is certain of this event: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
+/// Writes once. The error kinds say how certain the end of this event is: only [`ErrorKind::OutcomeUnknown`] may have had an
+/// effect.
 pub(super) async fn write(
     database: &Database,
     binding: &Arc<Binding>,
@@ -118,7 +119,7 @@ pub(super) async fn write(
         let step = event.steps.begin(&binding.form.object);
         let unknown_if = |error| if may_have_happened { inbox::outcome_unknown(error) } else { error };
         let outcome = database.run(async move { this.once().await }).await.map_err(unknown_if)?;
-        // The transaction that an attempt before lost may still hold the key: that is not somebody else's request.
+        // The transaction that an attempt before lost may still hold the key: that is not another request.
         let outcome = match outcome {
             Err(Miss::Unasked(error)) if number > 1 && error.kind == ErrorKind::KeyInFlight => {
                 Err(Miss::Again(Failure::Beds(error)))

@@ -104,7 +104,7 @@ impl<'d> Lock<'d> {
         let held = doc! {"$set": {"holder": &self.holder, "until": until}};
         let command = doc! {"update": RECORD, "updates": [{"q": free, "u": held, "upsert": true}]};
         match self.handle.run_command(command).await {
-            // Somebody else has it: with that `_id` there is one document.
+            // Another run has it: with that `_id` there is one document.
             Ok(reply) => Ok(!reply.contains_key("writeErrors")),
             Err(error) if super::error::code(&error) == Some(11000) => Ok(false),
             Err(error) => Err(failed("the lock on the schema cannot be had", &error)),
@@ -158,7 +158,7 @@ async fn run(handle: &Database, mut command: Document) -> Result<(), String> {
     }
 }
 
-/// Compares what a `create` asks for with what is there under the name.
+/// Compares the options of a `create` with the collection of that name.
 async fn same(handle: &Database, create: &Document) -> Result<(), String> {
     let name = create.get_str("create").unwrap_or_default();
     let command = doc! {"listCollections": 1, "filter": {"name": name}};
@@ -199,7 +199,7 @@ fn server_text(error: &mongodb::error::Error) -> String {
     }
 }
 
-/// A privilege that names no database is one on this database, whatever its name is here: a role of a database has no others.
+/// A privilege that names no database is one on this database, under its name here: a role of a database has no others.
 fn fill_database(command: &mut Document, database: &str) {
     let Ok(privileges) = command.get_array_mut("privileges") else { return };
     for resource in privileges.iter_mut().filter_map(|p| p.as_document_mut()?.get_document_mut("resource").ok()) {

@@ -34,9 +34,9 @@ pub(super) struct Binding {
     limit_at: Option<usize>,
     page: Page,
     pub(super) guard: Guard,
-    /// The object asks the session what an earlier call has left.
+    /// The object reads traces of an earlier call from the session.
     pub(super) reads_session: bool,
-    /// The object leaves something in the session.
+    /// The object leaves a trace in the session.
     pub(super) leaves_session: bool,
     /// Of the routine that was bound. A read has one only where values could be mistaken for each other.
     pub(super) signature: Option<String>,
@@ -52,7 +52,7 @@ pub(super) enum Guard {
     RolledBack,
 }
 
-/// Which texts of an answer are JSON: what the template says of a name comes before what the catalogue does.
+/// Which texts of an answer are JSON: a name in the template goes before the same name in the catalogue.
 #[derive(Debug)]
 pub(super) struct JsonNames {
     told: HashMap<String, bool>,
@@ -95,7 +95,7 @@ pub(super) fn answers<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet
     fit::names(catalog, template)
 }
 
-/// Fits one offer to the catalogue. What does not fit is reported and gives no binding.
+/// Fits one offer to the catalogue. An offer that does not fit is reported and gives no binding.
 pub(super) fn bind(
     catalog: &Arc<Catalog>,
     template: &Template,
@@ -175,7 +175,7 @@ impl JsonNames {
 }
 
 impl Binding {
-    /// The values of the placeholders, in order, or what is wrong with what the caller sent.
+    /// The values of the placeholders, in order, or the mistake in the caller's fields.
     pub(super) fn arguments(&self, event: &Event, id: Option<&str>, fields: &Fields) -> Result<Vec<Sql>> {
         self.check_names(fields)?;
         self.slots.iter().map(|slot| self.argument(slot, event, id, fields)).collect()
@@ -256,7 +256,7 @@ impl Binding {
             Source::Actor => Ok(Sql::Bytes(event.actor.subject.clone().into_bytes())),
             Source::Nothing => Ok(Sql::NULL),
             Source::Field(name) => match fields.get(name) {
-                // What a read asks with comes from a URL, so numbers and dates may be text there.
+                // Arguments of a read come from a URL, so numbers and dates may be text there.
                 Some(Json::String(text)) if event.text || !is_write => slot.sql_type.parse(name, text),
                 Some(value) => slot.sql_type.convert(name, value),
                 None if is_write => Ok(Sql::NULL),

@@ -166,7 +166,7 @@ async fn call_on(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Resul
             }
             set.push(record, columns.id(&row));
         }
-        // What only says "done" has no columns.
+        // A result that only says "done" has no columns.
         if is_rows {
             sets.push(set);
         }

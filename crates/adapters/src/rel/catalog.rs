@@ -1,4 +1,4 @@
-//! The offer of a MariaDB database: its routines with their parameters, its views, and what the two lead to, as
+//! The offer of a MariaDB database: its routines with their parameters, its views, and the objects that both call, as
 //! `beds_catalog` reads it from `information_schema`.
 //!
 //! Not here: whether a template fits, which is `bind`'s.

@@ -1,7 +1,7 @@
 //! The connections to one MariaDB database: those that read, each in a transaction that cannot write, and those that write.
-//! A connection that goes back is as the next caller may have it: what a call left in the session is gone.
+//! A connection that goes back is as the next caller may have it: everything that a call left in the session is gone.
 //!
-//! Not here: what is said over them, which is `call`'s and `once`'s.
+//! Not here: statements (call.rs, once.rs).
 
 mod end;
 
@@ -24,11 +24,11 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const SPARE_READERS: usize = 2;
 
 /// The first statement of every session, and after every renewal. The mode decides whether a value that does not fit a
-/// parameter is refused or cut; the zone, what `TIMESTAMP` and `NOW()` are.
+/// parameter is refused or cut; the zone, the values of `TIMESTAMP` and `NOW()`.
 const SET_UP: &str = "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
 
 /// A read cannot write: unlike the session's setting, a routine cannot undo the transaction's (tried on 10.11.19 and 11.8).
-/// The session's holds where a statement ends the transaction, such as DDL that nobody saw coming.
+/// The session's holds where a statement ends the transaction, such as unexpected DDL.
 const READS_ONLY: &str = "SET SESSION TRANSACTION READ ONLY";
 const READ_ONLY: &str = "START TRANSACTION READ ONLY";
 /// For a fetch that builds a temporary table, which the above refuses (error 1792).
@@ -51,7 +51,7 @@ pub(crate) struct Database {
     pub(crate) pulse: Pulse,
 }
 
-/// Connections of one kind. One that nobody uses waits in `idle`; a dead one shows itself at its first use, and then all go.
+/// Connections of one kind. An unused one waits in `idle`; a dead one shows itself at its first use, and then all go.
 struct Lane {
     is_of_reads: bool,
     places: Arc<Semaphore>,
@@ -177,7 +177,7 @@ impl Database {
         self.ender.close().await;
     }
 
-    /// An error where the last look found nobody there: waiting would only take a task.
+    /// An error where the last look found no server: waiting would only take a task.
     pub(crate) fn check_there(&self) -> Result<()> {
         if self.pulse.is_away() { Err(self.unavailable()) } else { Ok(()) }
     }
@@ -209,7 +209,7 @@ impl Lane {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a new session what a borrower of this lane expects.
+    /// Sets a new session up for the borrowers of this lane.
     async fn begin(&self, conn: &mut Conn) -> mysql_async::Result<()> {
         if self.is_of_reads {
             conn.query_drop(READS_ONLY).await?;
@@ -240,7 +240,7 @@ impl Loan {
         self.is_calling = false;
     }
 
-    /// For an object that asks the session what an earlier call has left: it finds nothing.
+    /// For an object that reads traces of an earlier call from the session: it finds nothing.
     pub(crate) async fn refresh(&mut self) -> mysql_async::Result<()> {
         self.conn().change_user(ChangeUserOpts::default()).await?;
         let lane = Arc::clone(&self.lane);
@@ -266,7 +266,7 @@ impl Loan {
         self.lane.idle().push(session);
     }
 
-    /// A procedure has left something in the session, or did not come to its end: an open transaction, temporary tables,
+    /// A procedure has left a trace in the session, or did not come to its end: an open transaction, temporary tables,
     /// variables, locks by name. As a new connection would be, the connection goes back.
     pub(crate) fn renew(mut self) {
         if let Some(session) = self.session.take() {

@@ -46,7 +46,7 @@ impl SqlType {
         self.convert(field, &json.ok_or_else(|| bad_value(field, &self.wanted()))?)
     }
 
-    /// A JSON value as this type, or what is wrong with it.
+    /// A JSON value as this type, or its mistake.
     pub(super) fn convert(&self, field: &str, value: &Json) -> Result<Sql> {
         let wrong = || wrong_type(field, &self.wanted(), value);
         let invalid = || bad_value(field, &self.wanted());

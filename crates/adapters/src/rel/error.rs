@@ -1,7 +1,7 @@
 //! MariaDB's errors as BEDS's: by their code, and where no code is listed, by the class of their SQLSTATE. Driver text stays
 //! here, as the source of the error, for the node's own log.
 //!
-//! Not here: what is done about an error, which is `call`'s and `once`'s.
+//! Not here: new attempts after an error (call.rs, once.rs).
 
 use beds_core::{BedsError, ErrorKind};
 use mysql_async::Error;
@@ -29,7 +29,7 @@ pub(super) fn is_lost(error: &Error) -> bool {
     }
 }
 
-/// True where somebody ended the call: the DBA's KILL is not answered with another run.
+/// True where the call was ended from outside: the DBA's KILL is not answered with another run.
 fn is_killed(error: &Error) -> bool {
     matches!(error, Error::Server(server) if matches!(code(server), 1317 | 1927))
 }
@@ -77,7 +77,7 @@ pub(super) fn kind(error: &Error) -> ErrorKind {
     meaning(error).map_or(ErrorKind::StoreUnavailable, |(kind, _)| kind)
 }
 
-/// The server's own words; none where it is not there to say anything, or cannot now.
+/// The server's own words; none where no server answered, or it cannot now.
 fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
     if is_too_large(error) {
         return Some((
@@ -158,7 +158,7 @@ fn signalled(state: &str) -> Option<ErrorKind> {
     })
 }
 
-/// What the node's log may say of an error: the server's text only where it names objects and never values.
+/// The text of an error that may stand in the node's log: the server's text only where it names objects and never values.
 fn for_the_log(error: &Error) -> String {
     match error {
         Error::Server(server) if !NAMES_OBJECTS.contains(&server.code) => {

@@ -120,7 +120,7 @@ impl Serialize for Cell<'_> {
             (Sql::Bytes(bytes), Kind::Bits) => {
                 serializer.serialize_u64(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
             }
-            // A JSON column holds what its check constraint let in; anything else is sent as text rather than broken.
+            // A JSON column holds texts that its check constraint let in; other texts are sent as text rather than broken.
             (Sql::Bytes(bytes), Kind::Json) => match serde_json::from_slice::<&RawValue>(bytes) {
                 Ok(json) => json.serialize(serializer),
                 Err(_) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
@@ -143,7 +143,7 @@ impl Serialize for Cell<'_> {
     }
 }
 
-/// As many digits behind the second as the column has; of an expression, whose digits nobody declared, those that there are.
+/// As many digits behind the second as the column has; of an expression without declared digits, all digits.
 fn write_seconds<S: Serializer>(
     serializer: S,
     whole: std::fmt::Arguments<'_>,

@@ -1,8 +1,8 @@
 //! The facts that BEDS must know of a routine before it calls it: whether the routine would end the transaction that it is called in,
-//! whether it was made under a mode that cuts values or changes the language, and what it leaves in the session. It reads
+//! whether it was made under a mode that cuts values or changes the language, and its traces in the session. It reads
 //! words outside comments and texts, and follows nested calls, functions, the triggers of written tables, and views.
 //!
-//! Not here: what single statements do, which is `lint/statements`'s; what becomes of the findings, which is `bind`'s.
+//! Not here: the effect of single statements (lint/statements.rs); reports of the findings (bind.rs).
 
 mod begins;
 mod statements;
@@ -63,12 +63,12 @@ pub(super) struct Findings {
     pub(super) elsewhere: BTreeSet<String>,
     /// Tables and views that are named, in capitals.
     pub(super) tables: BTreeSet<String>,
-    /// Every word, as it was written: the names of what it may answer are among them.
+    /// Every word, as it was written: the names of its possible answers are among them.
     pub(super) names: BTreeSet<String>,
 }
 
 impl Body {
-    /// `sql_mode` is none for what has none, such as a view.
+    /// `sql_mode` is none for objects without one, such as views.
     pub(super) fn new(shown: String, text: Option<&str>, sql_mode: Option<String>) -> Self {
         Self { shown, words: text.map(words), sql_mode, parameters: BTreeSet::new() }
     }

@@ -20,11 +20,11 @@ use crate::inbox;
 /// How often a write is tried when other writes or a lost connection are in the way.
 const ATTEMPTS: u32 = 4;
 
-/// What one attempt came to, where it is not an answer.
+/// The end of one attempt that gave no answer.
 enum Miss {
     /// Final: this attempt had no effect, and none before it had one, because the key was free.
     Refused(BedsError),
-    /// Final, and without effect itself: the inbox did not say what attempts before it came to.
+    /// Final, and without effect itself: the inbox did not tell the end of the attempts before it.
     Unasked(BedsError),
     /// The object was replaced since it was bound. Without effect.
     Replaced(BedsError),
@@ -46,7 +46,8 @@ impl Miss {
     }
 }
 
-/// Writes once. The error kinds say what is certain of this event: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
+/// Writes once. The error kinds say how certain the end of this event is: only [`ErrorKind::OutcomeUnknown`] may have had an
+/// effect.
 ///
 /// # Errors
 /// None where the object was replaced since it was bound, and nothing was written.
@@ -63,7 +64,7 @@ pub(super) async fn write(
         attempt += 1;
         let step = event.steps.begin(&binding.form.object);
         let outcome = once(database, binding, arguments, event, &claim).await;
-        // The connection that an attempt before lost may still hold the key: that is not somebody else's request.
+        // The connection that an attempt before lost may still hold the key: that is not another request.
         let outcome = match outcome {
             Err(Miss::Unasked(error)) if attempt > 1 && error.kind == ErrorKind::KeyInFlight => Err(Miss::Again(error)),
             outcome => outcome,
@@ -126,7 +127,7 @@ pub(super) async fn recall(database: &Database, event: &Event) -> Result<Option<
     }
 }
 
-/// The key of a write and what was asked under it.
+/// The key of a write and the fingerprint of the request under it.
 struct Claim {
     key: String,
     fingerprint: String,
@@ -267,7 +268,7 @@ async fn abort(mut loan: Loan) {
     }
 }
 
-/// Reads what `beds_inbox_begin` said: claimed (nothing), done (the stored answer), or still running.
+/// Reads the answer of `beds_inbox_begin`: claimed (nothing), done (the stored answer), or still running.
 fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> {
     let broken = || Miss::Unasked(BedsError::new(ErrorKind::Internal, "the inbox could not be read"));
     let row = row.ok_or_else(broken)?;
@@ -280,7 +281,7 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> 
             Err(Miss::Replaced(BedsError::new(ErrorKind::Unavailable, text)))
         }
         Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(inbox::key_reused())),
-        // Committed by something else than `beds_inbox_commit`, such as a COMMIT that nobody saw in the object.
+        // Committed otherwise than by `beds_inbox_commit`, such as by a COMMIT in the object that the lint did not see.
         Some("done") if text("reply").is_none() => {
             let text = "the key was committed without an answer: its object ends the transaction of BEDS";
             Err(Miss::Unasked(inbox::outcome_unknown(BedsError::new(ErrorKind::Internal, text))))

@@ -1,7 +1,7 @@
-//! Applies a DBA's SQL files with the DBA's own login. Each file begins with a fresh session, and what is reported as applied
-//! is committed and recorded in the database of the file.
+//! Applies a DBA's SQL files with the DBA's own login. Each file begins with a fresh session, and a file that is reported as
+//! applied is committed and recorded in the database of the file.
 //!
-//! Not here: what is in a file, which is the DBA's; how a file is split into statements, which is `schema/split`'s.
+//! Not here: the content of a file, which is the DBA's; how a file is split into statements, which is `schema/split`'s.
 
 mod split;
 
@@ -15,7 +15,7 @@ use super::connect::with_ca;
 use crate::schema::{Applied, File, LOCK_PATIENCE, Wishes, busy};
 use split::{Deed, Statement, refused, split};
 
-/// The session that each file begins with: what one file sets, the next does not have.
+/// The session that each file begins with: a setting of one file ends with the file.
 const SET_UP: &str = "SET time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'";
 
 /// Held by a connection of its own while files are applied, so that two runs cannot both apply one.
@@ -90,7 +90,7 @@ async fn apply_one(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -
         conn.query_drop(statement.text).await.map_err(|e| at(statement.line, "", e))?;
     }
     let last = statements.last().map_or(1, |statement| statement.line);
-    // A transaction that a file leaves open, by SET autocommit = 0 or START TRANSACTION, is part of what it says.
+    // A transaction that a file leaves open, by SET autocommit = 0 or START TRANSACTION, belongs to the file.
     conn.query_drop("COMMIT").await.map_err(|e| at(last, "what it left open cannot be committed: ", e))?;
     conn.change_user(ChangeUserOpts::default()).await.map_err(|e| at(last, "no fresh session: ", e))?;
     conn.exec_drop("CALL `beds_schema_record`(?,?)", (&file.name, file.digest()))
@@ -98,7 +98,7 @@ async fn apply_one(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -
         .map_err(|e| at(last, "the file was applied but could not be recorded: ", e))
 }
 
-/// What was applied before; nothing where the first file is still to come.
+/// Files that were applied before; nothing where the first file is still to come.
 async fn recorded(conn: &mut Conn) -> Result<Vec<(String, String)>> {
     let rows: Vec<Row> = match conn.exec("CALL `beds_schema_list`()", ()).await {
         Ok(rows) => rows,

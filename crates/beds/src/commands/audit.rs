@@ -22,12 +22,12 @@ use crate::notary::{Key, SignedHead};
 
 #[derive(Subcommand)]
 pub enum AuditCommand {
-    /// Check every chain from its first record to its last signed head, and name what is wrong with it. Exit code 0: whole; 1:
+    /// Check every chain from its first record to its last signed head, and name its faults. Exit code 0: whole; 1:
     /// a fault was found; 2: not checked
     Verify(verify::VerifyArgs),
     /// List records, the newest messages of the nodes first
     Ls(LsArgs),
-    /// Print the signed heads, one JSON object a line: keep them where who can write to msLogs cannot
+    /// Print the signed heads, one JSON object a line: keep them where a person with access to msLogs cannot write
     Heads(ConfigArgs),
     /// Print the public key of this node's signatures, for `verify --public-key`
     Key(ConfigArgs),
@@ -48,7 +48,7 @@ pub struct GapArgs {
     /// The last one
     #[arg(long)]
     to: u64,
-    /// Why, for whoever asks later
+    /// The reason, for a later reader
     #[arg(long)]
     reason: String,
 }
@@ -110,7 +110,7 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
     outcome.unwrap_or_else(|error| fail(2, &format!("{} {}", error.code(), error.message)))
 }
 
-/// A group of documents by what stands as their chain.
+/// A group of documents by the name of their chain.
 #[derive(Deserialize)]
 struct Chain {
     #[serde(rename = "_id")]

@@ -1,6 +1,6 @@
 //! `beds check`: does everything fit? The configuration, the templates, and every named object with its parameters.
 //!
-//! Not here: what fits, which is `core`'s and the adapters'.
+//! Not here: the rules of fitting (core, adapters).
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -37,7 +37,7 @@ struct Findings {
     /// Warnings: parts that work and should be known.
     warnings: Vec<Problem>,
     templates: Vec<Checked>,
-    /// Why something could not be checked.
+    /// The reason why a part could not be checked.
     not_checked: Vec<String>,
     /// Templates in the folder; `templates` has those of databases for which this node has a login.
     in_folder: usize,

@@ -1,6 +1,6 @@
 //! How a command reaches templates: the way an application does, through RabbitMQ.
 //!
-//! Not here: what a command asks for, which is each command's.
+//! Not here: the questions of each command (commands/*.rs).
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,7 +35,7 @@ impl Connection {
             transport.ready(Duration::from_secs(10)).await?;
             match tokio::time::timeout(Duration::from_secs(10), client.ready()).await {
                 Ok(()) => Ok(()),
-                // The connection stands; what it lacks is the right to a queue for answers.
+                // The connection stands; it lacks the right to a queue for answers.
                 Err(_) => Err(beds_transport::TransportError::NoReplyQueue),
             }
         };
@@ -58,7 +58,7 @@ impl Connection {
         context
     }
 
-    /// The context of a request that is a root of its own, in the name of who runs the command.
+    /// The context of a request that is a root of its own, in the name of the user who runs the command.
     pub(super) fn own_root(&self, patience: Duration) -> Context {
         let mut context = self.client.context(patience);
         context.actor.subject = Self::user();
@@ -70,7 +70,7 @@ impl Connection {
         format!("uid {}", rustix::process::getuid().as_raw())
     }
 
-    /// The dead letters, gone through in the name of who runs the command.
+    /// The dead letters, gone through in the name of the user who runs the command.
     pub(super) fn dead_letters(&self, inbox: config::Inbox) -> DeadLetters {
         self.client.dead_letters(Actor { subject: Self::user(), roles: Vec::new() }, inbox)
     }
@@ -90,7 +90,7 @@ impl Connection {
         beds_core::lineage::tree::read(records)
     }
 
-    /// Sends what is left to report, and closes.
+    /// Sends the remaining reports, and closes.
     pub(super) async fn close(self) {
         self.recorder.finish().await;
         self.transport.close().await;

@@ -1,4 +1,4 @@
-//! `beds dead`: what could not be worked on, for the person who decides what becomes of it.
+//! `beds dead`: messages that could not be worked on, for the person that decides about them.
 //!
 //! Not here: how the queue is gone through, which is the transport's.
 
@@ -53,7 +53,7 @@ pub struct SomeArgs {
 pub struct ReplayArgs {
     #[command(flatten)]
     which: SomeArgs,
-    /// Also writes that are older than `inbox.keep_days`, of which nobody remembers whether they took effect
+    /// Also writes that are older than `inbox.keep_days`, of which no inbox knows whether they took effect
     #[arg(long)]
     even_if_it_may_happen_twice: bool,
 }
@@ -151,7 +151,7 @@ fn line(letter: &DeadLetter) -> String {
     ))
 }
 
-/// The event without what must not be shown.
+/// The event without values that must not be shown.
 fn show(letter: &DeadLetter, catalogue: &Catalogue) {
     say(&line(letter));
     say(&one_line(&letter.detail_shown(catalogue)));

@@ -1,7 +1,7 @@
 //! `beds load`: sends the rows of a file as creates through RabbitMQ, as an application would. It can be killed and
 //! started again: each row's key is its idempotency key, so a row that was sent before takes effect once.
 //!
-//! Not here: how a file is read (`load/rows`), and what is kept of a load (`load/checkpoint`, `load/rejects`).
+//! Not here: how a file is read (`load/rows`), and the files of a load (`load/checkpoint`, `load/rejects`).
 
 mod checkpoint;
 mod rejects;
@@ -61,7 +61,7 @@ pub struct LoadArgs {
     even_if_it_may_happen_twice: bool,
 }
 
-/// How many rows came to what.
+/// The number of rows by result.
 #[derive(Default)]
 struct Count {
     created: usize,
@@ -84,7 +84,7 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
             return fail(EX_USAGE, &error.message);
         }
     };
-    // A file that cannot be read as it was meant is refused before anything is connected to.
+    // A file that cannot be read as it was meant is refused before the first connection.
     let opened = Rows::open(&args.file, &args.template, args.limit).and_then(|rows| begin(&args, &config, rows));
     let (rows, checkpoint, rejects) = match opened {
         Ok(opened) => opened,

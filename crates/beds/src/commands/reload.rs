@@ -1,4 +1,4 @@
-//! `beds reload`: makes a running node read its templates again, and says what came of it.
+//! `beds reload`: makes a running node read its templates again, and prints the result.
 //!
 //! Not here: the reading, which is `domains`'s.
 

@@ -1,4 +1,4 @@
-//! Log lines on their way to the admin node. The lines of whatever carries them are left out, or they would feed on
+//! Log lines on their way to the admin node. The lines of the modules that carry them are left out, or they would feed on
 //! themselves; the console has them.
 
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ use tracing_subscriber::layer::{Context, Layer};
 /// The node that log lines of this process belong to: the last one that started.
 static RECORDER: LazyLock<ArcSwapOption<Recorder>> = LazyLock::new(ArcSwapOption::empty);
 
-/// Whatever carries log lines must not make more of them.
+/// A module that carries log lines must not make more of them.
 const CARRIERS: &[&str] = &["beds_transport", "lapin", "beds_broker::pool::scribe"];
 
 /// The longest text of a line and of a field, in characters.

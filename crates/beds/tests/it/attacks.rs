@@ -78,7 +78,7 @@ async fn a_chain_that_was_cut_off_or_removed_is_found() -> Result<()> {
     let world = World::new().await?;
     let (live, records) = signed(&world).await?;
     let newest = records.iter().filter_map(|record| record["seq"].as_u64()).max().unwrap_or_default();
-    // Nothing comes behind what is cut off: the node stops first.
+    // Nothing comes behind a cut: the node stops first.
     ensure!(live.node.shutdown().await, "a clean end");
     let attacker = attacker(&world).await?;
     let cut = attacker.api.delete(&format!("/v1/records/Forger/{}", newest - 1)).await?;
@@ -103,7 +103,7 @@ async fn a_forged_record_is_found_though_it_fits_the_chain() -> Result<()> {
     forge(&api, Head { chain: "ms.audit-1".into(), seq, hash }, AN_HOUR_AGO).await?;
     found(&world, &format!("chain ms.audit-1, record {}: no signed head covers the record", seq + 1))?;
 
-    // Instead of the real chain, one of a node that never was; and what belongs to no chain.
+    // Instead of the real chain, one of a node that never was; and records of no chain.
     assert_eq!(api.delete("/v1/records/Forger/0").await?.status, 200);
     forge(&api, Head::start("elsewhere.audit-1"), AN_HOUR_AGO).await?;
     found(&world, "chain elsewhere.audit-1, record 1: no signed head covers the record")?;

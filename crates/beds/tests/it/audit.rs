@@ -1,5 +1,5 @@
-//! Who did what: nothing in the trail can be changed unseen, and no value of a field stands in it. What survives which
-//! failure is in `faults/`.
+//! The acts of actors: nothing in the trail can be changed unseen, and no value of a field stands in it. Not here: failures
+//! (faults/).
 
 use anyhow::{Context, Result};
 use reqwest::Method;
@@ -37,7 +37,7 @@ async fn the_trail_says_who_did_what_with_names_and_no_values() -> Result<()> {
     assert_eq!(record["record"].as_str().map(str::len), Some(32), "the record's id as a keyed hash: {record}");
     let listed = String::from_utf8(world.beds(&["audit", "ls", "--template", "Things"])?.stdout)?;
     assert!(listed.contains("Things.create") && listed.contains("[name count]"), "{listed}");
-    // Reading the trail is in the trail, and a command's reading has the name of the user who ran it.
+    // Reading the trail is in the trail, and a command's reading has the name of its user.
     let user = format!("uid {}", rustix::process::getuid().as_raw());
     eventually("the reading is recorded", async || {
         let listed = String::from_utf8(world.beds(&["audit", "ls", "--template", "Audit", "--actor", &user])?.stdout)?;

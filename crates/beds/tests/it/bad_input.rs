@@ -165,7 +165,7 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.contains("connection: close") && answer.ends_with('}'), "{answer}");
     }
-    // A small body that nobody wanted costs no connection.
+    // A small unwanted body costs no connection.
     let mut stream = TcpStream::connect(address).await?;
     for _ in 0..2 {
         stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}").await?;
@@ -187,7 +187,7 @@ async fn a_client_that_does_not_send_its_headers_is_cut_off() -> Result<()> {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(sent.as_bytes()).await?;
         let mut rest = Vec::new();
-        // The end of the stream is what is awaited; an answer such as 408 before it is as good.
+        // The end of the stream is awaited; an answer such as 408 before it is as good.
         tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await??;
     }
     Ok(())
@@ -199,7 +199,7 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
     let live = world.node().await?;
     let payloads = injections();
     assert!(payloads.len() >= 500, "{}", payloads.len());
-    // The first call prepares; what is logged after it are executions.
+    // The first call prepares; the lines of the log behind it are executions.
     world.sql_server("SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON")?;
     for payload in &payloads {
         let request =

@@ -1,4 +1,4 @@
-//! An error that says "not executed" is true of everything that it speaks of, and what is in doubt is said to be.
+//! An error that says "not executed" is true of everything that it speaks of, and a doubt is told.
 //!
 //! Not here: processes that die at each step, which are `crash`'s and the fault runs'.
 
@@ -129,7 +129,7 @@ async fn a_copy_of_an_event_that_took_effect_gets_its_answer_and_no_refusal() ->
         let body = event(&id, template, json!({"name": "once"}), NOW, &soon);
         assert!(world.publish(key, &body, json!({"reply_to": "mine"})).await?);
         assert_eq!(reply(&world).await?["status"], 201, "{template}");
-        // A client whose confirm was lost sends the same again: late, and once with what would now be refused.
+        // A client whose confirm was lost sends the same again: late, and once with a body that would now be refused.
         let late = body.replace(&soon, "2026-11-23T10:00:01Z");
         for copy in [late, body] {
             assert!(world.publish(key, &copy, json!({"reply_to": "mine"})).await?);

@@ -1,6 +1,6 @@
-//! `beds check` says what the catalogue knows, each thing with its place and what to do.
+//! `beds check` tells the findings of the catalogue, each with its place and the next step.
 //!
-//! Not here: what `wall` and `values` show of refusals.
+//! Not here: refusals (wall.rs, values.rs).
 
 use anyhow::Result;
 

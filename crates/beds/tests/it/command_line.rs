@@ -97,7 +97,7 @@ async fn a_command_that_could_not_find_out_ends_with_2_and_a_wrong_one_with_64()
     assert!(found == Some(1) && said.contains("keys is not there") && said.contains("Fix: make it"), "{said}");
     world.write("keys/note", "")?;
     assert_eq!(code(&["check"])?.0, Some(0));
-    // Another vhost, in which RabbitMQ lets nobody.
+    // Another vhost, which RabbitMQ opens to no login.
     world.change_config(&format!("/{}\"\n[services.appserver]", world.name), "/nowhere\"\n[services.appserver]")?;
     let (found, said) = code(&["check"])?;
     assert!(found == Some(2) && said.contains("not checked: RabbitMQ at ") && said.contains("nowhere"), "{said}");
@@ -213,7 +213,7 @@ async fn rows_that_are_refused_are_kept_with_the_reason() -> Result<()> {
         reasons.iter().map(|r| (r["row"].as_u64().unwrap(), r["code"].as_str().unwrap())).collect();
     assert_eq!(reasons, [(2, "BEDS-0008"), (3, "BEDS-0005"), (4, "BEDS-0003")]);
     assert_eq!(world.sql("SELECT GROUP_CONCAT(name ORDER BY id) FROM things")?, "a,c");
-    // Nothing is left to do, and what was rejected still is: said again, and written once.
+    // Nothing is left to do, and the rejected rows still are: said again, and written once.
     let again = world.beds(&["load", "Things", "rows.ndjson"])?;
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("3 rows were rejected"));

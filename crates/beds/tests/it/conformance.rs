@@ -1,5 +1,5 @@
 //! One suite for every [`NamasteCore`]: REC and REL directly, and both through RabbitMQ. The same calls get the same
-//! answers, but for what the two stores name differently: the id's field and its form.
+//! answers, but for the different names in the two stores: the id's field and its form.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::rig::World;
 
-/// Something that opens a template for an event.
+/// An opener of a template for an event.
 struct Target {
     name: String,
     id: &'static str,
@@ -338,7 +338,7 @@ fn open_directly(adapter: &Arc<dyn TemplateAdapter>, template: &str, key: Option
     Box::new(Direct { adapter: Arc::clone(adapter), template: template.to_owned(), key: key.map(str::to_owned) })
 }
 
-/// What the broker does between the queue and the adapter, without the queue.
+/// The broker's work between the queue and the adapter, without the queue.
 struct Direct {
     adapter: Arc<dyn TemplateAdapter>,
     template: String,

@@ -47,7 +47,7 @@ async fn dies_and_is_repeated(
     let second = send(&living).await?;
     assert!(second.status().is_success(), "{}", second.status());
     assert_eq!(first, second.text().await?, "{point}: every retry gets the first answer");
-    // Let it acknowledge what it answered, or the next node would begin with it.
+    // Let it acknowledge its messages, or the next node would begin with it.
     living.signal("TERM")?;
     assert_eq!(living.ended().await?, Some(0));
     Ok(())
@@ -96,7 +96,7 @@ async fn a_redelivered_delete_takes_effect_once() -> Result<()> {
             locations.push((point, created.header("location").to_owned()));
         }
     }
-    // Let it acknowledge what it answered, or the next node would begin with it.
+    // Let it acknowledge its messages, or the next node would begin with it.
     process.signal("TERM")?;
     assert_eq!(process.ended().await?, Some(0));
     for (point, location) in locations {

@@ -1,4 +1,4 @@
-//! Dead letters as the person meets them who decides what becomes of them.
+//! Dead letters as the person that decides about them meets them.
 
 use anyhow::{Context, Result};
 use reqwest::Method;
@@ -59,7 +59,7 @@ async fn dead_letters_are_listed_by_cause_and_replayed_as_children() -> Result<(
     .await?;
     assert_eq!((&replay["parent_id"], &replay["depth"]), (&json!("py.test.1"), &json!(1)));
 
-    // What is no event cannot be sent again, only thrown away.
+    // A message that is no event cannot be sent again, only thrown away.
     assert_eq!(world.beds(&["dead", "replay", "g"])?.status.code(), Some(1));
     assert!(output(&world, &["dead", "discard", "--cause", "malformed BEDS-0024"])?.contains("discarded g"));
     assert!(output(&world, &["dead", "discard", "py.test.2"])?.contains("discarded py.test.2"));

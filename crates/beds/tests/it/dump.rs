@@ -1,5 +1,5 @@
-//! A real schema as a new domain: a dump with tables, triggers, views, functions and procedures, and what applications may
-//! do with it.
+//! A real schema as a new domain: a dump with tables, triggers, views, functions and procedures, and the rights of
+//! applications.
 //!
 //! Not here: single statements of schema files, which are `schema_files`'s.
 

@@ -83,7 +83,7 @@ async fn a_call_that_the_dba_ended_is_not_run_again() -> Result<()> {
             assert_eq!((answer.status, answer.code()), (504, "BEDS-0015"), "{}", answer.text);
             assert_eq!(world.sql("SELECT COUNT(*) FROM runs")?, "1", "one run, and no other");
         } else {
-            // A connection that is gone does not say by what: the write is begun anew, and it too can be ended.
+            // A connection that is gone does not tell the cause: the write is begun anew, and it too can be ended.
             assert!(answer.status >= 500, "{}", answer.text);
         }
         eventually("nothing sleeps", async || {

@@ -1,4 +1,5 @@
-//! What survives which failure. `./dev test` takes a short sample of each run; `./dev faults NAME --full` the whole.
+//! Failures, and the things that survive them. `./dev test` takes a short sample of each run; `./dev faults NAME --full` the
+//! whole.
 
 mod crash;
 mod load;

@@ -1,6 +1,6 @@
-//! What stands in front of the records: hosts, origins, the form of a request, bodies and connections.
+//! The rules in front of the records: hosts, origins, the form of a request, bodies and connections.
 //!
-//! Not here: what stands in a body, which is `bad_input`'s.
+//! Not here: the content of a body (bad_input.rs).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

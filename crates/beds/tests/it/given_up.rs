@@ -1,6 +1,6 @@
-//! Calls that nobody waits for any more: they are ended in the database, and keep their place in the pool until they have ended.
+//! Calls without a waiting caller: they are ended in the database, and keep their place in the pool until they have ended.
 //!
-//! Not here: what a caller learns of a deadline, which is `records`'s.
+//! Not here: the answer to a caller at a deadline (records.rs).
 
 use std::time::Duration;
 

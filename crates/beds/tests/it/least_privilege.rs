@@ -24,7 +24,7 @@ async fn a_login_with_only_the_role_can_call_the_objects_and_touch_no_table() ->
 async fn an_object_that_was_not_granted_is_found_before_a_request_is() -> Result<()> {
     let world = World::new().await?;
     let _login = restrict(&world)?;
-    // The objects of the tests' own domain are granted to nobody.
+    // The objects of the tests' own domain are granted to no login.
     let check = world.beds(&["check"])?;
     assert_eq!(check.status.code(), Some(1));
     let said = format!("{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
@@ -67,7 +67,7 @@ async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_
     for database in ["main", "msLogs"] {
         assert!(said.contains(&format!("databases.rec.{database}: the inbox forgets keys after 604800 s")), "{said}");
     }
-    // What the tests' own operations would do is not granted.
+    // The rights for the tests' own operations are not granted.
     let path = format!("/v1/records/Attacker/{}", seq.as_str().context("an id")?);
     let forged = live.api.patch(&path, &json!({"actor_name": "x"})).await?;
     assert_eq!((forged.status, forged.code()), (503, "BEDS-0023"), "{}", forged.text);

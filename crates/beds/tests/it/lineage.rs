@@ -1,4 +1,4 @@
-//! What actually happened when a request came in: the tree has exactly the nodes that it should have.
+//! The events, calls and times of a request: the tree has exactly the nodes that it should have.
 
 use anyhow::Result;
 use beds_core::lineage::LineageRecord;

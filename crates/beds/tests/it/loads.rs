@@ -1,4 +1,4 @@
-//! `beds load` tells the truth: about files that would be read otherwise than meant, and about what became of each row.
+//! `beds load` tells the truth: about files that would be read otherwise than meant, and about the result of each row.
 //!
 //! Not here: a load that is killed, which is `command_line`'s and the fault runs'.
 
@@ -59,7 +59,7 @@ async fn every_row_is_counted_for_what_became_of_it_and_kept_where_it_was_refuse
         (5, 8, "BEDS-0005", "g,6,caf\u{fffd}"),
     ];
     assert_eq!(kept, expected.map(|(row, line, code, text)| (json!(row), json!(line), json!(code), json!(text))));
-    // The writes carry the name of who ran the command.
+    // The writes carry the name of the command's user.
     let mut actors = Vec::new();
     crate::rig::eventually("the trail has the creates", async || {
         let found = crate::audit::search(&process.api, "&template=Things").await?;

@@ -1,4 +1,4 @@
-//! RabbitMQ stays, but what a node has there goes: its connections, its queues.
+//! RabbitMQ stays, but the node's queues and bindings go: its connections, its queues.
 
 use anyhow::{Context, Result};
 use reqwest::Method;

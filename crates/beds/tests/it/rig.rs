@@ -1,4 +1,4 @@
-//! What the tests stand on: a [`World`] with its own vhost and databases, and nodes in it.
+//! The ground of the tests: a [`World`] with its own vhost and databases, and nodes in it.
 
 mod api;
 mod envelope;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub(crate) use api::{Answer, Api};
 pub(crate) use envelope::envelope;
 
-/// The longest that a test waits for something that must happen.
+/// The longest that a test waits for an event that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A place of its own on the services: a vhost, a MariaDB database, a MongoDB database, and a folder with the files of
@@ -167,7 +167,7 @@ impl World {
         Ok(Process { child: self.spawn("", "127.0.0.1:0")?, api })
     }
 
-    /// A node whose log goes into a pipe that nobody reads.
+    /// A node whose log goes into a pipe without a reader.
     pub(crate) async fn process_with_pipe(&self) -> Result<(Api, Child)> {
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -223,7 +223,7 @@ impl World {
             .spawn()?)
     }
 
-    /// What the log of the world's processes holds.
+    /// The log of the world's processes.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("node.log")).unwrap_or_default()
     }
@@ -366,7 +366,7 @@ impl Drop for Process {
     }
 }
 
-/// Waits until something is true, and fails with its name if it does not become true.
+/// Waits until a condition is true, and fails with its name if it does not become true.
 pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     loop {
@@ -380,7 +380,7 @@ pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> Res
     }
 }
 
-/// Between two looks at something that only another process can tell.
+/// Between two looks at the state of another process.
 async fn pause() {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }

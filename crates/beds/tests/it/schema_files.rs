@@ -1,4 +1,4 @@
-//! Schema files as DBAs and their dump tools write them: what is reported as applied is applied and recorded.
+//! Schema files as DBAs and their dump tools write them: a file that is reported as applied is applied and recorded.
 //!
 //! Not here: how a file is split into statements, which is tested beside its code.
 

@@ -1,4 +1,4 @@
-//! Values of callers in logs, files and terminals; and who may say what a record, a letter or a file is.
+//! Values of callers in logs, files and terminals; and forged records, letters and files.
 //!
 //! Not here: the canaries in all records of a node, which are `audit`'s.
 

@@ -14,7 +14,7 @@ use crate::audit::search;
 use crate::least_privilege::restrict;
 use crate::rig::{Api, World, eventually, killable};
 
-/// What the writers did.
+/// The writes of all writers.
 #[derive(Default)]
 struct History {
     stop: AtomicBool,
@@ -214,7 +214,7 @@ async fn while_mongodb_is_away_requests_are_503_at_once() -> Result<()> {
     .await
 }
 
-/// A whole copy of a folder, in the place of what was there.
+/// A whole copy of a folder, in the place of an older one.
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
     drop(std::fs::remove_dir_all(to));
     let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status()?;
@@ -289,8 +289,9 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
     })
     .await?;
     assert!(text.contains("record is missing") || text.contains("cut off") || text.contains("rewritten"), "{text}");
-    // As an operator does it: what is named is acknowledged, until nothing is. Each look at the trail is recorded in it, and a node that
-    // ran through the restore goes on behind records that nobody has any more.
+    // As an operator does it: each fault that is named is acknowledged, until none is named. Each look at the trail is
+    // recorded in it, and a node that
+    // ran through the restore goes on behind records that are gone.
     let mut gaps = String::new();
     eventually("with the gaps acknowledged, the trail is whole", async || {
         std::fs::write(world.folder.join("gaps.ndjson"), &gaps)?;

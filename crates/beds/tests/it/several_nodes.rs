@@ -141,7 +141,7 @@ async fn a_restored_database_without_its_grants_is_told_and_gets_them_again() ->
     let restored =
         client("mariadb").arg(&world.name).stdin(std::fs::File::open(world.folder.join("main.sql"))?).output()?;
     ensure!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
-    // What was never granted is a mistake of the templates; the database itself is another thing.
+    // A right that was never granted is a mistake of the templates; the database itself is another thing.
     let database = async || -> Result<Value> {
         let services = live.api.get("/readyz").await?.body["services"].as_array().cloned().unwrap_or_default();
         Ok(services.into_iter().find(|service| service["name"] == "databases.rel.main").unwrap_or_default())

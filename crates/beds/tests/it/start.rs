@@ -1,4 +1,4 @@
-//! A node may start before its services: it says what is missing, and takes each up when it comes.
+//! A node may start before its services: it names the missing service, and takes each up when it comes.
 
 use anyhow::{Context, Result};
 use serde_json::json;

@@ -171,7 +171,7 @@ async fn dates_and_numbers_of_documents_survive_to_their_ends() -> Result<()> {
     {
         let answer = live.api.post("/v1/records/Papers", &json!({"name": number.to_string(), field: sent})).await?;
         assert_eq!((answer.status, &answer.body[field]), (201, &kept), "{field}: {}", answer.text);
-        // And what came back is taken again.
+        // And the answer is taken again as a request.
         let again = json!({"name": format!("again {number}"), field: answer.body[field]});
         assert_eq!(live.api.post("/v1/records/Papers", &again).await?.body[field], kept, "{again}");
     }

@@ -1,4 +1,4 @@
-//! The wall: what a template, a read or a replaced object must not be able to do.
+//! The wall: the acts that a template, a read or a replaced object must not be able to do.
 //!
 //! Not here: SQL and operators in values, which are `bad_input`'s.
 

@@ -1,9 +1,11 @@
-//! The rules that the compiler alone does not hold: which crate may depend on which, who may name a driver, where SQL
+//! The rules that the compiler alone does not hold: which crate may depend on which, the crate that may name a driver, where
+//! SQL
 //! and MongoDB command text may stand, and that a panic unwinds.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 mod knots;
+mod language;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +21,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("beds", &["beds-core", "beds-transport", "beds-adapters", "beds-gateway", "beds-broker"]),
 ];
 
-/// Who alone may depend on what.
+/// The only crate that may depend on each of these.
 const ONLY: &[(&str, &[&str])] = &[
     (
         "adapters",

@@ -1,5 +1,5 @@
-//! [`Heads`]: the ends of the audit chains that this process writes, for whoever signs them. They are what was written here
-//! and not what the database says, so that nobody gets a signature by adding to the database.
+//! [`Heads`]: the ends of the audit chains that this process writes, for the notary that signs them. They come from the
+//! writes of this process and not from the database, so that an addition to the database gets no signature.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ struct State {
     head: Option<Head>,
     /// Where it ended when that was known last.
     written: Option<Head>,
-    /// Somebody else wrote into the chain: it is not vouched for any more.
+    /// Another writer wrote into the chain: it is not vouched for any more.
     is_foreign: bool,
 }
 
@@ -36,7 +36,7 @@ impl Heads {
         state.head = head;
     }
 
-    /// Nothing is known of the chain any more: it begins again with what the database says.
+    /// Nothing is known of the chain any more: it begins again with the database's last record.
     pub(crate) fn forget(&self, chain: &str) {
         self.lock().remove(chain);
     }

@@ -1,4 +1,5 @@
-//! What a worker reports of one message: the event with its calls as lineage, and who did what as audit. Values of fields
+//! The reports of a worker about one message: the event with its calls as lineage, and the act as audit. Values of
+//! fields
 //! never stand in either. Sending is `transport::Recorder`'s.
 
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::metrics::Meters;
 /// Names of fields in an audit record, at most: a caller decides how many it sends.
 const MOST_NAMES: usize = 64;
 
-/// What is known from the moment at which a worker takes a message.
+/// The moment at which a worker took a message.
 pub(super) struct Begun {
     start: Timestamp,
     clock: Instant,
@@ -33,7 +34,7 @@ pub(super) struct Reporter<'t> {
     pub(super) meters: &'t Meters,
 }
 
-/// What there is to report of one message.
+/// Everything that is reported of one message.
 struct Told<'a> {
     begun: &'a Begun,
     event: &'a Event,
@@ -74,7 +75,7 @@ impl Reporter<'_> {
             (false, _) => String::new(),
             // A delivery after a lost acknowledgement tells of the same write: one record.
             (true, true) => digest(delivery.body()),
-            // Whoever sends the same bytes again reads again, or is given the answer again: a record each time.
+            // The same bytes, sent again, read again, or get the answer again: a record each time.
             (true, false) => format!("{}-{}", digest(delivery.body()), unique(&self.recorder.event_id())),
         };
         let told = Told { begun, event, delivery, outcome, dead, digest, noted };
@@ -171,7 +172,7 @@ impl Reporter<'_> {
         let key = self.recorder.enabled().hash_key.as_ref();
         AuditRecord {
             record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
-            // What is no field's name is the caller's text.
+            // A name that is no field's is the caller's text.
             fields: match outcome {
                 Err(error) if error.kind == ErrorKind::UnknownField => Vec::new(),
                 _ => event.params.keys().take(MOST_NAMES).map(|name| shortened(name)).collect(),
@@ -222,7 +223,7 @@ fn unique(id: &EventId) -> &str {
     id.0.get(id.0.len().saturating_sub(12)..).unwrap_or_default()
 }
 
-/// A caller decides what a name looks like, too.
+/// Names come from callers, too.
 fn shortened(name: &str) -> String {
     name[..name.floor_char_boundary(MAX_NAME_BYTES)].replace(|c: char| c.is_control() || matches!(c, '"' | '\\'), "?")
 }

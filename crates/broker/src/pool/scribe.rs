@@ -1,5 +1,5 @@
-//! [`Scribe`]: a task of the admin node. It stores batches of records through their template like anybody else, as often as
-//! it takes: what nodes report waits in the queue while the database is away. What is stored is `scribe/batch.rs`'s.
+//! [`Scribe`]: a task of the admin node. It stores batches of records through their template, as any other writer, as often
+//! as it takes: reports wait in the queue while the database is away. Not here: the stored form (scribe/batch.rs).
 
 mod batch;
 
@@ -21,7 +21,7 @@ use batch::Batch;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long it is nobody's concern that records cannot be stored, and how often it is said then.
+/// Warn once a batch has been failing for 10 s, then every 60 s.
 const SAID_AFTER: Duration = Duration::from_secs(10);
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 /// How long the database may take for one batch.
@@ -109,7 +109,7 @@ impl Scribe<'_> {
             None => self.head(batch.event()).await?,
         };
         let payload = batch.sealed(&mut head);
-        // Until it is known to be stored, the end of the chain is what the database says.
+        // Until it is known to be stored, the end of the chain is the database's last record.
         self.heads.set(self.chain, None);
         let stored = self.create(batch.event(), &payload).await;
         if stored.as_ref().is_err_and(|error| is_own && error.kind == ErrorKind::DuplicateRecord) {
@@ -127,7 +127,7 @@ impl Scribe<'_> {
         created.map(drop)
     }
 
-    /// A record of the batch is there already, or the place behind the end of the chain is taken by somebody else.
+    /// A record of the batch is there already, or the place behind the end of the chain is taken by another writer.
     async fn suspect(&self, batch: &Batch) -> Result<()> {
         let ids = batch.ids().unwrap_or_default();
         // Where the name of this node is another's by now, so is the chain, and it is whole.
@@ -194,7 +194,7 @@ impl Scribe<'_> {
     }
 }
 
-/// The event with a deadline of its own for each attempt: nobody waits for the batch, however long it was in the queue.
+/// The event with a deadline of its own for each attempt: no caller waits for the batch, however long it was in the queue.
 fn with_patience(event: &Event) -> Arc<Event> {
     let mut event = event.clone();
     event.deadline = Timestamp::now().checked_add(PATIENCE).unwrap_or(Timestamp::MAX);

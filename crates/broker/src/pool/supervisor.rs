@@ -3,7 +3,7 @@
 //! The task's consumer outlives it: only the message that it panicked on goes back to the queue. Were the channel
 //! closed instead, its innocent neighbours would be counted as failed deliveries too.
 //!
-//! Not here: what a task does with a message, which is `worker`'s and `scribe`'s.
+//! Not here: the work on a message (worker.rs, scribe.rs).
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -70,7 +70,7 @@ async fn run(task: Task) {
     while let Some(mut subscription) = begin(&task).await {
         work(&task, &meters, &recording, &mut subscription).await;
         if task.stop.is_cancelled() {
-            // What was done is acknowledged when its records are confirmed; the pools' grace bounds the wait.
+            // Finished messages are acknowledged when their records are confirmed; the pools' grace bounds the wait.
             recording.close();
             recording.wait().await;
         }
@@ -78,7 +78,7 @@ async fn run(task: Task) {
     }
 }
 
-/// A subscription; none where the pool stops. Only the node that has its name stores what nodes report.
+/// A subscription; none where the pool stops. Only the node that has its name stores the reports of nodes.
 async fn begin(task: &Task) -> Option<Subscription> {
     if task.work.events().is_none() {
         tokio::select! {
@@ -157,7 +157,7 @@ fn report(task: &Task, delivery: &Delivery, panic: &(dyn Any + Send)) {
         event.id = delivery.message_id(),
         template,
         deliveries = delivery.deliveries() + 1,
-        // A text may quote what it was about.
+        // A text may quote a value.
         panic = message_of(panic).split(['`', '"', '\'']).next(),
         "A broker task panicked; it is replaced.",
     );

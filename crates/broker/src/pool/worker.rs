@@ -1,7 +1,7 @@
 //! One message, from its bytes to its acknowledgement. The order at the end is the promise: the database has committed,
 //! then the reply is on its way, then RabbitMQ has the records of it, then the message is acknowledged.
 //!
-//! Not here: what becomes of a write that is in doubt, which is `worker/doubt`'s.
+//! Not here: writes in doubt (worker/doubt.rs), messages that wait (worker/unanswered.rs).
 
 mod doubt;
 mod unanswered;
@@ -219,8 +219,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Failures that an operator must know of are logged here, each cause once a minute; what the caller did wrong is the
-    /// caller's to know.
+    /// Failures that an operator must know of are logged here, each cause once a minute; a caller's mistake is told to the
+    /// caller only.
     fn log(&self, event: &Event, error: &BedsError) {
         let source = error.source.as_ref().map(ToString::to_string);
         let (id, template, operation, code) =
@@ -242,7 +242,7 @@ impl Worker<'_> {
         let Some(before) = self.complaints.say(&cause) else {
             return tracing::debug!(event.id = id, template, operation, code, source, "An event failed as others did.");
         };
-        // The message says what the object did, and holds no value.
+        // The message describes the answer of the object, and holds no value.
         let detail = (error.kind == ErrorKind::WrongAnswer).then_some(error.message.as_str());
         if level == Level::ERROR {
             tracing::error!(event.id = id, template, operation, code, source, detail, before, "An event failed.");
@@ -275,7 +275,7 @@ impl Worker<'_> {
         delivery.ack();
     }
 
-    /// False where what is done must be recorded and cannot be.
+    /// False where the work must be recorded and cannot be.
     fn may_begin(&self, event: &Event) -> bool {
         let recorder = self.reporter.recorder;
         (recorder.enabled().audit && recorder.can_audit()) || !self.factory.is_audit_required(&event.template)
@@ -322,7 +322,7 @@ impl Worker<'_> {
         }
     }
 
-    /// The message becomes a dead letter. `event` is what it was read as, if it could be read.
+    /// The message becomes a dead letter. `event` is its content, if it could be read.
     async fn bury(&self, delivery: &Arc<Delivery>, event: Option<(&Begun, &Event)>, reason: &str, error: &BedsError) {
         let id = match (delivery.message_id(), event) {
             ("", Some((_, event))) => event.event_id.clone(),
@@ -369,7 +369,7 @@ fn lateness() -> Option<Duration> {
     None
 }
 
-/// For tests of what survives a crash: no destructor runs, no connection is closed cleanly.
+/// For tests of crashes: no destructor runs, no connection is closed cleanly.
 #[cfg_attr(not(feature = "failpoints"), expect(dead_code, reason = "only fail points call it"))]
 fn die() {
     std::process::abort();

@@ -60,8 +60,8 @@ fn verify(records: &[SealedRecord], heads: &[Head]) -> Result<Head, Fault> {
     verifier.finish()
 }
 
-/// Verifiers that have taken the first 0, 1,000, 2,000, … records of a chain: what stands before an attack need not be
-/// hashed again for each.
+/// Verifiers that have taken the first 0, 1,000, 2,000, … records of a chain: the records before an attack are hashed once
+/// for all attacks.
 const MARK: usize = 1_000;
 
 fn marks<'h>(records: &[SealedRecord], heads: &'h [Head]) -> Vec<Verifier<'h>> {
@@ -266,7 +266,7 @@ fn what_is_done_to_a_stored_document_is_found_and_located() {
     assert_eq!(found(&|all| all[2].records.swap(3, 4)), 24);
     assert_eq!(found(&|all| all[2].records[5].at = "2023-11-14T23:13:20+01:00".into()), 26);
     assert_eq!(found(&|all| all[2].records.clear()), 21);
-    // What stands around them: a search by time would miss a document whose times were changed.
+    // The members of the batch around them: a search by time would miss a document whose times were changed.
     assert_eq!(found(&|all| all[2].first = 22), 21);
     assert_eq!(found(&|all| all[2].last = 29), 21);
     assert_eq!(found(&|all| all[2].since = "9".into()), 21);

@@ -147,7 +147,7 @@ impl<'h> Verifier<'h> {
         self.open(seq, "no signed head covers the record, and it is of a time that has not come")
     }
 
-    /// The fault of something that stands beside the chain.
+    /// The fault of a record that stands beside the chain.
     pub fn inserted(&self) -> Fault {
         self.open(0, "something was inserted that has no place in the chain")
     }

@@ -246,7 +246,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Turns each `url_file` into its `url`, and asks for what is missing.
+    /// Turns each `url_file` into its `url`, and asks for missing keys.
     fn urls(&mut self, base: &Path, read: ReadFile<'_>) {
         let mut sections = vec![("amqp".to_owned(), "amqp://user:password@host:5672/vhost")];
         for (store, sample) in [("rec", "mongodb://user:password@host/db"), ("rel", "mysql://user:password@host/db")] {

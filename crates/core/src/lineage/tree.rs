@@ -11,11 +11,11 @@ use crate::audit::SealedRecord;
 use crate::text::one_line;
 use crate::{BedsError, ErrorKind, EventId, Result};
 
-/// Width of the bars that show when something happened, in characters.
+/// Width of the bars that show the time of a node, in characters.
 const BAR: usize = 24;
 /// Levels below one top. Many a JSON reader takes no more than 128.
 const DEEPEST: u32 = 60;
-/// How long after its deadline a request that nobody has told the end of still counts as running: its node may have died.
+/// How long after its deadline a request without a report of its end still counts as running: its node may have died.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// The tree of one root.
@@ -26,12 +26,13 @@ pub struct Tree {
     nodes: Vec<LineageNode>,
     /// Positions of the children that are shown below each node.
     children: Vec<Vec<usize>>,
-    /// Positions of what is shown below nothing: the root, and what has no parent here or is too deep below it.
+    /// Positions of the nodes at the left margin: the root, nodes without a parent here, and nodes too deep below theirs.
     tops: Vec<usize>,
 }
 
 impl Tree {
-    /// Puts the nodes of one root together. What was reported twice stands once, and an end takes the place of "running".
+    /// Puts the nodes of one root together. A node that was reported twice stands once, and an end takes the place of
+    /// "running".
     pub fn new(root_id: EventId, reported: Vec<LineageNode>, audit: Vec<SealedRecord>, logs: Vec<LineageNode>) -> Self {
         let mut by_id: BTreeMap<EventId, LineageNode> = BTreeMap::new();
         let audit = audit.into_iter().filter_map(|sealed| node_of(&sealed));
@@ -136,7 +137,7 @@ impl Tree {
     }
 }
 
-/// The children of each node, and the tops. A publisher says what its events come from, so the chain may be of any length,
+/// The children of each node, and the tops. A publisher names the parents of its events, so the chain may be of any length,
 /// or a circle: each [`DEEPEST`] levels a new top begins, and each node is below one.
 fn arrange(nodes: &[LineageNode]) -> (Vec<Vec<usize>>, Vec<usize>) {
     let places: HashMap<&EventId, usize> = nodes.iter().enumerate().map(|(at, node)| (&node.event_id, at)).collect();
@@ -147,7 +148,7 @@ fn arrange(nodes: &[LineageNode]) -> (Vec<Vec<usize>>, Vec<usize>) {
     }
     let (mut children, mut tops) = (vec![Vec::new(); nodes.len()], Vec::new());
     let mut is_placed = vec![false; nodes.len()];
-    // What has a parent is looked at last: it is only then without a place if it is in a circle.
+    // Nodes with a parent are looked at last: it is only then without a place if it is in a circle.
     let mut starts: Vec<usize> = (0..nodes.len()).collect();
     starts.sort_by_key(|at| parents[*at].is_some());
     for start in starts {
@@ -209,7 +210,7 @@ fn rank(outcome: Outcome) -> u8 {
         Outcome::Running => 0,
         Outcome::Unknown => 1,
         Outcome::Failed => 2,
-        // A redelivery can mend what failed.
+        // A redelivery can mend a failure.
         Outcome::Ok => 3,
     }
 }

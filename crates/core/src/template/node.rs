@@ -1,4 +1,4 @@
-//! The templates of BEDS's own, through which nodes store and read what they report. They are compiled in: no file of a
+//! The templates of BEDS's own, through which nodes store and read their reports. They are compiled in: no file of a
 //! folder can take their place. A later feature that has a template of its own adds it here.
 //!
 //! Not here: which of them callers may use, which is `routing`'s and `catalogue`'s.

@@ -8,7 +8,7 @@ use crate::Problem;
 use crate::config::LOGS_DATABASE;
 use crate::shape::Checked;
 
-/// Reports what breaks a rule.
+/// Reports broken rules.
 pub(super) fn check(file: &str, checked: &Checked, problems: &mut Vec<Problem>) {
     let text = |key: &str| checked.table.get(key).and_then(Value::as_str).unwrap_or_default();
     let is_of_reports = text("store") == "rec" && text("database") == LOGS_DATABASE;

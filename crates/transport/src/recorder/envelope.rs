@@ -1,4 +1,4 @@
-//! What a node reports, written as an event as `core::Event` reads it, without a copy of what is reported.
+//! A node's report, written as an event as `core::Event` reads it, without a copy of its records.
 
 use beds_core::event::ENVELOPE_VERSION;
 use beds_core::{EventId, Operation};
@@ -26,7 +26,7 @@ pub(super) struct Batch<'r, T> {
 impl<'r, P: Serialize> Envelope<'r, P> {
     pub(super) fn new(id: &'r EventId, template: &'static str, params: P) -> Self {
         let issued_at = Timestamp::now();
-        // Nobody waits for the answer, and the admin node may be away for long.
+        // No requester waits for the answer, and the admin node may be away for long.
         let deadline = issued_at.checked_add(SignedDuration::from_hours(24 * 365)).unwrap_or(Timestamp::MAX);
         let (v, operation) = (ENVELOPE_VERSION, Operation::Create);
         Self { v, event_id: id, root_id: id, template, operation, params, issued_at, deadline }

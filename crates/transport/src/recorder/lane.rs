@@ -20,14 +20,14 @@ use crate::{Guards, Publisher};
 const ROOM: usize = 16_384;
 /// Records in one message.
 const MOST: usize = 1_000;
-/// How long records that nobody waits for are gathered.
+/// How long records without a waiting task are gathered.
 const GATHER: Duration = Duration::from_millis(200);
 /// Between two attempts to send a batch.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long a node that stops tries to send what is left.
+/// How long a node that stops tries to send the rest.
 const LAST_CHANCE: Duration = Duration::from_secs(3);
 
-/// What the lanes of one node have in common.
+/// The common part of the lanes of one node.
 #[derive(Clone)]
 pub(super) struct Origin {
     pub(super) publisher: Publisher,
@@ -40,7 +40,7 @@ pub(super) struct Origin {
 
 pub(super) struct Lane<T> {
     sender: mpsc::Sender<Entry<T>>,
-    /// Told of each record that somebody waits for.
+    /// Told of each record with a waiting task.
     urgent: Arc<Notify>,
     stream: RecordStream,
     dropped: Arc<AtomicU64>,
@@ -49,7 +49,7 @@ pub(super) struct Lane<T> {
 
 struct Entry<T> {
     record: T,
-    /// Told when RabbitMQ has the record; none where nobody waits.
+    /// Told when RabbitMQ has the record; none where no task waits.
     taken: Option<oneshot::Sender<()>>,
 }
 
@@ -104,7 +104,7 @@ struct Work<T> {
 impl<T: Serialize + Send + Sync + 'static> Work<T> {
     async fn run(mut self) {
         let guards = self.origin.guards.clone();
-        // After a panic the batch is gone: whoever waits for it is told so, and its message comes again.
+        // After a panic the batch is gone: a task that waits for it is told so, and its message comes again.
         while guards.run("a lane of records", self.turn()).await != Some(false) {}
     }
 
@@ -117,7 +117,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
         true
     }
 
-    /// What came together: at once if somebody waits for it, else what came within a moment. None at the end.
+    /// Records that came together: at once if a task waits for it, else the records of a moment. None at the end.
     async fn gather(&mut self) -> Option<Vec<Entry<T>>> {
         let mut batch = Vec::new();
         let finish = self.origin.finish.clone();
@@ -127,7 +127,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             () = finish.cancelled() => {}
         }
         if !batch.is_empty() && batch.len() < MOST && !awaited(&batch) {
-            // Nobody wakes this task for a record that can wait.
+            // A record that can wait does not wake this task.
             tokio::select! {
                 biased;
                 () = finish.cancelled() => {}
@@ -170,13 +170,13 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
         fail_point!("sent", awaited(&batch), |_| std::process::abort());
         self.is_taken.store(true, Ordering::Relaxed);
         for entry in batch {
-            // Whoever waited may be gone.
+            // The waiting task may be gone.
             entry.taken.and_then(|taken| taken.send(()).ok());
         }
     }
 }
 
-/// True where somebody waits for one of the records: they are of a write.
+/// True where a task waits for one of the records: they are of a write.
 fn awaited<T>(batch: &[Entry<T>]) -> bool {
     batch.iter().any(|entry| entry.taken.is_some())
 }

@@ -1,7 +1,7 @@
-//! [`GivenUp`]: ends reads that nobody waits for any more. MongoDB goes on with them until their `maxTimeMS`, so each carries a
+//! [`GivenUp`]: ends reads without a waiting caller. MongoDB goes on with them until their `maxTimeMS`, so each carries a
 //! comment of its own, and by that its operation is found and ended. A login may end its own operations without a right.
 //!
-//! Not here: when a read is given up, which is for whoever waits for it to say.
+//! Not here: the decision that a read is given up (broker/src/pool/worker.rs).
 
 use std::sync::Arc;
 use std::time::Duration;

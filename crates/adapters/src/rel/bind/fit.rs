@@ -1,5 +1,5 @@
-//! Whether an offer's object may be called for its operation, and with which care. An object that must not be bound is a problem; what
-//! works and is not as it should be, a warning.
+//! Whether an offer's object may be called for its operation, and with which care. An object that must not be bound is a
+//! problem; a working object that is not as it should be, a warning.
 //!
 //! Not here: which parameter takes which value, which is the parent's.
 
@@ -90,7 +90,7 @@ pub(super) fn fit<'c>(
     }
     let guard = if !is_write && findings.builds_temporary { Guard::RolledBack } else { Guard::ReadOnly };
     if guard == Guard::RolledBack {
-        // Rolling back ends what InnoDB did, and nothing else.
+        // A rollback undoes changes of InnoDB tables only.
         let kept = findings.unsafe_tables.iter().map(String::as_str).next();
         if let Some(kept) = kept.or_else(|| findings.advances_sequence.then_some("a sequence")) {
             let message =

@@ -1,7 +1,7 @@
 //! [`Ender`]: ends calls that were given up. MariaDB goes on with a call whose client has gone, so each connection holds a lock by a
-//! name of its own, and by that name a procedure of the DBA's ends what the connection does.
+//! name of its own, and by that name a procedure of the DBA's ends the connection's statement.
 //!
-//! Not here: when a call is given up, which is for whoever waits for it to say.
+//! Not here: the decision that a call is given up (broker/src/pool/worker.rs).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use mysql_async::{Conn, Opts, OptsBuilder, Row};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// How long KILL QUERY may take. A handler in a routine can swallow it; KILL CONNECTION ends what is left.
+/// How long KILL QUERY may take. A handler in a routine can swallow it; KILL CONNECTION ends the rest.
 const GENTLE: Duration = Duration::from_millis(400);
 /// Between two looks at whether the call has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ pub(super) fn new_lock() -> String {
     format!("beds:{}", uuid::Uuid::new_v4().simple())
 }
 
-/// The statement by which a connection takes its name. Nobody else can have it.
+/// The statement by which a connection takes its name. No other connection can have it.
 pub(super) fn take_lock(lock: &str) -> String {
     format!("DO GET_LOCK('{lock}', 0)")
 }
@@ -44,7 +44,7 @@ impl Ender {
         Arc::new(Self { opts, places, idle })
     }
 
-    /// Ends what the connection with this lock does, and waits until it has ended.
+    /// Ends the statement of the connection with this lock, and waits until it has ended.
     pub(super) async fn end(&self, lock: &str) {
         let begun = Instant::now();
         let mut how = "query";
@@ -61,7 +61,7 @@ impl Ender {
         tracing::warn!("A call that was given up did not end; the server's own limits have to end it.");
     }
 
-    /// True while somebody holds the lock.
+    /// True while the lock is held.
     async fn once(&self, lock: &str, how: &str) -> mysql_async::Result<bool> {
         // The semaphore is never closed.
         let _place = self.places.acquire().await.ok();

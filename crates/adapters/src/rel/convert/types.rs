@@ -1,4 +1,4 @@
-//! [`SqlType`]: what the declaration of a parameter says about its values.
+//! [`SqlType`]: the values that the declaration of a parameter allows.
 //!
 //! Not here: how a value becomes one of that type, which is the parent's.
 

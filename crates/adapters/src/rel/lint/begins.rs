@@ -9,7 +9,7 @@ pub(super) fn at(words: &[Word], i: usize) -> &str {
     words.get(i).map_or("", |word| word.upper.as_str())
 }
 
-/// True where a statement begins: at the front, behind what ends or opens one, or behind the conditions of a handler.
+/// True where a statement begins: at the front, behind a word that ends or opens one, or behind the conditions of a handler.
 pub(super) fn begins(words: &[Word], i: usize) -> bool {
     let Some(before) = i.checked_sub(1).map(|before| at(words, before)) else { return true };
     if OPENING.contains(&before) {

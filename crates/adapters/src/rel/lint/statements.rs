@@ -15,13 +15,13 @@ pub(super) struct Effects {
     pub(super) forbidden: Option<String>,
     /// It changes the session beyond its own end: a variable, a setting, a lock, a temporary table.
     pub(super) leaves_session: bool,
-    /// It reads from the session what an earlier call may have left: `FOUND_ROWS()`, `LASTVAL()`.
+    /// It reads from the session a trace that an earlier call may have left: `FOUND_ROWS()`, `LASTVAL()`.
     pub(super) reads_session: bool,
     pub(super) builds_temporary: bool,
     pub(super) advances_sequence: bool,
     /// Names under which the value of a JSON function is answered.
     pub(super) json_names: BTreeSet<String>,
-    /// What INSERT, UPDATE, DELETE and REPLACE stand before.
+    /// The words that follow INSERT, UPDATE, DELETE and REPLACE.
     pub(super) writes: BTreeSet<Target>,
     /// Functions that are called with a database in front.
     pub(super) calls: BTreeSet<Target>,
@@ -89,7 +89,7 @@ fn json_name(words: &[Word], i: usize) -> Option<String> {
         return None;
     }
     let behind = i + 1 + inner.len() + 1;
-    // Operators are no words, so a name without AS may be what the value is compared with.
+    // Operators are no words, so a name without AS may be an operand of a comparison.
     let is_name =
         |word: &&Word| !matches!(word.upper.as_str(), "," | ")" | "(" | ";" | "." | "FROM" | "INTO" | "WHERE" | "END");
     let name = words.get(behind + 1).filter(|_| at(words, behind) == "AS");

@@ -55,7 +55,7 @@ fn is_table(words: &[Word], place: usize) -> bool {
     if !matches!(before, "," | "(") {
         return TABLES_FOLLOW.contains(&before);
     }
-    // Behind a comma either may stand. The table of a column stands somewhere without a column, or behind its database.
+    // Behind a comma either may stand. The table of a column stands in one place without a column, or behind its database.
     let name = plain(&words[place]);
     let is_elsewhere = |other: usize| other != place + 2 && at(words, other + 1) != "." && plain(&words[other]) == name;
     !(1..words.len()).any(is_elsewhere)

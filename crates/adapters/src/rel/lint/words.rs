@@ -1,7 +1,7 @@
 //! The words of a routine's body, outside comments and texts. Executable comments (`/*! … */`) are code and are read as
 //! such. It holds for the SQL modes that `lint` lets through: a double quote begins a text, and a backslash escapes.
 //!
-//! Not here: what the words mean, which is `statements`'s.
+//! Not here: the meaning of the words (statements.rs).
 
 /// A word, or one of the marks `;`, `(`, `)`, `,` and `.`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -100,7 +100,7 @@ fn pieces(text: &str) -> Pieces<'_> {
         if is_line_start && let Some(command) = client_command(rest) {
             splitter.push(at);
             let end = rest.find('\n').map_or(text.len(), |n| at + n + 1);
-            // As the client does: the first word counts, and what stands behind it does not.
+            // As the client does: the first word counts, and the words behind it do not.
             splitter.delimiter = command.split_whitespace().next().ok_or_else(|| {
                 let line = text[..at].matches('\n').count() + 1;
                 (line, "DELIMITER names no delimiter; write DELIMITER // or DELIMITER ;".to_owned())

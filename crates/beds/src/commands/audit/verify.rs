@@ -43,7 +43,7 @@ pub struct VerifyArgs {
     /// Check against these heads too: a file that `beds audit heads` wrote
     #[arg(long)]
     heads: Option<PathBuf>,
-    /// Gaps that are known: a file of what `beds audit acknowledge` printed
+    /// Gaps that are known: a file with the output of `beds audit acknowledge`
     #[arg(long)]
     acknowledged: Option<PathBuf>,
 }
@@ -132,7 +132,8 @@ impl Evidence {
     }
 }
 
-/// True where an operator's word is about the fault. It is about what was signed before it was given: behind a restore, a node
+/// True where an operator's word is about the fault. It is about records that were signed before it was given: behind a
+/// restore, a node
 /// fills the same places with new records, and these are under the heads that were signed since.
 fn covers(gap: &SignedGap, fault: &Fault, signed: &[SignedHead]) -> bool {
     // A word about some places says nothing about others that the same fault puts in doubt.

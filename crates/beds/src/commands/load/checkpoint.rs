@@ -1,7 +1,7 @@
-//! How far a load has come, kept in a file. Rows finish out of order; what is noted is the row up to which all are done.
+//! How far a load has come, kept in a file. Rows finish out of order; it notes the row up to which all are done.
 //! A note that is behind only costs time, because a row takes effect once for as long as the inbox remembers it.
 //!
-//! Not here: what is done with a row, which is the parent's.
+//! Not here: the work on a row (load.rs).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

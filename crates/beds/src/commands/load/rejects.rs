@@ -1,5 +1,5 @@
-//! The rows that were rejected, kept in a file with the reason, one JSON object a line. A load that goes on adds to what it
-//! left; each row stands once. The file of another load is left alone.
+//! The rows that were rejected, kept in a file with the reason, one JSON object a line. A load that goes on adds to its
+//! rejects; each row stands once. The file of another load is left alone.
 //!
 //! Not here: which rows are rejected, which is the parent's.
 
@@ -21,7 +21,7 @@ pub(super) struct Rejects {
 }
 
 impl Rejects {
-    /// The file of a load that goes on, with what it holds; or one that is not there yet.
+    /// The file of a load that goes on, with its content; or one that is not there yet.
     pub(super) fn open(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let row = |line: &str| serde_json::from_str::<Value>(line).ok()?["row"].as_u64();

@@ -23,7 +23,7 @@ pub(super) struct Row {
     pub(super) number: usize,
     /// Of the file, where the row begins.
     pub(super) line: u64,
-    /// Where it stands in the file, in bytes: what is kept of a rejected row is read again.
+    /// Where it stands in the file, in bytes: the kept text of a rejected row is read again.
     pub(super) place: Place,
     pub(super) fields: Result<Fields, BedsError>,
     /// The values are texts for the declared types (CSV), not typed values (NDJSON).
@@ -57,7 +57,7 @@ enum Source {
 /// The first byte of a row in its file, and the one behind its last.
 type Place = (u64, u64);
 
-/// The line of a row and its place; and what it holds.
+/// The line of a row and its place; and its fields.
 type WithPlace = ((u64, Place), Result<Fields, BedsError>);
 
 impl Rows {
@@ -212,7 +212,7 @@ fn fields_of(header: &[String], record: &csv::ByteRecord) -> Result<Fields, Beds
     cells.collect()
 }
 
-/// A row as it stands in the file, for what is kept of a rejected one. It is read again, because few rows are rejected.
+/// A row as it stands in the file, for the file of rejects. It is read again, because few rows are rejected.
 pub(super) fn text_at(path: &Path, (begin, end): Place) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(begin))?;

@@ -1,5 +1,5 @@
-//! A first pass over a CSV file, before any of its rows is sent: it counts the rows and finds what the reader would read
-//! without a word, a text that does not end and a text that goes on behind its closing quote.
+//! A first pass over a CSV file, before any of its rows is sent: it counts the rows and finds two mistakes that the reader
+//! accepts silently, a text that does not end and a text that goes on behind its closing quote.
 //!
 //! Not here: the values, which are read when a row is sent.
 

@@ -86,7 +86,7 @@ async fn dies_everywhere(template: &str) -> Result<()> {
     Ok(())
 }
 
-/// A node that comes back after the write's deadline, to callers who have gone: nobody's retry tells what became of it.
+/// A node that comes back after the write's deadline, to callers that have gone: no retry tells its effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_handed_out_after_its_deadline_has_its_true_record() -> Result<()> {
     let runs = (0..number(1, 5)).flat_map(|run| ["Things", "Papers"].map(|template| (run, template)));
@@ -159,7 +159,8 @@ async fn create(process: &Process, template: &str, place: &str) -> Result<Answer
     process.api.post_with_key(&format!("/v1/records/{template}"), place, &json!({"name": place})).await
 }
 
-/// A node that lives takes over what a dead one left: the caller's retry is answered, its record is stored, and nothing is
+/// A node that lives takes over the messages of a dead one: the caller's retry is answered, its record is stored, and
+/// nothing is
 /// under way any more.
 async fn settle(world: &World, template: &str, place: &str) -> Result<()> {
     let mut living = world.process("").await?;

@@ -1,5 +1,6 @@
-//! Six nodes of separate roles under a steady load, and every fault that an operator meets. A table
-//! holds what each fault may show callers and what the nodes must say of it, and the run compares it with what it saw; at the end, every effect is counted.
+//! Six nodes of separate roles under a steady load, and every fault that an operator meets. A table holds the answers that
+//! callers may see in each fault and the signals that the nodes must give, and the run compares both; at the end, every
+//! effect is counted.
 //!
 //! Not here: deaths within one write, which is `crash`'s.
 
@@ -15,23 +16,23 @@ use super::number;
 use crate::rig::{Api, Process, World, eventually, killable};
 
 const WRITERS: usize = 8;
-/// One writer in so many never repeats a request: what it is told then has to be true.
+/// One writer in so many never repeats a request: the answer that it gets then has to be true.
 const ONE_SHOT: usize = 4;
 
 /// Without a failure for so long, the next fault may come: longer than a request may take.
 const CALM: Duration = Duration::from_secs(6);
 
-/// A fault, with what was expected of it before the run.
+/// A fault, with its expected effects, written before the run.
 struct Row {
     name: &'static str,
     fault: Fault,
     /// Codes that callers may see beside success.
     codes: &'static [&'static str],
-    /// What `/readyz` of a node says meanwhile; empty where nothing is to be said.
+    /// The answer of a node's `/readyz` meanwhile; empty where nothing is to be said.
     signal: &'static str,
     /// In full runs only: it needs the services for itself.
     is_full: bool,
-    /// The later issue that is to mend it, where what is seen today is not what is wanted.
+    /// The later issue that is to mend it, where today's effect is not the wanted one.
     later: &'static str,
 }
 
@@ -238,7 +239,7 @@ impl Cluster<'_> {
         said
     }
 
-    /// Does what the row says, and undoes it. Answers all that the nodes said meanwhile.
+    /// Makes the fault of the row, and undoes it. Answers all that the nodes said meanwhile.
     async fn suffer(&mut self, fault: Fault) -> Result<String> {
         match fault {
             Fault::Roll(role, signal) => {

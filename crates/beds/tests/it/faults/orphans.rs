@@ -43,7 +43,7 @@ async fn no_node_is_an_orphan_after_many_mixed_requests() -> Result<()> {
     let is_orphan = |parent: &Value| parent.as_str().is_some_and(|parent| !ids.contains(parent));
     let orphans: Vec<&Value> = nodes.iter().filter(|node| is_orphan(&node["parent_id"])).collect();
     assert!(orphans.is_empty(), "{orphans:?}");
-    // Audit records and log lines hang below events, too. What was read for this test itself may still be on its way.
+    // Audit records and log lines hang below events, too. Reads of this test itself may still be on their way.
     let audit = all(&live.api, "AllAudit").await?;
     let records = audit.iter().filter_map(|sealed| serde_json::from_str::<Value>(sealed["record"].as_str()?).ok());
     let of_tests: Vec<Value> =

@@ -60,7 +60,7 @@ async fn drained(world: &World) -> Result<()> {
             let queues = world.rabbit(Method::GET, &path, None).await?;
             let queues = queues.as_array().context("queues")?;
             let of_records = queues.iter().filter(|q| q["name"] == "audit" || q["name"] == "lineage");
-            // What the queue has not counted yet, it does not know to be empty.
+            // A queue that has not been counted yet is not known to be empty.
             let left: u64 = of_records.map(|queue| queue["messages"].as_u64().unwrap_or(u64::MAX / 2)).sum();
             let is_less = left < least;
             least = least.min(left);

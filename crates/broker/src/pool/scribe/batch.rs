@@ -1,5 +1,5 @@
 //! [`Batch`]: the records of one message, and the document that they become. Audit records get their place in the chain
-//! here, because whoever writes them is the one who knows which came before. When and how often is the scribe's.
+//! here, because only their writer knows which came before. When and how often is the scribe's.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ enum Records {
 }
 
 impl Batch {
-    /// Reads what a lane sent.
+    /// Reads a message of a lane.
     pub(super) fn read(stream: RecordStream, mut event: Event) -> Result<Self> {
         let is_head = stream == RecordStream::Audit && event.template == RecordStream::AUDIT_HEADS;
         if !is_head && event.template != stream.template() {
@@ -89,7 +89,7 @@ impl Batch {
         matches!(&self.records, Records::Chained(records) if records.iter().any(|(record, _)| record.operation == "create"))
     }
 
-    /// What is stored; none where it depends on the end of the chain: [`Batch::sealed`].
+    /// The stored form of a batch; none where it depends on the end of the chain: [`Batch::sealed`].
     pub(super) fn payload(&self) -> Option<&Payload> {
         match &self.records {
             Records::Loose(payload) | Records::Together(payload) | Records::Head(payload) => Some(payload),
@@ -97,7 +97,7 @@ impl Batch {
         }
     }
 
-    /// What is stored of audit records, which get their places at the end of a chain.
+    /// The stored form of audit records, which get their places at the end of a chain.
     pub(super) fn sealed(&self, head: &mut Head) -> Payload {
         let records = match &self.records {
             Records::Chained(records) => records.as_slice(),

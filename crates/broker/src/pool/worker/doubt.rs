@@ -1,4 +1,4 @@
-//! The acts of a worker in doubt: whether a write had its effect, and whether what is done can be recorded.
+//! The acts of a worker in doubt: whether a write had its effect, and whether it can be recorded.
 //!
 //! Not here: how an inbox is asked, which is the adapters'.
 
@@ -14,10 +14,10 @@ use super::{REPLY_PATIENCE, Worker, not_recorded};
 use crate::dispatch::dispatch;
 use crate::pool::report::Begun;
 
-/// How long the inbox is asked what became of a write, and how often.
+/// How long the inbox is asked about the effect of a write, and how often.
 const FIND_OUT: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(250);
-/// How long it is asked before something is refused that may be a repeat.
+/// How long it is asked before a possible repeat is refused.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The inbox's word on a write.
@@ -33,7 +33,8 @@ enum Found {
 }
 
 impl Worker<'_> {
-    /// True where the error says what became of a write: the inbox was asked, or no delivery and no event before this one can
+    /// True where the error tells the effect of a write: the inbox was asked, or no delivery and no event before this one
+    /// can
     /// have had the effect.
     pub(super) fn is_certain(&self, error: &BedsError, event: &Event, delivery: &Delivery) -> bool {
         if !self.pool.key.is_write() {
@@ -50,7 +51,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Finds out what became of a write whose error does not say it. None where the message has to be handed out again to
+    /// Finds out the effect of a write whose error does not tell it. None where the message has to be handed out again to
     /// learn it.
     pub(super) async fn resolve(
         &self,
@@ -75,7 +76,7 @@ impl Worker<'_> {
         self.outcome(delivery, self.ask(event, FIND_OUT).await, || error)
     }
 
-    /// The answer of a write that took effect before; none where it did not or nobody can tell.
+    /// The answer of a write that took effect before; none where it did not or that is unknown.
     pub(super) async fn done_before(&self, event: &Event) -> Option<Answer> {
         match self.ask(event, FIND_OUT).await {
             Found::Done(answer) => Some(answer),
@@ -114,7 +115,8 @@ impl Worker<'_> {
         }
     }
 
-    /// Does what nothing has done before, as long as its deadline allows: the services that were away may be back.
+    /// Repeats the write under its key until the database gives a definite answer, at most [`FIND_OUT`]: the services that
+    /// were away may be back.
     async fn take_up(&self, delivery: &Delivery, event: &Arc<Event>) -> Option<Result<Answer>> {
         let working = async {
             loop {
@@ -131,8 +133,8 @@ impl Worker<'_> {
         }
     }
 
-    /// The last delivery of a message that ended its node each time: should it end this one too, nobody else would ever
-    /// tell of it.
+    /// The last delivery of a message that ended its node each time: if it ends this one too, no later attempt can report
+    /// it.
     pub(super) async fn announce(&self, delivery: &Delivery, begun: &Begun, event: &Event) {
         let unknown = self.late();
         let (lineage, audit) = self.reporter.records(begun, event, delivery, Err(&unknown), None);
@@ -142,7 +144,7 @@ impl Worker<'_> {
         }
     }
 
-    /// What is read of a template whose use must be recorded is answered when RabbitMQ has the record.
+    /// Answers a read of a template with `audit = "required"` after RabbitMQ has confirmed its audit record.
     pub(super) async fn after_its_record(
         &self,
         delivery: &Arc<Delivery>,

@@ -86,7 +86,7 @@ impl Worker<'_> {
     }
 }
 
-/// True for a write past its deadline that has been looked up again and again, and nobody could say what became of it.
+/// True for a write past its deadline that has been looked up again and again, and whose effect is still unknown.
 pub(super) fn has_waited_enough(delivery: &Delivery, event: &Event) -> bool {
     event.remaining().is_zero() && delivery.waits() >= MOST_WAITS
 }
