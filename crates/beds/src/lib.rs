@@ -7,6 +7,7 @@ pub mod domains;
 pub mod ipl;
 pub mod logging;
 pub mod metering;
+mod node;
 pub mod notary;
 #[cfg(feature = "otel")]
 pub mod otel;
@@ -15,4 +16,5 @@ pub mod settings;
 
 pub use beds_core::{BedsError, NamasteCore, Payload, Query, Response, Select};
 pub use beds_transport::{Client, Context};
-pub use ipl::{IplError, Node};
+pub use ipl::IplError;
+pub use node::Node;

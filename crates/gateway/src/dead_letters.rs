@@ -16,9 +16,7 @@ use serde_json::{Value, json};
 
 use crate::problem::{Problem, with_event_id};
 use crate::request::{Params, path_of};
-use crate::{Room, limits};
-
-type RoomState = State<Arc<Room>>;
+use crate::{Room, RoomState, limits};
 
 /// Which of them: one by its id in the path, or all of a cause.
 #[derive(Deserialize)]

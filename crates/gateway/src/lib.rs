@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use axum::extract::State;
 use axum_server::Handle;
 use beds_core::config::{AppServer, Inbox};
 use beds_core::{Catalogue, Complaints, EventId, TemplateDescription};
@@ -62,6 +63,9 @@ pub struct Gateway {
     address: SocketAddr,
     room: Arc<Room>,
 }
+
+/// The state, as a handler takes it.
+pub(crate) type RoomState = State<Arc<Room>>;
 
 /// The state that every handler sees.
 pub(crate) struct Room {

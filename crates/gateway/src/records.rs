@@ -2,8 +2,6 @@
 //!
 //! Not here: the parts of a request (request.rs).
 
-use std::sync::Arc;
-
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
@@ -16,9 +14,7 @@ use beds_transport::Opened;
 
 use crate::problem::{Problem, with_event_id};
 use crate::request::{Params, path_of};
-use crate::{Room, limits, request};
-
-type RoomState = State<Arc<Room>>;
+use crate::{Room, RoomState, limits, request};
 
 pub(crate) async fn create(State(room): RoomState, path: Params<String>, request: Request) -> Http {
     let wanted = path_of(path).map(|template| Wanted { template, named: None });

@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub struct Lease(watch::Receiver<State>);
+pub struct Lease(watch::Receiver<LeaseState>);
 
 #[derive(Clone, Copy)]
-struct State {
+struct LeaseState {
     is_held: bool,
     since: Instant,
 }
@@ -33,8 +33,8 @@ struct State {
 impl Lease {
     /// The lease, and the work that gets and keeps it.
     pub(crate) fn new(link: Link, node: &str) -> (Self, impl Fn() -> KeepFuture + use<>) {
-        let (sender, state) = watch::channel(State { is_held: false, since: Instant::now() });
-        let keeper = Arc::new(Keeper { link, queue: format!("{NAME_PREFIX}{node}"), sender });
+        let (sender, state) = watch::channel(LeaseState { is_held: false, since: Instant::now() });
+        let keeper = Arc::new(LeaseKeeper { link, queue: format!("{NAME_PREFIX}{node}"), sender });
         (Self(state), move || Box::pin(Arc::clone(&keeper).keep()) as KeepFuture)
     }
 
@@ -68,13 +68,13 @@ impl Lease {
 
 pub(crate) type KeepFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
-struct Keeper {
+struct LeaseKeeper {
     link: Link,
     queue: String,
-    sender: watch::Sender<State>,
+    sender: watch::Sender<LeaseState>,
 }
 
-impl Keeper {
+impl LeaseKeeper {
     async fn keep(self: Arc<Self>) {
         let (mut is_said, mut is_said_late) = (false, false);
         loop {
@@ -124,7 +124,7 @@ impl Keeper {
         self.sender.send_if_modified(|state| {
             let is_news = state.is_held != is_held;
             if is_news {
-                *state = State { is_held, since: Instant::now() };
+                *state = LeaseState { is_held, since: Instant::now() };
             }
             is_news
         });

@@ -50,10 +50,10 @@ impl Live {
 #[derive(Clone)]
 pub(crate) struct Link {
     live: watch::Receiver<Option<Arc<Live>>>,
-    shared: Arc<Shared>,
+    shared: Arc<LinkState>,
 }
 
-struct Shared {
+struct LinkState {
     rebuild: Notify,
     last_error: Mutex<Option<TransportError>>,
 }
@@ -68,8 +68,8 @@ impl Link {
         stop: &CancellationToken,
     ) -> Self {
         let (sender, live) = watch::channel(None);
-        let shared = Arc::new(Shared { rebuild: Notify::new(), last_error: Mutex::new(None) });
-        let keeper = Keeper {
+        let shared = Arc::new(LinkState { rebuild: Notify::new(), last_error: Mutex::new(None) });
+        let keeper = LinkKeeper {
             url: with_heartbeat(config.url.expose(), config.heartbeat),
             address: config.url.address().to_owned(),
             name: name.to_owned(),
@@ -117,16 +117,16 @@ impl Link {
     }
 }
 
-struct Keeper {
+struct LinkKeeper {
     url: String,
     address: String,
     name: String,
     topology: Arc<Topology>,
-    shared: Arc<Shared>,
+    shared: Arc<LinkState>,
     sender: watch::Sender<Option<Arc<Live>>>,
 }
 
-impl Keeper {
+impl LinkKeeper {
     async fn keep(self: Arc<Self>, stop: CancellationToken) {
         self.sender.send_replace(None);
         loop {

@@ -27,10 +27,10 @@ const MOST_WAITING: i64 = 10_000;
 
 /// Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Notices(Arc<Mutex<State>>);
+pub struct Notices(Arc<Mutex<NoticeState>>);
 
 #[derive(Default)]
-struct State {
+struct NoticeState {
     given_up: HashMap<String, Instant>,
     /// When old ones were last looked for: that takes a look at each.
     swept: Option<Instant>,
@@ -86,7 +86,7 @@ impl Notices {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, NoticeState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

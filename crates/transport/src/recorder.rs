@@ -26,10 +26,10 @@ use lane::Lane;
 /// Reports for one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Recorder {
-    shared: Arc<Shared>,
+    shared: Arc<RecorderParts>,
 }
 
-struct Shared {
+struct RecorderParts {
     node: String,
     environment: String,
     enabled: config::Records,
@@ -83,7 +83,7 @@ impl Recorder {
             finish: CancellationToken::new(),
         };
         let lanes = TaskTracker::new();
-        let shared = Shared {
+        let shared = RecorderParts {
             node: node.to_owned(),
             environment: environment.to_owned(),
             enabled,

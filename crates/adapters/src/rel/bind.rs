@@ -15,7 +15,7 @@ use beds_core::{AnswerShape, Event, Fields, Problem, Result, Template};
 use mysql_async::Value as Sql;
 use serde_json::Value as Json;
 
-use super::catalog::{Catalog, Mode, Parameter};
+use super::catalog::{Catalog, Mode, Parameter, Routine};
 use super::convert::SqlType;
 use crate::answer::{Form, Page};
 use crate::operations;
@@ -105,12 +105,6 @@ pub(super) fn bind(
     let fit = fit::fit(catalog, template, offer, problems)?;
     let object = offer.object;
     let parameters = fit.routine.map_or(&[][..], |routine| &routine.parameters);
-    let marks = vec!["?"; parameters.len()].join(",");
-    let statement = match fit.routine {
-        Some(routine) if routine.is_function => format!("SELECT `{object}`({marks}) AS `{object}`"),
-        Some(_) => format!("CALL `{object}`({marks})"),
-        None => format!("SELECT * FROM `{object}` LIMIT ?"),
-    };
     let mut slots: Vec<Slot> =
         parameters.iter().map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) }).collect();
     let is_view = fit.routine.is_none();
@@ -143,7 +137,7 @@ pub(super) fn bind(
         takes_any_field: has(&Source::Document) && !names_a_field,
         limit_at: slots.iter().position(|slot| slot.source == Source::Limit),
         page: Page { size: None, has_next: has(&Source::After), has_spare: is_view },
-        statement,
+        statement: statement(object, fit.routine),
         form,
         slots,
         out,
@@ -157,6 +151,16 @@ pub(super) fn bind(
             catalog: Arc::clone(catalog),
         },
     })
+}
+
+/// The one statement of an operation.
+fn statement(object: &str, routine: Option<&Routine>) -> String {
+    let Some(routine) = routine else { return format!("SELECT * FROM `{object}` LIMIT ?") };
+    let marks = vec!["?"; routine.parameters.len()].join(",");
+    match routine.is_function {
+        true => format!("SELECT `{object}`({marks}) AS `{object}`"),
+        false => format!("CALL `{object}`({marks})"),
+    }
 }
 
 impl JsonNames {

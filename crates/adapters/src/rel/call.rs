@@ -10,7 +10,7 @@ use mysql_async::{Conn, Params, Value as Sql};
 use super::bind::{Binding, Guard};
 use super::connect::{Database, Loan};
 use super::error;
-use super::json::Columns;
+use super::json::ResultColumns;
 use crate::answer::Set;
 
 /// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
@@ -148,7 +148,7 @@ async fn call_on(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Resul
     while !result.is_empty() {
         let columns = result.columns().unwrap_or_default();
         let is_rows = !columns.is_empty();
-        let columns = Columns::new(columns, &binding.form.id, &binding.json);
+        let columns = ResultColumns::new(columns, &binding.form.id, &binding.json);
         if let Some(name) = columns.twice() {
             return Err(Failure::Beds(binding.form.twice(&name)));
         }

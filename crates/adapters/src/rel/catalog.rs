@@ -19,7 +19,7 @@ use super::lint::{Body, Code, Findings, Table};
 pub(super) struct Catalog {
     pub(super) routines: BTreeMap<String, Routine>,
     pub(super) views: BTreeMap<String, View>,
-    pub(super) columns: Columns,
+    pub(super) columns: TableColumns,
     pub(super) server: Server,
     /// Objects that are there and that the login may not use, with the words that a GRANT names them by.
     pub(super) not_granted: BTreeMap<String, &'static str>,
@@ -51,7 +51,7 @@ pub(super) struct View {
 
 /// The columns of tables and views.
 #[derive(Debug, Default)]
-pub(super) struct Columns {
+pub(super) struct TableColumns {
     /// By table or view, in capitals: the names of its columns.
     of: HashMap<String, HashSet<String>>,
     /// By table, as the server spells it, and not of views: the JSON columns, which MariaDB sends as text.
@@ -94,7 +94,7 @@ pub(super) enum Mode {
     InOut,
 }
 
-impl Columns {
+impl TableColumns {
     /// Whether a column of a table is JSON; none where there is no such table, or it is a view.
     pub(super) fn is_json(&self, table: &str, column: &str) -> Option<bool> {
         self.json.get(table).map(|columns| columns.contains(column))
@@ -196,6 +196,44 @@ fn build(sets: &[Vec<Row>], schema: String) -> Catalog {
     let [signatures, routines, parameters, views, columns, tables, triggers, server] = sets else {
         return Catalog::default();
     };
+    let mut code = code(&schema, [routines, views, tables, triggers]);
+    let parameters: Vec<(String, Parameter)> = parameters.iter().filter_map(parameter).collect();
+    for (routine, parameter) in &parameters {
+        for bodies in [&mut code.procedures, &mut code.functions] {
+            if let Some(body) = bodies.get_mut(&routine.to_uppercase()) {
+                body.add_parameter(&parameter.name);
+            }
+        }
+    }
+    let mut catalog = Catalog { columns: TableColumns::read(columns), schema, ..Catalog::default() };
+    for row in routines {
+        let Some(name) = text(row, "name") else { continue };
+        let mut findings = code.inspect(&name, is_function(row));
+        let is_other = |other: &&Row| text(other, "name").as_ref() == Some(&name);
+        if routines.iter().filter(is_other).count() > 1 {
+            findings.refusal = Some(format!("be called: {name} is the name of a procedure and of a function"));
+        }
+        let of_it = parameters.iter().filter(|(routine, _)| *routine == name);
+        let parameters = of_it.map(|(_, parameter)| parameter.clone()).collect();
+        let signature = signatures.iter().find(|row| text(row, "name").as_ref() == Some(&name));
+        let signature = signature.and_then(|row| text(row, "signature"));
+        let routine = Routine { parameters, signature, findings, ..Routine::read(row) };
+        catalog.routines.insert(name, routine);
+    }
+    for row in views {
+        let Some(name) = text(row, "name") else { continue };
+        let is_invoker = text(row, "security").as_deref() == Some("INVOKER");
+        let view = View { is_invoker, findings: code.inspect_view(&name) };
+        catalog.views.insert(name, view);
+    }
+    if let Some(row) = server.first() {
+        catalog.server = Server::read(row);
+    }
+    catalog
+}
+
+/// The bodies of a database, and the tables that they may write.
+fn code(schema: &str, [routines, views, tables, triggers]: [&Vec<Row>; 4]) -> Code {
     let mut code = Code { database: schema.to_uppercase(), ..Code::default() };
     for row in tables {
         let Some(name) = text(row, "name") else { continue };
@@ -211,7 +249,6 @@ fn build(sets: &[Vec<Row>], schema: String) -> Catalog {
         let Some(name) = text(row, "name") else { continue };
         code.views.insert(name.to_uppercase(), Body::new(name, text(row, "definition").as_deref(), None));
     }
-    let is_function = |row: &Row| text(row, "kind").as_deref() == Some("FUNCTION");
     for row in routines {
         let Some(name) = text(row, "name") else { continue };
         let of_its_kind = if is_function(row) { &mut code.functions } else { &mut code.procedures };
@@ -222,48 +259,29 @@ fn build(sets: &[Vec<Row>], schema: String) -> Catalog {
         );
         of_its_kind.insert(name.to_uppercase(), body);
     }
-    let parameters: Vec<(String, Parameter)> = parameters.iter().filter_map(parameter).collect();
-    for (routine, parameter) in &parameters {
-        for bodies in [&mut code.procedures, &mut code.functions] {
-            if let Some(body) = bodies.get_mut(&routine.to_uppercase()) {
-                body.add_parameter(&parameter.name);
-            }
-        }
-    }
-    let mut catalog = Catalog { columns: Columns::read(columns), schema, ..Catalog::default() };
-    for row in routines {
-        let Some(name) = text(row, "name") else { continue };
-        let mut findings = code.inspect(&name, is_function(row));
-        let is_other = |other: &&Row| text(other, "name").as_ref() == Some(&name);
-        if routines.iter().filter(is_other).count() > 1 {
-            findings.refusal = Some(format!("be called: {name} is the name of a procedure and of a function"));
-        }
-        let of = parameters.iter().filter(|(routine, _)| *routine == name);
-        let signature = signatures.iter().find(|row| text(row, "name").as_ref() == Some(&name));
-        let routine = Routine {
+    code
+}
+
+fn is_function(row: &Row) -> bool {
+    text(row, "kind").as_deref() == Some("FUNCTION")
+}
+
+impl Routine {
+    /// The routine without its parameters, its signature and the findings about its body.
+    fn read(row: &Row) -> Self {
+        let is = |column: &str, value: &str| text(row, column).as_deref() == Some(value);
+        Self {
             is_function: is_function(row),
-            parameters: of.map(|(_, parameter)| parameter.clone()).collect(),
-            signature: signature.and_then(|row| text(row, "signature")),
-            is_declared_to_write: text(row, "data_access").as_deref() == Some("MODIFIES SQL DATA"),
-            is_declared_to_read: text(row, "data_access").as_deref() == Some("READS SQL DATA"),
-            is_invoker: text(row, "security").as_deref() == Some("INVOKER"),
+            parameters: Vec::new(),
+            signature: None,
+            is_declared_to_write: is("data_access", "MODIFIES SQL DATA"),
+            is_declared_to_read: is("data_access", "READS SQL DATA"),
+            is_invoker: is("security", "INVOKER"),
             definer: text(row, "definer").unwrap_or_default(),
-            returns_json: text(row, "returns").as_deref() == Some("longtext")
-                && text(row, "collation").as_deref() == Some("utf8mb4_bin"),
-            findings,
-        };
-        catalog.routines.insert(name, routine);
+            returns_json: is("returns", "longtext") && is("collation", "utf8mb4_bin"),
+            findings: Findings::default(),
+        }
     }
-    for row in views {
-        let Some(name) = text(row, "name") else { continue };
-        let is_invoker = text(row, "security").as_deref() == Some("INVOKER");
-        let view = View { is_invoker, findings: code.inspect_view(&name) };
-        catalog.views.insert(name, view);
-    }
-    if let Some(row) = server.first() {
-        catalog.server = Server::read(row);
-    }
-    catalog
 }
 
 impl Server {

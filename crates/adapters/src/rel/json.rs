@@ -21,14 +21,14 @@ use super::bind::{JsonNames, Out};
 const BINARY_CHARSET: u16 = 63;
 
 /// The columns of a result set: how its rows become JSON objects.
-pub(super) struct Columns {
+pub(super) struct ResultColumns {
     columns: Arc<[Column]>,
-    kinds: Vec<Kind>,
+    kinds: Vec<ColumnKind>,
     id: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ColumnKind {
     Plain,
     Boolean,
     /// Numbers that travel as text.
@@ -42,7 +42,7 @@ enum Kind {
     Bits,
 }
 
-impl Columns {
+impl ResultColumns {
     pub(super) fn new(columns: Arc<[Column]>, id: &str, json: &JsonNames) -> Self {
         let id = columns.iter().position(|column| column.name_ref() == id.as_bytes());
         let kinds = columns.iter().map(|column| kind(column, json)).collect();
@@ -81,7 +81,7 @@ impl Columns {
 }
 
 struct Record<'a> {
-    columns: &'a Columns,
+    columns: &'a ResultColumns,
     row: &'a Row,
     out: Option<&'a [Out]>,
 }
@@ -93,9 +93,9 @@ impl Serialize for Record<'_> {
             let out = self.out.and_then(|out| out.get(position));
             let name = out.map_or_else(|| column.name_str(), |out| Cow::Borrowed(out.name.as_str()));
             let kind = match (out, *kind) {
-                (Some(out), _) if out.is_json => Kind::Json,
+                (Some(out), _) if out.is_json => ColumnKind::Json,
                 // A BIT parameter comes back as a number in digits (tried on 10.11.19), and a BIT column as bytes.
-                (Some(_), Kind::Bits) => Kind::Json,
+                (Some(_), ColumnKind::Bits) => ColumnKind::Json,
                 (_, kind) => kind,
             };
             object.serialize_entry(&name, &Cell(self.row.as_ref(position).unwrap_or(&Sql::NULL), kind))?;
@@ -104,39 +104,39 @@ impl Serialize for Record<'_> {
     }
 }
 
-struct Cell<'a>(&'a Sql, Kind);
+struct Cell<'a>(&'a Sql, ColumnKind);
 
 impl Serialize for Cell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match (self.0, self.1) {
             (Sql::NULL, _) => serializer.serialize_unit(),
-            (Sql::Int(0), Kind::Boolean) => serializer.serialize_bool(false),
-            (Sql::Int(1), Kind::Boolean) => serializer.serialize_bool(true),
+            (Sql::Int(0), ColumnKind::Boolean) => serializer.serialize_bool(false),
+            (Sql::Int(1), ColumnKind::Boolean) => serializer.serialize_bool(true),
             (Sql::Int(number), _) => serializer.serialize_i64(*number),
             (Sql::UInt(number), _) => serializer.serialize_u64(*number),
             (Sql::Float(number), _) => serializer.serialize_f32(*number),
             (Sql::Double(number), _) => serializer.serialize_f64(*number),
-            (Sql::Bytes(bytes), Kind::Binary) => serializer.collect_str(&Base64Display::new(bytes, &BASE64)),
-            (Sql::Bytes(bytes), Kind::Bits) => {
+            (Sql::Bytes(bytes), ColumnKind::Binary) => serializer.collect_str(&Base64Display::new(bytes, &BASE64)),
+            (Sql::Bytes(bytes), ColumnKind::Bits) => {
                 serializer.serialize_u64(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
             }
             // A JSON column holds texts that its check constraint let in; other texts are sent as text rather than broken.
-            (Sql::Bytes(bytes), Kind::Json) => match serde_json::from_slice::<&RawValue>(bytes) {
+            (Sql::Bytes(bytes), ColumnKind::Json) => match serde_json::from_slice::<&RawValue>(bytes) {
                 Ok(json) => json.serialize(serializer),
                 Err(_) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
             },
             (Sql::Bytes(bytes), _) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
-            (Sql::Date(y, m, d, ..), Kind::Date) => serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}")),
+            (Sql::Date(y, m, d, ..), ColumnKind::Date) => serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}")),
             (Sql::Date(y, m, d, h, min, s, us), kind) => {
                 let whole = format_args!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}");
-                let known = if let Kind::DateTime(digits) = kind { digits } else { 6 };
+                let known = if let ColumnKind::DateTime(digits) = kind { digits } else { 6 };
                 write_seconds(serializer, whole, known, *us)
             }
             (Sql::Time(negative, days, h, min, s, us), _) => {
                 let sign = if *negative { "-" } else { "" };
                 let hours = u64::from(*days) * 24 + u64::from(*h);
                 let whole = format_args!("{sign}{hours:02}:{min:02}:{s:02}");
-                let known = if let Kind::Time(digits) = self.1 { digits } else { u8::MAX };
+                let known = if let ColumnKind::Time(digits) = self.1 { digits } else { u8::MAX };
                 write_seconds(serializer, whole, known, *us)
             }
         }
@@ -168,16 +168,16 @@ fn looks_like_json(column: &Column) -> bool {
         && column.flags().contains(ColumnFlags::BLOB_FLAG | ColumnFlags::BINARY_FLAG)
 }
 
-fn kind(column: &Column, json: &JsonNames) -> Kind {
+fn kind(column: &Column, json: &JsonNames) -> ColumnKind {
     let is_binary = column.character_set() == BINARY_CHARSET;
     match column.column_type() {
-        ColumnType::MYSQL_TYPE_TINY if column.column_length() == 1 => Kind::Boolean,
-        ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => Kind::Text,
-        ColumnType::MYSQL_TYPE_JSON => Kind::Json,
-        ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE => Kind::Date,
-        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => Kind::DateTime(column.decimals()),
-        ColumnType::MYSQL_TYPE_TIME | ColumnType::MYSQL_TYPE_TIME2 => Kind::Time(column.decimals()),
-        ColumnType::MYSQL_TYPE_BIT => Kind::Bits,
+        ColumnType::MYSQL_TYPE_TINY if column.column_length() == 1 => ColumnKind::Boolean,
+        ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => ColumnKind::Text,
+        ColumnType::MYSQL_TYPE_JSON => ColumnKind::Json,
+        ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE => ColumnKind::Date,
+        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => ColumnKind::DateTime(column.decimals()),
+        ColumnType::MYSQL_TYPE_TIME | ColumnType::MYSQL_TYPE_TIME2 => ColumnKind::Time(column.decimals()),
+        ColumnType::MYSQL_TYPE_BIT => ColumnKind::Bits,
         ColumnType::MYSQL_TYPE_TINY_BLOB
         | ColumnType::MYSQL_TYPE_BLOB
         | ColumnType::MYSQL_TYPE_MEDIUM_BLOB
@@ -191,13 +191,13 @@ fn kind(column: &Column, json: &JsonNames) -> Kind {
             let table = column.org_table_str();
             let table = is_of_here.then_some(&*table);
             match is_binary {
-                true if column.flags().contains(ColumnFlags::BINARY_FLAG) => Kind::Binary,
+                true if column.flags().contains(ColumnFlags::BINARY_FLAG) => ColumnKind::Binary,
                 _ if json.is_json(&column.name_str(), table, &column.org_name_str(), looks_like_json(column)) => {
-                    Kind::Json
+                    ColumnKind::Json
                 }
-                _ => Kind::Plain,
+                _ => ColumnKind::Plain,
             }
         }
-        _ => Kind::Plain,
+        _ => ColumnKind::Plain,
     }
 }

@@ -192,34 +192,48 @@ async fn once(
     let Ok(called) = called else { return Err(Miss::Refused(inbox::too_late())) };
     let answer = match called {
         Ok(answer) => answer,
-        Err(failure) => {
-            let is_from_server = matches!(&failure, Failure::Sql(e) if error::is_from_server(e));
-            let field = failure.field(binding);
-            let miss = match classify(failure, database) {
-                // A refusal is certain while the claim's transaction is open. The next attempt asks the inbox.
-                Miss::Refused(error) if is_from_server && !was_open(&mut loan).await => Miss::Unknown(error),
-                Miss::Refused(error) => Miss::Refused(call::about(field, error)),
-                miss => miss,
-            };
-            loan.renew();
-            return Err(miss);
-        }
+        Err(failure) => return Err(failed(loan, binding, database, failure).await),
     };
     if event.time_to_work().is_zero() {
         abort(loan).await;
         return Err(Miss::Refused(inbox::too_late()));
     }
     fail_point!("uncommitted", |_| std::process::abort());
-    let reply = Stored::text(&event.event_id, &answer);
+    commit(loan, database, binding, claim, &Stored::text(&event.event_id, &answer)).await?;
+    Ok(answer)
+}
+
+/// The end of an attempt whose call failed. The session is made anew.
+async fn failed(mut loan: Loan, binding: &Binding, database: &Database, failure: Failure) -> Miss {
+    let is_from_server = matches!(&failure, Failure::Sql(e) if error::is_from_server(e));
+    let field = failure.field(binding);
+    let miss = match classify(failure, database) {
+        // A refusal is certain while the claim's transaction is open. The next attempt asks the inbox.
+        Miss::Refused(error) if is_from_server && !was_open(&mut loan).await => Miss::Unknown(error),
+        Miss::Refused(error) => Miss::Refused(call::about(field, error)),
+        miss => miss,
+    };
+    loan.renew();
+    miss
+}
+
+/// Stores the answer under the key and commits, if the object is still the one that was bound.
+async fn commit(
+    mut loan: Loan,
+    database: &Database,
+    binding: &Binding,
+    claim: &Claim,
+    reply: &str,
+) -> Result<(), Miss> {
     let arguments = (&claim.key, reply, &binding.form.object, &binding.signature);
     match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?,?,?)", arguments).await {
+        Ok(()) if binding.leaves_session => {
+            loan.renew();
+            Ok(())
+        }
         Ok(()) => {
-            if binding.leaves_session {
-                loan.renew()
-            } else {
-                loan.give_back()
-            }
-            Ok(answer)
+            loan.give_back();
+            Ok(())
         }
         Err(e) if error::is_before_commit(&e) => {
             loan.renew();

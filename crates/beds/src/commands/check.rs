@@ -31,12 +31,12 @@ pub struct CheckArgs {
 }
 
 #[derive(Default, Serialize)]
-struct Findings {
+struct Report {
     /// Problems: parts that do not work.
     problems: Vec<Problem>,
     /// Warnings: parts that work and should be known.
     warnings: Vec<Problem>,
-    templates: Vec<Checked>,
+    templates: Vec<CheckedTemplate>,
     /// The reason why a part could not be checked.
     not_checked: Vec<String>,
     /// Templates in the folder; `templates` has those of databases for which this node has a login.
@@ -44,7 +44,7 @@ struct Findings {
 }
 
 #[derive(Serialize)]
-struct Checked {
+struct CheckedTemplate {
     name: String,
     store: Store,
     database: String,
@@ -53,7 +53,7 @@ struct Checked {
 }
 
 pub(super) async fn check(args: CheckArgs) -> ExitCode {
-    let mut findings = Findings::default();
+    let mut findings = Report::default();
     match settings::load(&args.config.config) {
         Err(problems) if !args.config.config.is_file() => {
             findings.not_checked = problems.iter().map(ToString::to_string).collect();
@@ -103,7 +103,7 @@ fn key_folder(config: &Config) -> Option<Problem> {
     })
 }
 
-impl Findings {
+impl Report {
     async fn take(&mut self, mut config: Config) {
         let (catalogue, problems) = settings::templates(&config.templates.path);
         self.problems = problems;
@@ -130,7 +130,7 @@ impl Findings {
                     self.problems.extend(told);
                     for bound in bound {
                         self.problems.extend(bound.problems);
-                        self.templates.push(Checked {
+                        self.templates.push(CheckedTemplate {
                             name: bound.template.name.clone(),
                             store,
                             database: name.clone(),

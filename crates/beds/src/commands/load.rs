@@ -187,8 +187,18 @@ async fn send(
     }
     checkpoint.save()?;
     bar.finish_and_clear();
-    let seconds = started.elapsed().as_secs_f64().max(0.001);
+    sum_up(args, &count, begin, started.elapsed());
+    if rejects.number() > 0 {
+        let (number, path) = (rejects.number(), rejects.path().display());
+        return Err(format!("{number} rows were rejected; they stand with the reason in {path}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the numbers of a load. `begin` rows were done before it.
+fn sum_up(args: &LoadArgs, count: &Count, begin: usize, taken: Duration) {
     let Count { created, repeated, rejected, unreadable } = count;
+    let seconds = taken.as_secs_f64().max(0.001);
     let rate = (created + repeated + rejected + unreadable) as f64 / seconds;
     let skipped = if begin > 0 { format!(", {begin} done before") } else { String::new() };
     let counted =
@@ -197,11 +207,6 @@ async fn send(
     if begin > 0 && created + repeated + rejected + unreadable == 0 {
         say("All rows were sent before. --restart tries the rejected ones again, --again loads the file once more.");
     }
-    if rejects.number() > 0 {
-        let (number, path) = (rejects.number(), rejects.path().display());
-        return Err(format!("{number} rows were rejected; they stand with the reason in {path}"));
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn reject(args: &LoadArgs, rejects: &mut Rejects, row: &Row, error: &BedsError) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! The rules in front of the records: hosts, origins, the form of a request, bodies and connections.
 //!
-//! Not here: the content of a body (bad_input.rs).
+//! Not here: the content of a body (`bad_input.rs`).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -6,6 +6,8 @@
 
 mod knots;
 mod language;
+mod map;
+mod sizes;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -89,9 +89,8 @@ impl Reporter<'_> {
     }
 
     fn lineage(self, told: &Told<'_>) -> LineageRecord {
-        let Told { begun, event, delivery, digest, noted, .. } = told;
+        let Told { begun, event, delivery, digest, .. } = told;
         let wait = begun.start.duration_since(event.issued_at);
-        let code = told.code().map(str::to_owned);
         let kind = match (&event.replay_of, &event.origin) {
             (Some(_), _) => NodeKind::Replay,
             (None, Some(_)) => NodeKind::Http,
@@ -114,13 +113,20 @@ impl Reporter<'_> {
             queue_wait_us: Duration::try_from(wait).ok().map(micros),
             duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
             outcome: Outcome::of(&told.outcome),
-            code: code.clone(),
+            code: told.code().map(str::to_owned),
             digest: Some(digest.clone()),
             traceparent: delivery
                 .traceparent()
                 .map(str::to_owned)
                 .or_else(|| event.origin.as_ref()?.traceparent.clone()),
         }];
+        self.add_children(&mut nodes, told);
+        LineageRecord::ended(event.root_id.clone(), nodes, Some(digest))
+    }
+
+    /// The redelivery, the calls and the dead letter of an event, below it.
+    fn add_children(self, nodes: &mut Vec<LineageNode>, told: &Told<'_>) {
+        let Told { begun, event, delivery, noted, .. } = told;
         // Children of another delivery have other ids.
         let round = if delivery.is_redelivered() { format!("{}.", delivery.deliveries() + 1) } else { String::new() };
         let child =
@@ -149,10 +155,9 @@ impl Reporter<'_> {
         if let Some(reason) = told.dead {
             let mut node = child(nodes.len(), NodeKind::DeadLetter, Timestamp::now(), Outcome::Failed);
             node.object = Some(reason.to_owned());
-            node.code = code;
+            node.code = told.code().map(str::to_owned);
             nodes.push(node);
         }
-        LineageRecord::ended(event.root_id.clone(), nodes, Some(digest))
     }
 
     fn child(self, event: &Event, number: &str, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {

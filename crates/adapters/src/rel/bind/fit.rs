@@ -25,6 +25,18 @@ pub(super) struct Fit<'c> {
     pub(super) json_names: BTreeSet<String>,
 }
 
+/// A mistake that keeps an object from being bound.
+struct Misfit {
+    message: String,
+    fix: String,
+}
+
+impl Misfit {
+    fn new(message: String, fix: impl Into<String>) -> Self {
+        Self { message, fix: fix.into() }
+    }
+}
+
 /// Fits an object to its offer, or reports why it does not fit.
 pub(super) fn fit<'c>(
     catalog: &'c Arc<Catalog>,
@@ -32,30 +44,54 @@ pub(super) fn fit<'c>(
     offer: &Offer<'_>,
     problems: &mut Vec<Problem>,
 ) -> Option<Fit<'c>> {
-    let object = offer.object;
-    let is_write = offer.operation.is_write();
-    let mut refuse = |message: String, fix: &str| -> Option<Fit<'c>> {
-        problems.push(template.problem(&offer.key, message, fix));
-        None
-    };
-    if object.is_empty()
-        || object.len() > 64
-        || !object.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '$')
-    {
-        return refuse(format!("{object:?} cannot be the name of a database object"), "use letters, digits, _ and $");
-    }
-    let routine = catalog.routines.get(object);
-    let view = catalog.views.get(object).filter(|_| routine.is_none() && !is_write);
-    let findings = match (routine, view) {
-        (Some(routine), _) => &routine.findings,
-        (None, Some(view)) => &view.findings,
-        (None, None) if catalog.views.contains_key(object) => {
-            return refuse(format!("{object} is a view, and {} writes", offer.operation), "name a procedure");
+    let fitted = || {
+        let (routine, findings) = find(catalog, template, offer)?;
+        if let Some(reason) = &findings.refusal {
+            let fix = "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
+            return Err(Misfit::new(format!("{} cannot {reason}", offer.object), fix));
         }
-        (None, None) if catalog.not_granted.contains_key(object) => {
+        if let Some(routine) = routine {
+            check_routine(routine, offer)?;
+        }
+        Ok((routine, findings, guard(findings, offer)?))
+    };
+    let (routine, findings, guard) = match fitted() {
+        Ok(fitted) => fitted,
+        Err(Misfit { message, fix }) => {
+            problems.push(template.problem(&offer.key, message, &fix));
+            return None;
+        }
+    };
+    warn(catalog, template, offer, findings, problems);
+    let (reads_session, leaves_session) = (findings.reads_session, findings.leaves_session);
+    let mut json_names = findings.json_names.clone();
+    json_names.extend(routine.filter(|routine| routine.returns_json).map(|_| offer.object.to_owned()));
+    Some(Fit { routine, guard, reads_session, leaves_session, json_names })
+}
+
+/// The routine, or none for a view, and the findings about it.
+fn find<'c>(
+    catalog: &'c Catalog,
+    template: &Template,
+    offer: &Offer<'_>,
+) -> Result<(Option<&'c Routine>, &'c Findings), Misfit> {
+    let object = offer.object;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
+    if object.is_empty() || object.len() > 64 || !object.chars().all(is_name) {
+        let message = format!("{object:?} cannot be the name of a database object");
+        return Err(Misfit::new(message, "use letters, digits, _ and $"));
+    }
+    if let Some(routine) = catalog.routines.get(object) {
+        return Ok((Some(routine), &routine.findings));
+    }
+    match (catalog.views.get(object), catalog.not_granted.get(object)) {
+        (Some(_), _) if offer.operation.is_write() => {
+            Err(Misfit::new(format!("{object} is a view, and {} writes", offer.operation), "name a procedure"))
+        }
+        (Some(view), _) => Ok((None, &view.findings)),
+        (None, Some(right)) => {
             let message = format!("this login may not use {object} of the database {}", template.database);
-            let right = catalog.not_granted.get(object).copied().unwrap_or_default();
-            return refuse(message, &format!("ask the DBA for GRANT {right} {object} TO beds_runtime"));
+            Err(Misfit::new(message, format!("ask the DBA for GRANT {right} {object} TO beds_runtime")))
         }
         (None, None) => {
             let message = format!(
@@ -63,52 +99,52 @@ pub(super) fn fit<'c>(
                 template.database
             );
             let fix = "ask the DBA to create it and to grant it to the role beds_runtime, or correct the name";
-            return refuse(message, fix);
-        }
-    };
-    if let Some(reason) = &findings.refusal {
-        let fix =
-            "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
-        return refuse(format!("{object} cannot {reason}"), fix);
-    }
-    if let Some(routine) = routine {
-        if is_write && routine.is_function {
-            return refuse(format!("{object} is a function, and {} writes", offer.operation), "name a procedure");
-        }
-        if !is_write && routine.is_declared_to_write {
-            let message = format!("{object} declares MODIFIES SQL DATA, and {} reads", offer.operation);
-            return refuse(message, "name an object that reads, or ask the DBA to declare what it does");
-        }
-        if is_write && routine.is_declared_to_read {
-            let message = format!("{object} declares READS SQL DATA, and {} writes", offer.operation);
-            return refuse(message, "name an object that writes, or ask the DBA to declare what it does");
-        }
-        if let Some(parameter) = routine.parameters.iter().find(|p| SqlType::of(p).is_unknown()) {
-            let message = format!("{object} has the parameter {} of the type {}", parameter.name, parameter.declared);
-            return refuse(message, "ask the DBA for another type; values of this one have no form in JSON");
+            Err(Misfit::new(message, fix))
         }
     }
-    let guard = if !is_write && findings.builds_temporary { Guard::RolledBack } else { Guard::ReadOnly };
-    if guard == Guard::RolledBack {
-        // A rollback undoes changes of InnoDB tables only.
-        let kept = findings.unsafe_tables.iter().map(String::as_str).next();
-        if let Some(kept) = kept.or_else(|| findings.advances_sequence.then_some("a sequence")) {
-            let message =
-                format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
-            return refuse(message, "ask the DBA to leave that write out of what reads");
-        }
-        if let Some(other) = findings.elsewhere.first() {
-            let message = format!(
-                "{object} reads, builds a temporary table, and writes or calls {other}, of which BEDS cannot see whether it is rolled back"
-            );
-            return refuse(message, "ask the DBA to leave other databases out of what builds a temporary table");
-        }
+}
+
+fn check_routine(routine: &Routine, offer: &Offer<'_>) -> Result<(), Misfit> {
+    let (object, is_write) = (offer.object, offer.operation.is_write());
+    if is_write && routine.is_function {
+        let message = format!("{object} is a function, and {} writes", offer.operation);
+        return Err(Misfit::new(message, "name a procedure"));
     }
-    warn(catalog, template, offer, findings, problems);
-    let (reads_session, leaves_session) = (findings.reads_session, findings.leaves_session);
-    let mut json_names = findings.json_names.clone();
-    json_names.extend(routine.filter(|routine| routine.returns_json).map(|_| object.to_owned()));
-    Some(Fit { routine, guard, reads_session, leaves_session, json_names })
+    if !is_write && routine.is_declared_to_write {
+        let message = format!("{object} declares MODIFIES SQL DATA, and {} reads", offer.operation);
+        return Err(Misfit::new(message, "name an object that reads, or ask the DBA to declare what it does"));
+    }
+    if is_write && routine.is_declared_to_read {
+        let message = format!("{object} declares READS SQL DATA, and {} writes", offer.operation);
+        return Err(Misfit::new(message, "name an object that writes, or ask the DBA to declare what it does"));
+    }
+    if let Some(parameter) = routine.parameters.iter().find(|p| SqlType::of(p).is_unknown()) {
+        let message = format!("{object} has the parameter {} of the type {}", parameter.name, parameter.declared);
+        return Err(Misfit::new(message, "ask the DBA for another type; values of this one have no form in JSON"));
+    }
+    Ok(())
+}
+
+/// The kind of transaction for a call. A read that builds a temporary table cannot run in a read-only one.
+fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
+    if offer.operation.is_write() || !findings.builds_temporary {
+        return Ok(Guard::ReadOnly);
+    }
+    let object = offer.object;
+    // A rollback undoes changes of InnoDB tables only.
+    let kept = findings.unsafe_tables.iter().map(String::as_str).next();
+    if let Some(kept) = kept.or_else(|| findings.advances_sequence.then_some("a sequence")) {
+        let message = format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
+        return Err(Misfit::new(message, "ask the DBA to leave that write out of what reads"));
+    }
+    if let Some(other) = findings.elsewhere.first() {
+        let message = format!(
+            "{object} reads, builds a temporary table, and writes or calls {other}, of which BEDS cannot see whether it is rolled back"
+        );
+        let fix = "ask the DBA to leave other databases out of what builds a temporary table";
+        return Err(Misfit::new(message, fix));
+    }
+    Ok(Guard::RolledBack)
 }
 
 fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Findings, problems: &mut Vec<Problem>) {

@@ -87,7 +87,7 @@ pub(super) async fn verify(connection: &Connection, config: &Config, args: &Veri
 }
 
 /// The result of the check of one chain.
-struct Checked {
+struct CheckedChain {
     name: String,
     /// Records that are there.
     records: u64,
@@ -148,8 +148,8 @@ fn covers(gap: &SignedGap, fault: &Fault, signed: &[SignedHead]) -> bool {
 }
 
 impl Findings {
-    fn take(&mut self, evidence: &Evidence, chain: Checked) {
-        let Checked { name, records, signed, faults, foreign_keys } = chain;
+    fn take(&mut self, evidence: &Evidence, chain: CheckedChain) {
+        let CheckedChain { name, records, signed, faults, foreign_keys } = chain;
         let signed_up_to = signed.iter().map(|one| one.head.seq).max().unwrap_or(0);
         self.records += records;
         for key in &foreign_keys {
@@ -194,7 +194,7 @@ impl Findings {
 }
 
 /// Checks a chain up to where it ended when the check began.
-async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) -> Result<Checked> {
+async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) -> Result<CheckedChain> {
     let mut faults = Vec::new();
     let mut foreign_keys = BTreeSet::new();
     let mut signed = Vec::new();
@@ -216,7 +216,7 @@ async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) 
     faults.extend(walk.faults);
     let records = walk.records;
     faults.extend(walk.verifier.finish().err());
-    Ok(Checked { name: name.to_owned(), records, signed, faults, foreign_keys })
+    Ok(CheckedChain { name: name.to_owned(), records, signed, faults, foreign_keys })
 }
 
 /// The way through the stored records of one chain.

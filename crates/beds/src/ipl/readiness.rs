@@ -1,0 +1,58 @@
+//! The answer of `/readyz`: one line for each service that the node needs.
+//!
+//! Not here: the lines about databases (domains.rs).
+
+use std::sync::Arc;
+
+use beds_broker::Pools;
+use beds_gateway::{Readiness, Service};
+use beds_transport::{Client, Lease, Transport};
+
+use crate::domains::Domains;
+
+pub(super) fn readiness(
+    client: &Client,
+    transport: &Transport,
+    domains: &Arc<Domains>,
+    pools: &Arc<Pools>,
+    lease: &Lease,
+) -> Box<dyn Fn() -> Readiness + Send + Sync> {
+    let (client, transport, lease) = (client.clone(), transport.clone(), lease.clone());
+    let (domains, pools) = (Arc::clone(domains), Arc::clone(pools));
+    Box::new(move || {
+        let connected = transport.is_ready() && client.is_ready();
+        let mut services = Vec::new();
+        let mut service = |name: &str, detail: Option<String>| {
+            services.push(Service { name: name.to_owned(), ready: detail.is_none(), detail });
+        };
+        service(
+            "amqp",
+            match (connected, transport.is_blocked()) {
+                (false, _) => {
+                    let why = transport.last_error().map(|error| format!(": {error}")).unwrap_or_default();
+                    Some(format!("not connected; trying again{why}"))
+                }
+                (true, true) => Some("RabbitMQ takes no publishes: a memory or disk alarm".to_owned()),
+                (true, false) => None,
+            },
+        );
+        let (running, wanted) = pools.strength();
+        service("pools", (running < wanted).then(|| format!("{running} of {wanted} tasks")));
+        let short = transport.consumers().into_iter().find(|(_, queue)| queue.open < queue.wanted);
+        let short = short.filter(|_| connected).map(|(queue, of)| {
+            let why = if of.error.is_empty() { String::new() } else { format!(": {}", of.error) };
+            format!("{queue}: {} of {} consumers{why}", of.open, of.wanted)
+        });
+        service("consumers", short);
+        let name = "another node has this node's name; give each its own node.name";
+        service("node.name", lease.is_missed().then(|| name.to_owned()));
+        let unsigned = pools.unsigned_chains().into_iter().next();
+        service(
+            "audit",
+            unsigned.map(|chain| format!("the audit chain {chain} is not signed: somebody else wrote into it")),
+        );
+        service("work", transport.guards().away().first().map(|name| format!("{name} panicked and is begun anew")));
+        services.extend(domains.services());
+        Readiness::new(services)
+    })
+}

@@ -1,0 +1,236 @@
+//! The steps of a start, in their order. Each gives the next ones the parts that it has started.
+//!
+//! Not here: their order (ipl.rs), the work of the parts once they run.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use beds_adapters::Stores;
+use beds_broker::{PoolSpec, Pools};
+use beds_core::{BedsError, Config, Problem, RecordStream, RoutingKey, Store};
+use beds_gateway::{Gateway, Lent, ProbePort, Probes};
+use beds_transport::{Client, Lease, Recorder, Transport, TransportError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::readiness::readiness;
+use super::{Ipl, IplError, PATIENCE};
+use crate::domains::Domains;
+use crate::notary::Notary;
+use crate::{control, logging, metering, notary};
+
+/// The parts that speak to RabbitMQ.
+pub(super) struct Amqp {
+    pub(super) transport: Transport,
+    pub(super) recorder: Recorder,
+    pub(super) client: Client,
+}
+
+/// The gateway's task, if the gateway is local.
+pub(super) struct Listening {
+    pub(super) address: Option<SocketAddr>,
+    pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
+}
+
+impl Ipl {
+    pub(super) async fn templates(&self) -> Result<Arc<Domains>, IplError> {
+        let domains = Arc::new(Domains::new(&self.config, Stores::new(&self.config).await?));
+        let problems = domains.read();
+        self.step("templates", fitting(problems), || format!("{} templates", domains.catalogue.load().len()))?;
+        Ok(domains)
+    }
+
+    pub(super) async fn amqp(&self) -> Result<Amqp, IplError> {
+        let config = &self.config;
+        let environment = config.node.environment.as_str();
+        let transport = Transport::start(&config.amqp, &config.node.name);
+        let recorder = transport.recorder(environment, config.records.clone());
+        metering::start();
+        logging::report_to(&recorder);
+        if let Some(endpoint) = &config.records.otlp {
+            self.step("otlp", self.tell_traces(endpoint, &recorder), || endpoint.clone())?;
+        }
+        let client = transport.client(environment, &recorder);
+        self.step("amqp", self.connected(&transport, &client).await, || config.amqp.url.address().to_owned())?;
+        Ok(Amqp { transport, recorder, client })
+    }
+
+    async fn connected(&self, transport: &Transport, client: &Client) -> Result<(), IplError> {
+        let failed = |source| IplError::Amqp { address: self.config.amqp.url.address().to_owned(), source };
+        let patience = if self.strict { PATIENCE } else { Duration::from_secs(3) };
+        transport.ready(patience).await.map_err(failed)?;
+        let answered = tokio::time::timeout(patience, client.ready()).await;
+        answered.map_err(|_| failed(TransportError::NotConnected))
+    }
+
+    pub(super) async fn databases(&self, domains: &Domains) -> Result<(), IplError> {
+        for (store, name, address) in domains.databases() {
+            let ready = database(domains, store, &name, &address).await;
+            self.step(&format!("databases.{store}.{name}"), ready, || address.clone())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn pools(&self, amqp: &Amqp, domains: &Domains) -> Result<(Arc<Pools>, Lease), IplError> {
+        let (specs, streams) = (pools(&self.config), streams(&self.config));
+        let Amqp { transport, recorder, .. } = amqp;
+        let (lease, notices) = (transport.lease(), transport.notices());
+        let pools = Pools::spawn(transport, recorder, &domains.factory, &specs, &streams, &lease, &notices);
+        self.step("pools", Ok(()), || {
+            let events = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key));
+            events
+                .chain(streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}")))
+                .collect::<Vec<_>>()
+                .join(", ")
+        })?;
+        Ok((Arc::new(pools), lease))
+    }
+
+    /// Begins the tasks beside the pools: signatures, metrics, the pulse of the databases, the control socket.
+    pub(super) fn watchers(&self, amqp: &Amqp, domains: &Arc<Domains>, pools: &Arc<Pools>) -> Result<(), IplError> {
+        let Amqp { transport, recorder, .. } = amqp;
+        let (admin, guards) = (&self.config.services.admin, transport.guards());
+        if admin.is_local && admin.signing_key_file.is_none() {
+            tracing::warn!("services.admin.signing_key_file is not set: heads of the audit trail are not signed.");
+        }
+        if let Some(key) = signing_key(&self.config)? {
+            let notary = Arc::new(Notary::new(key, Arc::clone(pools), recorder.clone()));
+            let (interval, stop) = (admin.signing_interval, self.stop.clone());
+            // It ends by itself, behind its last signature.
+            let serve = move || Arc::clone(&notary).serve(interval, stop.clone());
+            self.tasks.spawn(guards.clone().forever("the signatures of the audit trail", serve));
+        }
+        let metered = (recorder.clone(), transport.clone());
+        let serve = move || metering::serve(metered.0.clone(), metered.1.clone());
+        self.spawn(guards.clone().forever("the metrics", serve));
+        let watching = Arc::clone(domains);
+        let watch = move || {
+            let watching = Arc::clone(&watching);
+            async move { watching.watch().await }
+        };
+        self.spawn(guards.clone().forever("the pulse of the databases", watch));
+        if let Some(path) = &self.config.node.control {
+            let socket =
+                control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
+            self.spawn(control::serve(socket, path.clone(), Arc::clone(domains), recorder.clone()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn probes(
+        &self,
+        amqp: &Amqp,
+        domains: &Arc<Domains>,
+        pools: &Arc<Pools>,
+        lease: &Lease,
+    ) -> Result<Arc<Probes>, IplError> {
+        let readiness = readiness(&amqp.client, &amqp.transport, domains, pools, lease);
+        let probes = Arc::new(Probes::new(metering::render, readiness));
+        if let Some(address) = self.config.node.probes {
+            let port = ProbePort::bind(address, Arc::clone(&probes))?;
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move {
+                if let Err(error) = port.run(stop).await {
+                    tracing::error!(%error, "The port for probes ended.");
+                }
+            });
+            self.step("probes", Ok(()), || format!("http://{address}/metrics"))?;
+        }
+        Ok(probes)
+    }
+
+    pub(super) fn gateway(
+        &self,
+        amqp: &Amqp,
+        domains: &Arc<Domains>,
+        probes: Arc<Probes>,
+    ) -> Result<Listening, IplError> {
+        let config = &self.config;
+        let mut listening = Listening { address: None, tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        if config.services.appserver.is_local {
+            let lent = lend(&amqp.client, domains, probes, config.inbox);
+            let bound = Gateway::bind(&config.services.appserver, lent)?;
+            let address = bound.address();
+            listening.address = Some(address);
+            let (stop, grace) = (listening.stop.clone(), config.node.shutdown_grace);
+            listening.tasks.spawn(async move {
+                if let Err(error) = bound.run(stop, grace).await {
+                    tracing::error!(%error, "The gateway ended.");
+                }
+            });
+            self.step("gateway", Ok(()), || format!("http://{address}"))?;
+        }
+        Ok(listening)
+    }
+
+    /// Tells lineage to a tracing system too.
+    #[cfg(feature = "otel")]
+    fn tell_traces(&self, endpoint: &str, recorder: &Recorder) -> Result<(), IplError> {
+        let exporter = crate::otel::Exporter::new(endpoint, &self.config.node.name);
+        let exporter = exporter.map_err(|error| IplError::Otlp(error.to_string()))?;
+        self.spawn(exporter.serve(recorder.tap(crate::otel::ROOM)));
+        Ok(())
+    }
+
+    #[cfg(not(feature = "otel"))]
+    #[expect(clippy::unused_self, reason = "the other build needs it")]
+    fn tell_traces(&self, _: &str, _: &Recorder) -> Result<(), IplError> {
+        Err(IplError::Otlp("this binary was built without the feature otel".to_owned()))
+    }
+}
+
+fn fitting(problems: Vec<Problem>) -> Result<(), IplError> {
+    if problems.is_empty() { Ok(()) } else { Err(IplError::Templates(problems)) }
+}
+
+async fn database(domains: &Domains, store: Store, name: &str, address: &str) -> Result<(), IplError> {
+    let failed = |error: BedsError| {
+        let detail = error
+            .source
+            .as_ref()
+            .map_or_else(|| error.message.clone(), |source| format!("{} ({source})", error.message));
+        IplError::Database { store, name: name.to_owned(), address: address.to_owned(), detail }
+    };
+    domains.ping(store, name).await.map_err(failed)?;
+    let problems = domains.bind(store, name).await.map_err(failed)?;
+    fitting(problems)
+}
+
+fn pools(config: &Config) -> Vec<PoolSpec> {
+    let mut specs = Vec::new();
+    for store in Store::ALL {
+        let service = config.services.store(store);
+        if service.is_local {
+            for (is_write, tasks) in [(false, service.instances.read), (true, service.instances.write)] {
+                let key = RoutingKey::new(store, is_write);
+                let max_event_bytes = usize::try_from(config.amqp.max_event_bytes.get()).unwrap_or(usize::MAX);
+                let handler_timeout = service.handler_timeout;
+                specs.push(PoolSpec { key, tasks: tasks.get(), handler_timeout, max_event_bytes });
+            }
+        }
+    }
+    specs
+}
+
+/// The streams of records that this node stores, with their tasks.
+fn streams(config: &Config) -> Vec<(RecordStream, u16)> {
+    let admin = &config.services.admin;
+    let streams = RecordStream::ALL.into_iter().map(|stream| (stream, admin.instances.of(stream).get()));
+    if admin.is_local { streams.collect() } else { Vec::new() }
+}
+
+/// The key that signs this node's audit chains, if it has any.
+fn signing_key(config: &Config) -> Result<Option<notary::Key>, IplError> {
+    let admin = &config.services.admin;
+    let Some(path) = admin.signing_key_file.as_ref().filter(|_| admin.is_local) else { return Ok(None) };
+    let unusable = |source| IplError::SigningKey { path: path.display().to_string(), source };
+    notary::Key::read_or_make(path).map(Some).map_err(unusable)
+}
+
+fn lend(client: &Client, domains: &Arc<Domains>, probes: Arc<Probes>, inbox: beds_core::config::Inbox) -> Lent {
+    let factory = Arc::clone(&domains.factory);
+    let describe = Box::new(move || factory.describe());
+    Lent { client: client.clone(), catalogue: Arc::clone(&domains.catalogue), describe, probes, inbox }
+}
