@@ -1,4 +1,4 @@
-"""./dev check: what needs no services. It runs every check, also after a failure, and then says which failed."""
+"""./dev check: the checks that need no services. It runs every check, also after a failure, and then says which failed."""
 
 import os
 import subprocess

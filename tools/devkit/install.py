@@ -1,4 +1,4 @@
-"""Installs what this machine lacks: Debian packages, mongod, pymongo. It starts nothing and configures nothing."""
+"""Installs the packages that this machine lacks: Debian packages, mongod, pymongo. It starts nothing and configures nothing."""
 
 import ctypes
 import os

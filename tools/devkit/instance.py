@@ -23,7 +23,7 @@ STOP_SECONDS = 30
 
 
 class Instance:
-    """The services of one directory. `processes` is what was started there, as recorded in its state.json."""
+    """The services of one directory. `processes` are those that were started there, as recorded in its state.json."""
 
     def __init__(self, home, name, ports):
         self.home, self.name, self.ports = home, name, ports
@@ -33,7 +33,7 @@ class Instance:
 
     @classmethod
     def up(cls):
-        """The one instance of ./dev up, with what it recorded."""
+        """The one instance of ./dev up, with its recorded processes."""
         instance = cls(paths.UP, "up", UP_PORTS)
         instance._read()
         return instance
@@ -55,7 +55,7 @@ class Instance:
         return file.read_text()
 
     def start_services(self):
-        """Start what is not running, all at once. Returns a note on each."""
+        """Start the services that are not running, all at once. Returns a note on each."""
         proc.raise_file_limit()
         with ThreadPoolExecutor(len(SERVICES)) as pool:
             try:
@@ -108,13 +108,13 @@ class Instance:
         return proc.alive(record.get("pid"), record.get("born"))
 
     def stop(self, grace=STOP_SECONDS, names=("node", *SERVICES)):
-        """End the recorded processes and whatever they started, and say which those were."""
+        """End the recorded processes and their children, and say which those were."""
         with proc.undisturbed():
             return self._stop(grace, names)
 
     def _stop(self, grace, names):
         ended = []
-        # The node goes first, so that it can finish what it has in hand.
+        # The node goes first, so that it can finish its work.
         for group in (["node"], list(SERVICES)):
             group = [name for name in group if name in names]
             running = {name: self.processes[name]["pid"] for name in group if self.is_running(name)}

@@ -76,7 +76,7 @@ def is_ready(home, ports, secret):
 
 
 def settle(home, ports, secret, fresh):
-    """On the first start the logins, through the socket as the first root, who has no password yet."""
+    """On the first start the logins, through the socket as the first root, which has no password yet."""
     if not fresh:
         return
     socket = paths.socket_dir(home) / "sql.sock"

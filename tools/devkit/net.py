@@ -1,4 +1,4 @@
-"""Loopback ports and HTTP answers. It opens no connection to anything but 127.0.0.1."""
+"""Loopback ports and HTTP answers. It connects to 127.0.0.1 only."""
 
 import base64
 import http.client
@@ -26,7 +26,7 @@ def is_free(port):
 
 
 def free_ports(count):
-    """So many different ports that nobody listens on now."""
+    """So many different ports that are free now."""
     candidates = random.sample(range(*FREE_RANGE), 40 * count)
     free = [port for port in candidates if is_free(port)][:count]
     if len(free) < count:

@@ -62,7 +62,7 @@ def fingerprint():
 
 
 def load(instance, everything=False):
-    """Load the sample data through AMQP, one template after the other; what is marked as loaded is skipped."""
+    """Load the sample data through AMQP, one template after the other; a template that is marked as loaded is skipped."""
     sample.ensure()
     markers = instance.home / "loaded"
     markers.mkdir(exist_ok=True)

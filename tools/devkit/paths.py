@@ -1,4 +1,4 @@
-"""Where things lie in the repository and in `.beds/`. It makes directories; what they hold is other modules' business."""
+"""Where things lie in the repository and in `.beds/`. It makes directories; their content is other modules' business."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# What tests and lints build besides the default features.
+# Features that tests and lints build besides the default ones.
 TEST_FEATURES = "beds/failpoints,beds/otel"
 BEDS = ROOT / ".beds"
 PKG = BEDS / "pkg"

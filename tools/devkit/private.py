@@ -15,11 +15,11 @@ from devkit.instance import SERVICES, Instance
 from devkit.lock import exclusive
 from devkit.step import Failure, say, step
 
-# Directories of failed runs, for whoever wants to look into them.
+# Directories of failed runs, for a reader who wants to look into them.
 KEPT = 5
-# The mark of what the command itself starts, beside the marks of the services.
+# The mark of the processes that the command itself starts, beside the marks of the services.
 COMMAND = "command"
-# Nobody will read these services' data again, so they need not close them in peace.
+# The data of these services will not be read again, so they need not close them in peace.
 STOP_SECONDS = 1
 
 
@@ -49,7 +49,7 @@ def runner(options):
 
 
 def one_by_one(arguments):
-    """Without nextest, which knows what may run beside what (.config/nextest.toml), the tests of a binary share a process."""
+    """Without nextest, which knows the tests that may run side by side (.config/nextest.toml), the tests of a binary share a process."""
     if has_nextest(install.cargo()):
         return arguments
     return [*arguments, *([] if "--" in arguments else ["--"]), "--test-threads=1"]
@@ -119,7 +119,7 @@ def start(instance):
 
 
 def stop(instance):
-    """First what the command left behind: a signal may have ended it before it could end its own children."""
+    """First the processes that the command left behind: a signal may have ended it before it could end its own children."""
     with proc.undisturbed():
         proc.end(proc.marked(instance.home / COMMAND), STOP_SECONDS)
         instance.stop(STOP_SECONDS)
@@ -165,7 +165,7 @@ def describe(instance):
 
 
 def sweep():
-    """End what runs left behind whose ./dev was killed, and remove all but the newest of the kept directories."""
+    """End the processes of runs whose ./dev was killed, and remove all but the newest of the kept directories."""
     ended = []
     for home in paths.TEST.iterdir() if paths.TEST.exists() else ():
         try:

@@ -1,4 +1,4 @@
-"""How ./dev talks: one line with a time for each step, and failures that say what to do. It decides nothing."""
+"""How ./dev talks: one line with a time for each step, and failures that say the next step. It decides nothing."""
 
 import sys
 import time
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Failure(Exception):
-    """A foreseeable failure: why it happened and what the reader can do. It is printed, never shown as a traceback."""
+    """A foreseeable failure: its reason, and the reader's next step. It is printed, never shown as a traceback."""
 
     def __init__(self, why, do="", code=1):
         super().__init__(why)

@@ -1,4 +1,4 @@
-"""Tests of what can be tested without services: cleaning, pins, versions, ports, processes. `./dev check` runs them."""
+"""Tests that need no services: cleaning, pins, versions, ports, processes. `./dev check` runs them."""
 
 import csv
 import io

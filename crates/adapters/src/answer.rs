@@ -93,7 +93,7 @@ impl Form {
             Some(id) => Some(id),
             None => {
                 let text =
-                    format!("a full page without a usable `{}`, so that nobody could ask for the next one", self.id);
+                    format!("a full page without a usable `{}`, so that no caller could ask for the next one", self.id);
                 return Err(self.wrong(&text));
             }
         };

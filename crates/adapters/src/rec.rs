@@ -115,7 +115,7 @@ impl TemplateAdapter for RecTemplate {
         // An insert without a claim leaves nothing that could be asked.
         let is_bulk = |binding: &Arc<Binding>| binding.bulk().is_some();
         if self.operations.get(&self.template, event.operation, None).is_ok_and(is_bulk) {
-            let text = "this operation keeps no key, so nobody can tell whether it was done";
+            let text = "this operation keeps no key, so it is unknown whether it was done";
             return Err(inbox::outcome_unknown(beds_core::BedsError::new(beds_core::ErrorKind::Unavailable, text)));
         }
         once::recall(&self.database, event).await

@@ -25,7 +25,7 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
     }
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => {
-            let text = "something else than a socket is there, and stays";
+            let text = "a file that is no socket is there, and stays";
             return Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text));
         }
         Ok(_) => std::fs::remove_file(path)?,

@@ -105,7 +105,7 @@ impl Catalogue {
 /// An error where only the nodes themselves do this with the template.
 pub fn is_for_callers(template: &str, operation: Operation) -> Result<()> {
     if operation.is_write() && RecordStream::is_written_by_nodes(template) {
-        let text = format!("{template} is written by the nodes themselves and by nobody else; it can be read");
+        let text = format!("{template} is written by the nodes alone; it can be read");
         return Err(BedsError::new(ErrorKind::NoSuchOperation, text));
     }
     Ok(())

@@ -193,10 +193,8 @@ impl Event {
             ));
         }
         if self.event_id.is_child() || self.root_id.is_child() || self.parent_id.is_child() {
-            let text = format!(
-                "ids of events must not contain {:?}, which marks what happens within an event",
-                EventId::CHILD
-            );
+            let text =
+                format!("ids of events must not contain {:?}, which marks steps within an event", EventId::CHILD);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         Ok(())

@@ -46,9 +46,9 @@ pub fn what_is_wrong(error: &serde_json::Error) -> String {
     let place = format!("at line {} column {}", error.line(), error.column());
     match text.rsplit_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid") || found.starts_with("unknown") => {
-            format!("a value is not what it should be: expected {expected}")
+            format!("a value has a wrong type or form: expected {expected}")
         }
-        _ => format!("a value is not what it should be {place}"),
+        _ => format!("a value has a wrong type or form {place}"),
     }
 }
 

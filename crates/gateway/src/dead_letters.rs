@@ -149,7 +149,7 @@ async fn sort(
     let pass = room.tasks.spawn(async move { dead_letters.sort(judge).await });
     let abort = pass.abort_handle();
     let unavailable = |source: String| {
-        let text = "the dead letters could not be gone through; what was not settled is still there";
+        let text = "the dead letters could not be gone through; letters that were not settled are still there";
         BedsError::new(ErrorKind::Unavailable, text).with_source(source)
     };
     match tokio::time::timeout(room.config.max_timeout, pass).await {
@@ -164,7 +164,7 @@ async fn sort(
 }
 
 fn none_fits() -> BedsError {
-    let text = "no dead letter fits, or what fits is no event and can only be discarded";
+    let text = "no dead letter fits, or the fitting one is no event and can only be discarded";
     BedsError::new(ErrorKind::NoSuchRecord, text)
 }
 

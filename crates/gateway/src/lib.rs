@@ -39,7 +39,7 @@ use crate::metrics::Meters;
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot listen on {address}: {source}. Fix: set services.appserver.listen or node.probes to a free port, or stop what uses it"
+    "cannot listen on {address}: {source}. Fix: set services.appserver.listen or node.probes to a free port, or stop the program that uses it"
 )]
 pub struct GatewayError {
     address: SocketAddr,

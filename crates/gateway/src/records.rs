@@ -160,7 +160,7 @@ fn offering(room: &Room, operation: Operation, wanted: &Wanted) -> Result<Store>
     let template = catalogue.offering(&wanted.template, operation, wanted.named.as_deref())?;
     if template.audit == AuditPolicy::Required && !room.lent.client.recorder().can_audit() {
         // Where records cannot be queued, workers soon take no message any more: better said at once.
-        let text = "not executed: what is done with this template must be recorded, and no record can be queued now";
+        let text = "not executed: work with this template must be recorded, and no record can be queued now";
         return Err(BedsError::new(ErrorKind::Unavailable, text));
     }
     Ok(template.store)

@@ -168,7 +168,7 @@ pub(crate) type Params<T> = std::result::Result<Path<T>, axum::extract::rejectio
 
 pub(crate) fn path_of<T>(path: Params<T>) -> Result<T> {
     path.map(|Path(values)| values)
-        .map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the path holds something that is not UTF-8"))
+        .map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the path holds bytes that are not UTF-8"))
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ async fn no_such_route(State(room): State<Arc<Room>>) -> Problem {
 }
 
 async fn method_not_allowed(State(room): State<Arc<Room>>, method: Method) -> Problem {
-    let text = format!("this path does not take {method}; the Allow header lists what it takes");
+    let text = format!("this path does not take {method}; the Allow header lists the methods that it takes");
     Problem::new(BedsError::new(ErrorKind::MethodNotAllowed, text), room.event_id())
 }
 

@@ -53,7 +53,7 @@ impl Command {
                     return Err(format!("\"$${name}\" stands in a match, {rule}"));
                 }
                 (Some(spec), Place::Match) if !(spec.is_required || spec.default.is_some() || spec.is_nullable) => {
-                    let rule = "where left out it would be null and select what lacks the field: make it required, give it a default, or say nullable";
+                    let rule = "where left out it would be null and select documents that lack the field: make it required, give it a default, or say nullable";
                     return Err(format!("\"$${name}\" stands in a match, {rule}"));
                 }
                 (Some(_), Place::Expression) => drop(variables.insert(name.to_owned())),

@@ -89,10 +89,10 @@ pub(super) fn of_code(code: i32) -> BedsError {
         112 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
         50 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it took too long"),
         // An operator's killOp is not answered with another run.
-        11601 => (ErrorKind::DeadlineExceeded, "the database ended the operation: somebody stopped it there"),
+        11601 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it was stopped there"),
         // A failure that only a value can bring about: the command is the DBA's.
         2 | 9 | 14 | 28 | 52 | 57 | 66 | 241 | 51091 | 16755 | 16804 => {
-            (ErrorKind::WrongType, "the database refused a value: it is not what the operation can work with")
+            (ErrorKind::WrongType, "the database refused a value: its type does not fit the operation")
         }
         13 | 18 | 26 | 59 | 166 => {
             (ErrorKind::TemplateUnusable, "the named operation cannot be used; `beds check` says why")

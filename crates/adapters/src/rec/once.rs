@@ -220,7 +220,7 @@ impl Inbox {
             .and_then(bson::Bson::as_document);
         let Some(found) = found else {
             // The key is claimed and not yet safe, or its time to live ended between the two looks.
-            let text = "the key was claimed a moment ago, and what it came to is not certain yet";
+            let text = "the key was claimed a moment ago, and its end is not certain yet";
             return Ok(Err(inbox::outcome_unknown(BedsError::new(ErrorKind::Unavailable, text))));
         };
         if found.get_str("fingerprint").ok() != Some(self.fingerprint.as_str()) {

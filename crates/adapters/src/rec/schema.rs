@@ -122,7 +122,7 @@ impl<'d> Lock<'d> {
 
 async fn recorded(handle: &Database, file: &File) -> Result<Option<String>> {
     let entry = handle.collection::<Document>(RECORD).find_one(doc! {"_id": &file.name}).await;
-    let entry = entry.map_err(|e| failed("cannot read what was applied", &e))?;
+    let entry = entry.map_err(|e| failed("cannot read the list of applied files", &e))?;
     Ok(entry.and_then(|entry| entry.get_str("digest").ok().map(str::to_owned)))
 }
 

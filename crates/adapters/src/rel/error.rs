@@ -111,15 +111,16 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
         1205 | 1213 | 1020 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
         1412 => (ErrorKind::Unavailable, "the object was replaced meanwhile; not executed"),
         1969 | 3024 => (ErrorKind::DeadlineExceeded, "the database ended the statement: it took too long"),
-        1317 | 1927 => (ErrorKind::DeadlineExceeded, "the database ended the statement: somebody stopped it there"),
+        1317 | 1927 => (ErrorKind::DeadlineExceeded, "the database ended the statement: it was stopped there"),
         1792 => (ErrorKind::TemplateUnusable, "the named object writes, and this operation reads; nothing was changed"),
         1305 | 1318 | 1356 | 1370 | 1142 | 1143 | 1146 | 1227 | 1449 => {
             (ErrorKind::TemplateUnusable, "the named object cannot be used; `beds check` says why")
         }
         _ => match &server.state[..server.state.len().min(2)] {
-            "22" => {
-                (ErrorKind::ValueOutOfRange, "the database refused a value: it is outside of what it can work with")
-            }
+            "22" => (
+                ErrorKind::ValueOutOfRange,
+                "the database refused a value: it is outside the range that it can work with",
+            ),
             "23" => (ErrorKind::ConstraintViolated, "a constraint of the database refused the values"),
             "02" => (ErrorKind::NoSuchRecord, "there is no such record"),
             _ => (ErrorKind::Internal, FAILED),

@@ -91,7 +91,7 @@ async fn apply_one(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -
     }
     let last = statements.last().map_or(1, |statement| statement.line);
     // A transaction that a file leaves open, by SET autocommit = 0 or START TRANSACTION, belongs to the file.
-    conn.query_drop("COMMIT").await.map_err(|e| at(last, "what it left open cannot be committed: ", e))?;
+    conn.query_drop("COMMIT").await.map_err(|e| at(last, "its open transaction cannot be committed: ", e))?;
     conn.change_user(ChangeUserOpts::default()).await.map_err(|e| at(last, "no fresh session: ", e))?;
     conn.exec_drop("CALL `beds_schema_record`(?,?)", (&file.name, file.digest()))
         .await
@@ -103,7 +103,7 @@ async fn recorded(conn: &mut Conn) -> Result<Vec<(String, String)>> {
     let rows: Vec<Row> = match conn.exec("CALL `beds_schema_list`()", ()).await {
         Ok(rows) => rows,
         Err(mysql_async::Error::Server(server)) if server.code == 1305 => return Ok(Vec::new()),
-        Err(error) => return Err(failed("cannot read what was applied", error)),
+        Err(error) => return Err(failed("cannot read the list of applied files", error)),
     };
     let text = |row: &Row, column: &str| row.get_opt::<String, _>(column).and_then(std::result::Result::ok);
     Ok(rows.iter().filter_map(|row| Some((text(row, "file")?, text(row, "digest")?))).collect())

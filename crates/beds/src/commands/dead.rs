@@ -122,7 +122,7 @@ fn print(command: &DeadCommand, config: &Config, letters: &[(DeadLetter, Verdict
                 return fail(1, &text);
             }
             if done.is_empty() {
-                return fail(1, "no dead letter fits, or what fits is no event and can only be discarded");
+                return fail(1, "no dead letter fits, or the fitting one is no event and can only be discarded");
             }
         }
     }

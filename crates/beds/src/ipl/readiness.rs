@@ -49,7 +49,7 @@ pub(super) fn readiness(
         let unsigned = pools.unsigned_chains().into_iter().next();
         service(
             "audit",
-            unsigned.map(|chain| format!("the audit chain {chain} is not signed: somebody else wrote into it")),
+            unsigned.map(|chain| format!("the audit chain {chain} is not signed: another writer wrote into it")),
         );
         service("work", transport.guards().away().first().map(|name| format!("{name} panicked and is begun anew")));
         services.extend(domains.services());

@@ -358,7 +358,7 @@ impl Worker<'_> {
 }
 
 fn not_recorded() -> BedsError {
-    let text = "what is done with this template must be recorded, and no record can be queued now; nothing was changed";
+    let text = "work with this template must be recorded, and no record can be queued now; nothing was changed";
     BedsError::new(ErrorKind::Unavailable, text)
 }
 

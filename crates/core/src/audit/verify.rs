@@ -149,7 +149,7 @@ impl<'h> Verifier<'h> {
 
     /// The fault of a record that stands beside the chain.
     pub fn inserted(&self) -> Fault {
-        self.open(0, "something was inserted that has no place in the chain")
+        self.open(0, "a record was inserted that has no place in the chain")
     }
 
     /// The fault of a head whose signature is not that of its key.

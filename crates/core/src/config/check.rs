@@ -88,7 +88,7 @@ fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
         problems.push(Problem::new(
             file,
             checked.line("services.admin.is_local"),
-            "services.admin is local, but there is no database for what it stores",
+            "services.admin is local, but there is no database for the reports that it stores",
             "add [databases.rec.msLogs] with a url, or set is_local = false",
         ));
     }

@@ -112,11 +112,11 @@ fn check_routine(routine: &Routine, offer: &Offer<'_>) -> Result<(), Misfit> {
     }
     if !is_write && routine.is_declared_to_write {
         let message = format!("{object} declares MODIFIES SQL DATA, and {} reads", offer.operation);
-        return Err(Misfit::new(message, "name an object that reads, or ask the DBA to declare what it does"));
+        return Err(Misfit::new(message, "name an object that reads, or ask the DBA to declare its effect"));
     }
     if is_write && routine.is_declared_to_read {
         let message = format!("{object} declares READS SQL DATA, and {} writes", offer.operation);
-        return Err(Misfit::new(message, "name an object that writes, or ask the DBA to declare what it does"));
+        return Err(Misfit::new(message, "name an object that writes, or ask the DBA to declare its effect"));
     }
     if let Some(parameter) = routine.parameters.iter().find(|p| SqlType::of(p).is_unknown()) {
         let message = format!("{object} has the parameter {} of the type {}", parameter.name, parameter.declared);
@@ -135,13 +135,13 @@ fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
     let kept = findings.unsafe_tables.iter().map(String::as_str).next();
     if let Some(kept) = kept.or_else(|| findings.advances_sequence.then_some("a sequence")) {
         let message = format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
-        return Err(Misfit::new(message, "ask the DBA to leave that write out of what reads"));
+        return Err(Misfit::new(message, "ask the DBA to leave that write out of an object that reads"));
     }
     if let Some(other) = findings.elsewhere.first() {
         let message = format!(
             "{object} reads, builds a temporary table, and writes or calls {other}, of which BEDS cannot see whether it is rolled back"
         );
-        let fix = "ask the DBA to leave other databases out of what builds a temporary table";
+        let fix = "ask the DBA to leave other databases out of an object that builds a temporary table";
         return Err(Misfit::new(message, fix));
     }
     Ok(Guard::RolledBack)
