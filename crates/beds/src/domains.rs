@@ -173,7 +173,8 @@ impl Domains {
         Reloaded { templates, applied: true, problems: found, warnings: texts(&warnings) }
     }
 
-    /// Asks each database for its pulse, and binds the ones that were not there before. Runs for as long as the node. One
+    /// Asks each database for its pulse, and binds the ones that were not there before, and those whose objects have
+    /// changed. Runs for as long as the node. One
     /// that is silent holds up no other.
     pub async fn watch(&self) {
         let names = self.stores.names();

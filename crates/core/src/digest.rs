@@ -5,8 +5,8 @@
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
-/// Tells a message from another one with the same event id: 32 hexadecimal digits of its body's hash: two messages with the same
-/// digits cannot be made, which would have one record between them.
+/// Tells a message from another one with the same event id: 32 hexadecimal digits of its body's hash. Two messages with the
+/// same digits would share a record, and cannot be made.
 pub fn digest(body: &[u8]) -> String {
     hex(&Sha256::digest(body)[..16])
 }

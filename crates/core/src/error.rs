@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 
 pub type Result<T, E = BedsError> = std::result::Result<T, E>;
 
-/// The kind of a request's failure.
+/// The failure of a request: its kind, its message and its source.
 ///
 /// The message is written for the caller: it says the next step and never contains driver text. The source, if any, is
 /// for the node's own log and does not travel.
@@ -56,7 +56,7 @@ macro_rules! error_kinds {
                 match self { $(ErrorKind::$name => $code,)* }
             }
 
-            /// The HTTP status that the gateway answers with (DESIGN 7).
+            /// The HTTP status that the gateway answers with (docs/errors.md).
             pub fn status(self) -> u16 {
                 match self { $(ErrorKind::$name => $status,)* }
             }

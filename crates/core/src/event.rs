@@ -1,5 +1,5 @@
 //! The event: the form of every request on the wire, with its lineage, its caller and its deadline.
-//! The envelope is a public interface (DESIGN 4): a program in any language may publish one to `beds.events`.
+//! The envelope is a public interface (docs/wire.md): a program in any language may publish one to `beds.events`.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

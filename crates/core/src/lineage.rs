@@ -47,8 +47,8 @@ impl LineageRecord {
     /// Ends the id of the child that stands for a caller that stopped waiting.
     pub const TIMEOUT: &str = "timeout";
 
-    /// Between which ids the records of an event stand, given its id or that of one of its children: the second is above all
-    /// of them.
+    /// The bounds of the ids of an event's records, given its id or that of one of its children; the upper bound is
+    /// exclusive.
     pub fn ids(id: &str) -> [String; 2] {
         let event = EventId::of_child(id);
         let behind = char::from_u32(u32::from(EventId::CHILD) + 1).unwrap_or(char::MAX);

@@ -1,6 +1,7 @@
 //! [`NamasteCore`], the one interface to data, and [`TemplateAdapter`], which opens it for an event.
 //!
-//! Not here: implementations. They are in `adapters` (REC and REL) below the broker, and in `transport::Client` above it.
+//! Not here: implementations. They are in `adapters` (REC and REL) below the broker, and in `transport::Opened`, which a
+//! `Client` gives above it.
 
 use std::sync::Arc;
 

@@ -13,7 +13,7 @@ pub enum Outcome {
     Ok,
     Failed,
     Running,
-    /// Whether it took effect is not known: no worker reported, and the inbox could not be asked.
+    /// Whether it took effect is not known: no worker reported, or the inbox could not be asked.
     Unknown,
 }
 

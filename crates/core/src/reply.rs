@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {"v":1,"event_id":"…","status":200,"answer":{"id":"42","records":[{…}],"next":"42","result_sets":[],"out":{…}}}
-//! {"v":1,"event_id":"…","status":404,"error":{"code":"BEDS-0007","message":"…","field":null}}
+//! {"v":1,"event_id":"…","status":404,"error":{"code":"BEDS-0007","message":"…"}}
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub struct ReplyRef<'a> {
     error: Option<ErrorBody>,
 }
 
-/// The records of a successful operation. Empty parts are left out.
+/// The records of a successful operation. Empty parts are left out, but for `records`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
     #[serde(default, skip_serializing_if = "Option::is_none")]

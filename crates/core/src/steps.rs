@@ -58,7 +58,7 @@ impl Steps {
         std::mem::take(&mut *self.noted())
     }
 
-    /// No call was needed: this event had written under the same key.
+    /// No call was needed: this event or an earlier one had written under the same key.
     pub fn note_repeat(&self, of: EventId) {
         self.noted().repeat_of = Some(of);
     }

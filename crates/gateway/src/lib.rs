@@ -1,5 +1,5 @@
-//! The appServer room: HTTP in, events out. It sees the templates and `transport`'s client, and can neither name a
-//! database nor a broker task. Every route is on one page, in `router`.
+//! The appServer room: HTTP in, events out. It sees the templates and `transport`'s client, and can name neither a database
+//! nor a broker task. Every route is on one page, in `router`.
 
 mod connections;
 mod dead_letters;
@@ -82,7 +82,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// The id of a root event for a request that asks for no record.
+    /// The id of a root event for an answer that has no context.
     pub(crate) fn event_id(&self) -> EventId {
         self.lent.client.context(self.config.default_timeout).event_id
     }

@@ -111,7 +111,8 @@ impl Client {
         DeadLetters::new(&self.publisher, &self.recorder, &self.dead_letter_passes, actor, inbox)
     }
 
-    /// Reports a request that was refused before it became an event on the wire. `template` is none where there is no such.
+    /// Reports a request that was refused before it became an event on the wire. `template` is None where there is no such
+    /// template.
     pub fn refused(&self, context: &Context, template: Option<&str>, operation: Operation, error: &BedsError) {
         let event = self.open(Store::Rel, template.unwrap_or_default(), context.clone()).event(operation);
         report_refused(&self.recorder, &event, error);

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::link::Link;
 use crate::topology::NAME_PREFIX;
 
-/// Between two attempts to get the name, and the longest time until its loss is noticed.
+/// Between two attempts to get the name; its loss is noticed within a quarter of that.
 const PAUSE: Duration = Duration::from_secs(1);
 /// A new node waits that long for the one before it, without being called unready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ impl Lease {
         self.0.borrow().is_held
     }
 
-    /// True where another node has had the name for longer than a restart takes.
+    /// True where the name has not been held for longer than a restart takes: another node has it, or RabbitMQ is away.
     pub fn is_missed(&self) -> bool {
         let state = *self.0.borrow();
         !state.is_held && state.since.elapsed() >= PATIENCE

@@ -58,8 +58,6 @@ impl From<mysql_async::Error> for Failure {
 
 /// Reads, in a transaction that cannot write or is rolled back. A connection that turns out to be dead is no reason to fail:
 /// a read is repeated on another one.
-///
-/// # Errors
 /// None where the object was replaced since it was bound: the values may have gone to other parameters.
 pub(super) async fn read(
     database: &Database,

@@ -267,7 +267,7 @@ impl Loan {
     }
 
     /// A procedure has left a trace in the session, or did not come to its end: an open transaction, temporary tables,
-    /// variables, locks by name. As a new connection would be, the connection goes back.
+    /// variables, locks by name. The connection goes back, renewed to the state of a new one.
     pub(crate) fn renew(mut self) {
         if let Some(session) = self.session.take() {
             self.prepare(session, true);

@@ -69,7 +69,7 @@ async fn the_control_socket_replaces_only_a_socket() -> Result<()> {
     world.change_config("control = \"ms.sock\"", "control = \"dba.toml\"")?;
     let before = std::fs::read_to_string(world.folder.join("dba.toml"))?;
     let said = world.node().await.err().context("it must not start")?.to_string();
-    assert!(said.contains("something else than a socket is there"), "{said}");
+    assert!(said.contains("a file that is no socket is there"), "{said}");
     assert_eq!(std::fs::read_to_string(world.folder.join("dba.toml"))?, before);
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A broker task that panics is logged and replaced, with growing pauses; the pool never shrinks.
+//! A panic on a message is logged, and the task goes on after a pause; a task that panics outside a message is replaced,
+//! with growing pauses. The pool never shrinks.
 //!
 //! The task's consumer outlives it: only the message that it panicked on goes back to the queue. Were the channel
 //! closed instead, its innocent neighbours would be counted as failed deliveries too.

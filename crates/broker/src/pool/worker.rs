@@ -251,8 +251,9 @@ impl Worker<'_> {
         }
     }
 
-    /// A node of a later release may take it, so it waits for one: a write for about an hour, before it is kept for a person; a read
-    /// for as long as its caller may wait, and then it is answered. It never waits in the hands of this task: a few messages with a
+    /// A node of a later release may take it, so it waits for one: a write for about an hour, before it is kept for a
+    /// person; a read for about a minute, before it is answered. It never waits in the hands of this task: a few messages
+    /// with a
     /// high version would stop all others.
     async fn give_back(&self, delivery: &Arc<Delivery>, error: &BedsError) {
         if self.complaints.say("an event of a later release").is_some() {

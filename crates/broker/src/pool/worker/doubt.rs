@@ -133,8 +133,8 @@ impl Worker<'_> {
         }
     }
 
-    /// The last delivery of a message that ended its node each time: if it ends this one too, no later attempt can report
-    /// it.
+    /// Records the outcome as unknown before the last delivery of a write: if it ends this node too, no later attempt can
+    /// report it.
     pub(super) async fn announce(&self, delivery: &Delivery, begun: &Begun, event: &Event) {
         let unknown = self.late();
         let (lineage, audit) = self.reporter.records(begun, event, delivery, Err(&unknown), None);

@@ -17,7 +17,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How long a message is held while RabbitMQ takes none. RabbitMQ takes one away that is held for half an hour
 /// (`consumer_timeout`).
 const HELD: Duration = Duration::from_secs(600);
-/// How often a write waits for a node of a later release, and one that may have had an effect after its deadline: about an hour.
+/// How often a write waits for a node of a later release, and how often, after its deadline, a write in doubt is looked up:
+/// about an hour.
 pub(super) const MOST_WAITS: u32 = 360;
 
 /// RabbitMQ's word on a message that was to wait.
