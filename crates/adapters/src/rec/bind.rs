@@ -1,6 +1,6 @@
 //! The binding of a named operation: its parameters, checked against the caller's fields, and its command.
 //!
-//! Not here: where in the command a value may stand, which is `fill`'s.
+//! Not here: where in the command a value may stand, which is `command`'s.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,6 @@ use bson::{Bson, Document};
 use futures_util::TryStreamExt;
 use mongodb::{ClientSession, Database as Handle};
 use serde_json::value::RawValue;
-use tokio_util::sync::CancellationToken;
 
 use super::bind::{Binding, Bulk};
 use super::command::Arguments;
@@ -71,15 +70,10 @@ pub(super) async fn read(
     let object = binding.form.object.as_str();
     let mut attempts = 0;
     loop {
-        let (handle, binding, mut command) = (database.handle.clone(), Arc::clone(binding), command.clone());
-        let done = CancellationToken::new();
-        let _watched = database.ender.watch(&mut command, done.clone());
+        let (handle, binding) = (database.handle.clone(), Arc::clone(binding));
         let step = event.steps.begin(object);
-        let work = async move {
-            let _done = done.drop_guard();
-            documents(&handle, command, &binding, page).await
-        };
-        let outcome = database.run(work).await?;
+        let work = |command| async move { documents(&handle, command, &binding, page).await };
+        let outcome = database.run_watched(command.clone(), work).await?;
         step.end(outcome.as_ref().err().map(Failure::code));
         match outcome {
             Ok(answer) => return Ok(answer),

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use beds_core::{BedsError, ErrorKind, Result, config};
-use bson::doc;
+use bson::{Document, doc};
 use jiff::Timestamp;
 use mongodb::options::{Acknowledgment, ClientOptions, ReadConcern, WriteConcern};
 use mongodb::{Client, Database as Handle};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::pulse::Pulse;
@@ -37,7 +38,7 @@ pub(crate) struct Database {
     pub(super) client: Client,
     pub(super) handle: Handle,
     pub(crate) pulse: Pulse,
-    pub(super) ender: Ender,
+    ender: Ender,
     tasks: TaskTracker,
     /// As many as there are connections: work without a waiting task cannot pile up at a server that is silent.
     permits: Arc<Semaphore>,
@@ -99,6 +100,24 @@ impl Database {
         self.tasks.spawn(work).await.map_err(|e| lost().with_source(e))
     }
 
+    /// Runs a read. Dropped before its end, it is ended in the server, if it has begun there.
+    pub(super) async fn run_watched<T, F>(&self, mut command: Document, work: impl FnOnce(Document) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let done = CancellationToken::new();
+        let _watched = self.ender.watch(&mut command, done.clone());
+        // It goes with the work, begun or not: work that never got a connection has ended too.
+        let guard = done.drop_guard();
+        let work = work(command);
+        self.run(async move {
+            let _guard = guard;
+            work.await
+        })
+        .await
+    }
+
     /// Asks whether the database answers.
     pub(crate) async fn ping(&self) -> Result<()> {
         if self.is_pinged.swap(true, Ordering::Relaxed) {
@@ -142,5 +161,28 @@ impl Database {
     pub(crate) fn unavailable(&self) -> BedsError {
         let text = format!("the database {} is not available; not executed", self.name);
         BedsError::new(ErrorKind::StoreUnavailable, text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_got_no_connection_is_not_ended_in_the_server() {
+        let text =
+            "[amqp]\nurl = \"amqp://a:b@127.0.0.1:9/v\"\n[databases.rec.main]\nurl = \"mongodb://127.0.0.1:9/main\"\n";
+        let read = |_: &Path| Ok(String::new());
+        let config = config::load("beds.toml", text, Path::new("."), [], &read).unwrap();
+        let database = Database::new("main", &config.databases.rec["main"], 1, &config).await.unwrap();
+        let all = u32::try_from(database.permits.available_permits()).unwrap();
+        let _held = Arc::clone(&database.permits).acquire_many_owned(all).await.unwrap();
+        let refused = database.run_watched(doc! {"find": "x"}, |_| async {}).await;
+        assert_eq!(refused.unwrap_err().kind, ErrorKind::StoreUnavailable);
+        let gone = database.run_watched(doc! {"find": "x"}, |_| async {});
+        assert!(tokio::time::timeout(PATIENCE / 2, gone).await.is_err(), "its caller leaves");
+        assert!(database.tasks.is_empty(), "nothing has begun, so nothing is left to end");
     }
 }

@@ -274,7 +274,7 @@ async fn a_write_in_doubt_does_not_wait_for_ever_after_its_deadline() -> Result<
     away(&world)?;
     let mut event = envelope("py.late", "Things", "create", json!({"name": "late"}));
     event["deadline"] = json!("2026-11-23T10:00:01Z");
-    let headers = json!({"beds-in-doubt": true, "beds-waits": 360});
+    let headers = json!({"beds-in-doubt": true, "beds-waits": 10});
     let properties = json!({"message_id": "py.late", "delivery_mode": 2, "headers": headers});
     assert!(world.publish("rel.write", &event.to_string(), properties).await?);
     let dead = world.dead_letter().await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
-use mongodb::options::ReadConcern;
+use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -81,11 +81,13 @@ impl Ender {
         let of_the_read = doc! {"$or": [{"command.comment": comment}, {"cursor.originatingCommand.comment": comment}]};
         let look =
             [doc! {"$currentOp": {"allUsers": false}}, doc! {"$match": of_the_read}, doc! {"$project": {"opid": 1}}];
-        // It knows no other read concern.
-        let mut found = admin.aggregate(look).read_concern(ReadConcern::local()).await?;
+        // Both go to the primary, as the read did. The look knows no other read concern.
+        let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
+        let mut found =
+            admin.aggregate(look).read_concern(ReadConcern::local()).selection_criteria(primary.clone()).await?;
         while let Some(operation) = found.try_next().await? {
             if let Some(id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::String(_))) = operation.get("opid") {
-                admin.run_command(doc! {"killOp": 1, "op": id.clone()}).await?;
+                admin.run_command(doc! {"killOp": 1, "op": id.clone()}).selection_criteria(primary.clone()).await?;
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use beds_core::{BedsError, ErrorKind, Event};
 use beds_transport::topology::{LONGEST_WAIT, WAITING};
 use beds_transport::{Delivery, TransportError};
 use fail::fail_point;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Worker;
@@ -17,8 +18,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How long a message is held while RabbitMQ takes none. RabbitMQ takes one away that is held for half an hour
 /// (`consumer_timeout`).
 const HELD: Duration = Duration::from_secs(600);
-/// How often a write waits for a node of a later release, and how often, after its deadline, a write in doubt is looked up:
-/// about an hour.
+/// How long after its deadline a write in doubt is looked up, and how often at least.
+const LOOKED_UP: SignedDuration = SignedDuration::from_hours(1);
+const FEWEST_LOOKS: u32 = 10;
+/// How often a write waits for a node of a later release: about an hour.
 pub(super) const MOST_WAITS: u32 = 360;
 
 /// RabbitMQ's word on a message that was to wait.
@@ -87,9 +90,10 @@ impl Worker<'_> {
     }
 }
 
-/// True for a write past its deadline that has been looked up again and again, and whose effect is still unknown.
+/// True for a write whose deadline passed an hour ago, that has been looked up again and again, and whose effect is still unknown.
 pub(super) fn has_waited_enough(delivery: &Delivery, event: &Event) -> bool {
-    event.remaining().is_zero() && delivery.waits() >= MOST_WAITS
+    let passed = Timestamp::now().duration_since(event.deadline);
+    passed >= LOOKED_UP && delivery.waits() >= FEWEST_LOOKS
 }
 
 /// True where an attempt may have had an effect.
