@@ -100,8 +100,7 @@ pub(crate) async fn run(options: LoadOptions) -> Result<()> {
 }
 
 /// Repeats requests until the end; requests that completed between `begin` and `end` count. A request that is under way at
-/// the
-/// end is waited for, so that no work of this round falls into the next one.
+/// the end is waited for, so that no work of this round falls into the next one.
 async fn connect_and_repeat(
     address: SocketAddr,
     requests: Arc<Requests>,

@@ -1,6 +1,5 @@
 //! The cost of giving a caller a clean session, and of checking the called object: the same read through objects that differ
-//! in
-//! one thing only, turn by turn in one process.
+//! in one thing only, turn by turn in one process.
 //!
 //! Not here: reads and writes against other programs, which is `measure`'s.
 

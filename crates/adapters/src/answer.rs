@@ -1,6 +1,5 @@
 //! The answer of an operation, made from the results of its object. The form is decided when the template is bound: the
-//! content
-//! never changes it, and content that does not fit it is an error.
+//! content never changes it, and content that does not fit it is an error.
 //!
 //! Not here: how rows and documents become JSON, which is the stores' `json`.
 

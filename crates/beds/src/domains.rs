@@ -174,8 +174,7 @@ impl Domains {
     }
 
     /// Asks each database for its pulse, and binds the ones that were not there before, and those whose objects have
-    /// changed. Runs for as long as the node. One
-    /// that is silent holds up no other.
+    /// changed. Runs for as long as the node. One that is silent holds up no other.
     pub async fn watch(&self) {
         let names = self.stores.names();
         join_all(names.iter().map(|(store, name, _)| self.watch_one(*store, name))).await;

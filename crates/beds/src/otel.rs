@@ -1,6 +1,5 @@
 //! Lineage told to a tracing system as OTLP spans: the same tree, for users that have one. Best effort; `msLogs` is the
-//! authority.
-//! Only in a build with the feature `otel`.
+//! authority. Only in a build with the feature `otel`.
 
 use std::time::{Duration, SystemTime};
 

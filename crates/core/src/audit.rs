@@ -14,8 +14,7 @@ use crate::{Event, EventId};
 pub use verify::{Fault, Verifier};
 
 /// One act: its actor, its operation, its record and its outcome. Names of fields, never values. A node of a later release
-/// may write
-/// more members: the text is hashed as a whole, so nothing can be added to it afterwards.
+/// may write more members: the text is hashed as a whole, so nothing can be added to it afterwards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditRecord {
     /// The event that this is about.

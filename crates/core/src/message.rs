@@ -38,8 +38,7 @@ pub enum Select {
 /// One record that an operation answers with.
 ///
 /// An object that answered no row but other results beside it (OUT values, further result sets) gives one `Response` without
-/// a
-/// record.
+/// a record.
 #[derive(Debug, Clone, Default)]
 pub struct Response {
     /// The value of the template's id field, as text.

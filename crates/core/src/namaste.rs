@@ -19,8 +19,8 @@ pub trait NamasteCore: Send + Sync {
     /// Creates one record and answers it as the store now holds it.
     async fn create_record(&self, payload: &Payload) -> Result<Response>;
 
-    /// Reads records: one by id, a page of the default listing, or a named fetch.
-    /// A fetch by id without a match is [`crate::ErrorKind::NoSuchRecord`]; the other two answer an empty list.
+    /// Reads records: one by id, a page of the default listing, or a named fetch. A fetch by id without a match is
+    /// [`crate::ErrorKind::NoSuchRecord`]; the other two answer an empty list.
     async fn fetch_records(&self, query: &Query) -> Result<Vec<Response>>;
 
     /// Changes the fields given in the payload of the record that [`Payload::id`] names.

@@ -1,6 +1,5 @@
 //! [`DeadLetters`]: the queue of messages that could not be worked on, as a person goes through it. One pass looks at every
-//! message;
-//! the rest goes back in its order.
+//! message; the rest goes back in its order.
 //!
 //! Not here: rights, and the parts of a message that are shown, which are the caller's choice.
 

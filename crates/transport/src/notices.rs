@@ -1,6 +1,5 @@
 //! [`Notices`]: gateways tell workers which callers have gone. A read without a caller is not begun, and ended where it
-//! runs. A notice
-//! that gets lost costs time and nothing else: the deadline ends the work too.
+//! runs. A notice that gets lost costs time and nothing else: the deadline ends the work too.
 //!
 //! Not here: the end of the work itself (broker/src/pool/worker.rs).
 

@@ -276,8 +276,7 @@ fn of_records(key: &str, id: &str) -> BasicProperties {
 }
 
 /// A confirm that is waited for to its end, even if its publisher stops waiting: lapin keeps a confirm that is dropped too
-/// early
-/// for as long as the channel lives, and callers that go away would make it grow.
+/// early for as long as the channel lives, and callers that go away would make it grow.
 struct Awaited<'t> {
     confirm: Option<PublisherConfirm>,
     tasks: &'t TaskTracker,

@@ -1,8 +1,6 @@
 //! [`Recorder`]: the reports of a node about itself, on their way to `beds.logs`. Each stream has a lane: a bounded buffer
-//! and
-//! one task that sends records that came together as one message. A record that is kept is never lost on this side; one that
-//! is
-//! offered is dropped, and counted, when the buffer is full. Not here: the content of a record (crate core).
+//! and one task that sends records that came together as one message. A record that is kept is never lost on this side; one
+//! that is offered is dropped, and counted, when the buffer is full. Not here: the content of a record (crate core).
 
 mod envelope;
 mod lane;

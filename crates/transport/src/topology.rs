@@ -1,5 +1,5 @@
-//! The one table of exchanges, queues, bindings and arguments, and how it is declared.
-//! Every connection declares all of it before it is used, so deleted parts come back.
+//! The one table of exchanges, queues, bindings and arguments, and how it is declared. Every connection declares all of it
+//! before it is used, so deleted parts come back.
 //!
 //! Not here: messages (publish.rs, consume.rs).
 

@@ -27,7 +27,8 @@ const SELECTED_WITHIN: Duration = Duration::from_secs(2);
 /// Connections beyond those of the broker tasks: for pings, catalogues and work whose task has gone on.
 const SPARE: usize = 4;
 
-/// One database. The driver warns against dropping its futures, so every call runs as a task of its own.
+/// One database. The driver warns against dropping its futures, so every call runs as a task of its own; only looks for reads
+/// that were given up are dropped, when they take too long.
 pub(crate) struct Database {
     pub(crate) name: String,
     pub(crate) address: String,

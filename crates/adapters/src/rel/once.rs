@@ -47,8 +47,7 @@ impl Miss {
 }
 
 /// Writes once. The error kinds say how certain the end of this event is: only [`ErrorKind::OutcomeUnknown`] may have had an
-/// effect.
-/// None where the object was replaced since it was bound, and nothing was written.
+/// effect. None where the object was replaced since it was bound, and nothing was written.
 pub(super) async fn write(
     database: &Database,
     binding: &Binding,

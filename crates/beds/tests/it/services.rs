@@ -290,8 +290,7 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
     .await?;
     assert!(text.contains("record is missing") || text.contains("cut off") || text.contains("rewritten"), "{text}");
     // As an operator does it: each fault that is named is acknowledged, until none is named. Each look at the trail is
-    // recorded in it, and a node that
-    // ran through the restore goes on behind records that are gone.
+    // recorded in it, and a node that ran through the restore goes on behind records that are gone.
     let mut gaps = String::new();
     eventually("with the gaps acknowledged, the trail is whole", async || {
         std::fs::write(world.folder.join("gaps.ndjson"), &gaps)?;

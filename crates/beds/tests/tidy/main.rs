@@ -1,6 +1,5 @@
 //! The rules that the compiler alone does not hold: which crate may depend on which, the crate that may name a driver, where
-//! SQL
-//! and MongoDB command text may stand, and that a panic unwinds.
+//! SQL and MongoDB command text may stand, and that a panic unwinds.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic")]
 

@@ -1,5 +1,4 @@
-//! The reports of a worker about one message: the event with its calls as lineage, and the act as audit. Values of
-//! fields
+//! The reports of a worker about one message: the event with its calls as lineage, and the act as audit. Values of fields
 //! never stand in either. Sending is `transport::Recorder`'s.
 
 use std::time::{Duration, Instant};

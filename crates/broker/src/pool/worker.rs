@@ -252,9 +252,8 @@ impl Worker<'_> {
     }
 
     /// A node of a later release may take it, so it waits for one: a write for about an hour, before it is kept for a
-    /// person; a read for about a minute, before it is answered. It never waits in the hands of this task: a few messages
-    /// with a
-    /// high version would stop all others.
+    /// person; a read for about a minute, before it is answered. It does not wait in the hands of
+    /// this task, but for RabbitMQ's confirm: a few messages with a high version would stop all others.
     async fn give_back(&self, delivery: &Arc<Delivery>, error: &BedsError) {
         if self.complaints.say("an event of a later release").is_some() {
             tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");

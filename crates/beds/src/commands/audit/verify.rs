@@ -133,8 +133,7 @@ impl Evidence {
 }
 
 /// True where an operator's word is about the fault. It is about records that were signed before it was given: behind a
-/// restore, a node
-/// fills the same places with new records, and these are under the heads that were signed since.
+/// restore, a node fills the same places with new records, and these are under the heads that were signed since.
 fn covers(gap: &SignedGap, fault: &Fault, signed: &[SignedHead]) -> bool {
     // A word about some places says nothing about others that the same fault puts in doubt.
     let is_within = gap.chain == fault.chain && gap.from <= fault.from && fault.to <= gap.to;

@@ -160,8 +160,7 @@ async fn create(process: &Process, template: &str, place: &str) -> Result<Answer
 }
 
 /// A node that lives takes over the messages of a dead one: the caller's retry is answered, its record is stored, and
-/// nothing is
-/// under way any more.
+/// nothing is under way any more.
 async fn settle(world: &World, template: &str, place: &str) -> Result<()> {
     let mut living = world.process("").await?;
     let mut retry = String::new();

@@ -34,8 +34,7 @@ enum Found {
 
 impl Worker<'_> {
     /// True where the error tells the effect of a write: the inbox was asked, or no delivery and no event before this one
-    /// can
-    /// have had the effect.
+    /// can have had the effect.
     pub(super) fn is_certain(&self, error: &BedsError, event: &Event, delivery: &Delivery) -> bool {
         if !self.pool.key.is_write() {
             return true;
