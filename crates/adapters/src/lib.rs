@@ -2,10 +2,10 @@
 //! owns, and exports no driver type. It knows neither AMQP nor HTTP.
 
 mod answer;
+mod attempts;
 mod bound;
 mod inbox;
 mod iso;
-mod opened;
 mod operations;
 mod pulse;
 mod rec;

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
 use beds_core::template::Offer;
 use beds_core::text::quote;
-use beds_core::{BedsError, Description, ErrorKind, Fields, Operation, Problem, Result, Template, TemplateDescription};
+use beds_core::{
+    BedsError, Description, ErrorKind, Event, Fields, Operation, Problem, Result, Template, TemplateDescription,
+};
 use serde_json::Value;
 
 /// The operations of one template that fit the database.
@@ -31,7 +33,9 @@ impl<B> Operations<B> {
         Self { basic, named }
     }
 
-    pub(crate) fn get(&self, template: &Template, operation: Operation, name: Option<&str>) -> Result<&B> {
+    /// The operation that an event asks for.
+    pub(crate) fn of(&self, template: &Template, event: &Event) -> Result<&B> {
+        let (operation, name) = (event.operation, event.fetch_name());
         let binding = match name {
             Some(name) => self.named.get(name),
             None => self.basic.get(&operation),

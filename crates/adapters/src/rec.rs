@@ -19,16 +19,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beds_core::reply::Answer;
-use beds_core::{
-    Event, Fields, NamasteCore, Operation, Problem, Result, Template, TemplateAdapter, TemplateDescription,
-};
+use beds_core::{Attempt, BedsError, ErrorKind, Problem, Result, Template, TemplateAdapter, TemplateDescription};
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
 use crate::bound::{self, Bound};
 use crate::inbox;
-use crate::opened::{Opened, Reach};
 use crate::operations::{Operations, check_rest};
 use bind::Binding;
 
@@ -103,55 +100,32 @@ fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
 
 #[async_trait]
 impl TemplateAdapter for RecTemplate {
-    fn open(self: Arc<Self>, event: Arc<Event>) -> Box<dyn NamasteCore> {
-        Box::new(Opened { template: self, event })
+    async fn work(&self, attempt: &Arc<Attempt>) -> Result<Answer> {
+        let event = &attempt.event;
+        let binding = self.operations.of(&self.template, event)?;
+        let arguments = binding.arguments(event)?;
+        self.database.check_there()?;
+        if !event.operation.is_write() {
+            return call::read(&self.database, binding, arguments, attempt).await;
+        }
+        match binding.bulk() {
+            // It has no claim to ask, so it is unknown whether an earlier delivery was done.
+            Some(_) if attempt.time_to_work().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),
+            Some(bulk) => call::insert_each(&self.database, binding, bulk, arguments, attempt).await,
+            None => once::write(&self.database, binding, arguments, attempt).await,
+        }
     }
 
     fn describe(&self) -> TemplateDescription {
         self.operations.describe(|binding| binding.parameters())
     }
 
-    async fn recall(&self, event: &Event) -> Result<Option<Answer>> {
+    async fn recall(&self, attempt: &Attempt) -> Result<Option<Answer>> {
         // An insert without a claim leaves nothing that could be asked.
-        let is_bulk = |binding: &Arc<Binding>| binding.bulk().is_some();
-        if self.operations.get(&self.template, event.operation, None).is_ok_and(is_bulk) {
+        if self.operations.of(&self.template, &attempt.event).is_ok_and(|binding| binding.bulk().is_some()) {
             let text = "this operation keeps no key, so it is unknown whether it was done";
-            return Err(inbox::outcome_unknown(beds_core::BedsError::new(beds_core::ErrorKind::Unavailable, text)));
+            return Err(inbox::outcome_unknown(BedsError::new(ErrorKind::Unavailable, text)));
         }
-        once::recall(&self.database, event).await
-    }
-}
-
-impl Reach for RecTemplate {
-    async fn read(
-        &self,
-        event: &Arc<Event>,
-        operation: Operation,
-        name: Option<&str>,
-        id: Option<&str>,
-        params: &Fields,
-    ) -> Result<Answer> {
-        let binding = self.operations.get(&self.template, operation, name)?;
-        let arguments = binding.arguments(event, id, params)?;
-        self.database.check_there()?;
-        call::read(&self.database, binding, arguments, event).await
-    }
-
-    async fn write(
-        &self,
-        event: &Arc<Event>,
-        operation: Operation,
-        id: Option<&str>,
-        fields: &Fields,
-    ) -> Result<Answer> {
-        let binding = self.operations.get(&self.template, operation, None)?;
-        let arguments = binding.arguments(event, id, fields)?;
-        self.database.check_there()?;
-        match binding.bulk() {
-            // It has no claim to ask, so it is unknown whether an earlier delivery was done.
-            Some(_) if event.time_to_work().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),
-            Some(bulk) => call::insert_each(&self.database, binding, bulk, arguments, event).await,
-            None => once::write(&self.database, binding, arguments, event).await,
-        }
+        once::recall(&self.database, attempt).await
     }
 }

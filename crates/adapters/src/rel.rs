@@ -20,16 +20,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
-use beds_core::{
-    BedsError, ErrorKind, Event, Fields, NamasteCore, Operation, Problem, Result, Template, TemplateAdapter,
-    TemplateDescription,
-};
+use beds_core::{Attempt, BedsError, ErrorKind, Problem, Result, Template, TemplateAdapter, TemplateDescription};
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
 use crate::bound::{self, Bound};
-use crate::opened::{Opened, Reach};
 use crate::operations::{Operations, check_rest};
 use bind::Binding;
 use catalog::Catalog;
@@ -129,58 +125,30 @@ impl RelTemplate {
 
 #[async_trait]
 impl TemplateAdapter for RelTemplate {
-    fn open(self: Arc<Self>, event: Arc<Event>) -> Box<dyn NamasteCore> {
-        Box::new(Opened { template: self, event })
+    async fn work(&self, attempt: &Arc<Attempt>) -> Result<Answer> {
+        let event = &attempt.event;
+        for _ in 0..REPLACED {
+            let operations = self.operations.load_full();
+            let binding = operations.of(&self.template, event)?;
+            let arguments = binding.arguments(event)?;
+            self.database.check_there()?;
+            let answered = match event.operation.is_write() {
+                true => once::write(&self.database, binding, &arguments, attempt).await?,
+                false => call::read(&self.database, binding, &arguments, attempt).await?,
+            };
+            match answered {
+                Some(answer) => return Ok(answer),
+                None => self.renew().await?,
+            }
+        }
+        Err(self.replaced())
     }
 
     fn describe(&self) -> TemplateDescription {
         self.operations.load().describe(Binding::parameters)
     }
 
-    async fn recall(&self, event: &Event) -> Result<Option<Answer>> {
-        once::recall(&self.database, event).await
-    }
-}
-
-impl Reach for RelTemplate {
-    async fn read(
-        &self,
-        event: &Arc<Event>,
-        operation: Operation,
-        name: Option<&str>,
-        id: Option<&str>,
-        params: &Fields,
-    ) -> Result<Answer> {
-        for _ in 0..REPLACED {
-            let operations = self.operations.load_full();
-            let binding = operations.get(&self.template, operation, name)?;
-            let arguments = binding.arguments(event, id, params)?;
-            self.database.check_there()?;
-            match call::read(&self.database, binding, &arguments, event).await? {
-                Some(answer) => return Ok(answer),
-                None => self.renew().await?,
-            }
-        }
-        Err(self.replaced())
-    }
-
-    async fn write(
-        &self,
-        event: &Arc<Event>,
-        operation: Operation,
-        id: Option<&str>,
-        fields: &Fields,
-    ) -> Result<Answer> {
-        for _ in 0..REPLACED {
-            let operations = self.operations.load_full();
-            let binding = operations.get(&self.template, operation, None)?;
-            let arguments = binding.arguments(event, id, fields)?;
-            self.database.check_there()?;
-            match once::write(&self.database, binding, &arguments, event).await? {
-                Some(answer) => return Ok(answer),
-                None => self.renew().await?,
-            }
-        }
-        Err(self.replaced())
+    async fn recall(&self, attempt: &Attempt) -> Result<Option<Answer>> {
+        once::recall(&self.database, attempt).await
     }
 }

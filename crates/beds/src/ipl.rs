@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn boot(config: Config) -> Result<Node, IplError> {
     let ipl = Ipl::begin(config);
     let domains = ipl.templates().await?;
-    let amqp = ipl.amqp().await?;
+    let amqp = ipl.amqp(&domains).await?;
     ipl.databases(&domains).await?;
     let (pools, lease) = ipl.pools(&amqp, &domains)?;
     ipl.watchers(&amqp, &domains, &pools)?;

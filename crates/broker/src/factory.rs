@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use beds_core::reply::Answer;
 use beds_core::text::quote;
-use beds_core::{BedsError, ErrorKind, Event, NamasteCore, Result, Store, TemplateAdapter, TemplateDescription};
+use beds_core::{BedsError, ErrorKind, Event, Result, Store, TemplateAdapter, TemplateDescription};
 
 /// One template, as the factory knows it.
 #[derive(Clone)]
@@ -40,17 +39,12 @@ impl Factory {
         });
     }
 
-    /// Opens the template of an event that came through a queue of `store`.
-    pub fn open(&self, event: &Arc<Event>, store: Store) -> Result<Box<dyn NamasteCore>> {
-        Ok(self.adapter(event, store)?.open(Arc::clone(event)))
-    }
-
-    /// Asks the inbox of the event's template about the effect of a write: [`TemplateAdapter::recall`].
-    pub async fn recall(&self, event: &Event, store: Store) -> Result<Option<Answer>> {
-        self.adapter(event, store)?.recall(event).await
-    }
-
-    fn adapter(&self, event: &Event, store: Store) -> Result<Arc<dyn TemplateAdapter>> {
+    /// The adapter for an event that came through a queue of `store`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UnknownTemplate`]; [`ErrorKind::BadEvent`] where the template is of the other store;
+    /// [`ErrorKind::StoreUnavailable`] while its database has not been reached.
+    pub(crate) fn adapter(&self, event: &Event, store: Store) -> Result<Arc<dyn TemplateAdapter>> {
         let slots = self.slots.load();
         let slot = slots.get(&event.template).ok_or_else(|| {
             let text = format!("there is no template {}", quote(&event.template));

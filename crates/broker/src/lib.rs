@@ -1,5 +1,5 @@
 //! Everything behind the queue: pools of supervised broker tasks, and the factory that finds a template's adapter at
-//! run time. It sees `dyn NamasteCore` and never names an adapter, a database or a driver.
+//! run time. It sees `dyn TemplateAdapter` and never names an adapter, a database or a driver.
 
 mod dispatch;
 mod factory;

@@ -51,7 +51,7 @@ impl Catalogue {
     }
 
     /// BEDS's own templates alone.
-    fn of_nodes() -> Self {
+    pub fn of_nodes() -> Self {
         let read = template::node::FILES.iter().filter_map(|(file, text)| Template::of_nodes(file, text).ok());
         Self { templates: read.map(|template| (template.name.clone(), Arc::new(template))).collect() }
     }

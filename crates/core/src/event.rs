@@ -1,16 +1,17 @@
 //! The event: the form of every request on the wire, with its lineage, its caller and its deadline.
 //! The envelope is a public interface (docs/wire.md): a program in any language may publish one to `beds.events`.
 
+use std::sync::LazyLock;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::digest::{hash_parts, hex};
 use crate::fields::{MAX_VALUES, values_in};
-use crate::steps::Steps;
 use crate::text::{is_unseen, what_is_wrong};
 use crate::traceparent::is_traceparent;
-use crate::{BedsError, ErrorKind, EventId, Fields, Operation, Result};
+use crate::{BedsError, ErrorKind, EventId, Fields, Operation, Payload, Query, Result, Select};
 
 /// The version of the envelope that this crate writes and reads.
 pub const ENVELOPE_VERSION: u8 = 1;
@@ -71,12 +72,6 @@ pub struct Event {
     /// The dead event that this one repeats: the two take effect once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<EventId>,
-    /// The calls that were made while it was worked on.
-    #[serde(skip)]
-    pub steps: Steps,
-    /// The end of the node's work on it, beside its deadline. Nothing is begun or committed after that.
-    #[serde(skip)]
-    pub work_until: Option<Timestamp>,
 }
 
 /// Where a gateway had an event from.
@@ -111,9 +106,32 @@ impl Event {
             deadline: issued_at.checked_add(patience).unwrap_or(Timestamp::MAX),
             origin: None,
             replay_of: None,
-            steps: Steps::default(),
-            work_until: None,
         }
+    }
+
+    /// The event of a create or an update with this payload.
+    pub fn with_payload(mut self, payload: &Payload) -> Self {
+        self.id = payload.id.clone().filter(|_| self.operation == Operation::Update);
+        self.params = payload.fields.clone();
+        self.text = payload.is_text;
+        self
+    }
+
+    /// The event of a read.
+    pub fn with_query(mut self, query: &Query) -> Self {
+        match &query.select {
+            Select::ById(id) => self.id = Some(id.clone()),
+            Select::Named(name) => self.object = Some(name.clone()),
+            Select::List => {}
+        }
+        self.params = query.params.clone();
+        self
+    }
+
+    /// The event of a delete.
+    pub fn with_id(mut self, id: &str) -> Self {
+        self.id = Some(id.to_owned());
+        self
     }
 
     /// Reads an envelope as it came from the wire and checks the rules that every reader relies on.
@@ -200,23 +218,48 @@ impl Event {
         Ok(())
     }
 
+    /// The named fetch that is asked for, if one is.
+    pub fn fetch_name(&self) -> Option<&str> {
+        self.object.as_deref().filter(|_| self.operation == Operation::Fetch)
+    }
+
+    /// The id of the record that is asked for; none where the operation is not on one record.
+    pub fn record_id(&self) -> Option<&str> {
+        self.id.as_deref().filter(|_| self.is_of_one())
+    }
+
+    /// True where the operation is on one record that the event names.
+    fn is_of_one(&self) -> bool {
+        match self.operation {
+            Operation::Fetch => self.object.is_none(),
+            Operation::Update | Operation::Delete => true,
+            Operation::Create | Operation::List => false,
+        }
+    }
+
+    /// The fields that the operation takes: a delete takes none.
+    pub fn fields(&self) -> &Fields {
+        static NONE: LazyLock<Fields> = LazyLock::new(Fields::new);
+        if self.operation == Operation::Delete { &NONE } else { &self.params }
+    }
+
+    /// Checks the arguments, as far as they do not depend on the template.
+    ///
+    /// # Errors
+    /// [`ErrorKind::BadEvent`] where an operation on one record has no id; [`ErrorKind::ValueOutOfRange`] for a number that is
+    /// not exact.
+    pub fn check_arguments(&self) -> Result<()> {
+        self.params.check_exact()?;
+        if self.is_of_one() && self.id.is_none() {
+            return Err(BedsError::new(ErrorKind::BadEvent, "the event has no id").with_field("id"));
+        }
+        Ok(())
+    }
+
     /// The time that is left until the deadline; zero once it has passed.
     pub fn remaining(&self) -> std::time::Duration {
         let left = self.deadline.duration_since(Timestamp::now());
         std::time::Duration::try_from(left).unwrap_or_default()
-    }
-
-    /// The time left for the work itself: until the deadline, and not longer than the node works on one event.
-    pub fn time_to_work(&self) -> std::time::Duration {
-        let left = |until: Timestamp| std::time::Duration::try_from(until.duration_since(Timestamp::now()));
-        let allowed = self.work_until.map_or(std::time::Duration::MAX, |until| left(until).unwrap_or_default());
-        self.remaining().min(allowed)
-    }
-
-    /// The time left for a call in a database. It ends a little before the deadline, so that the caller learns of it in time.
-    pub fn time_to_call(&self) -> std::time::Duration {
-        let left = self.time_to_work();
-        left.saturating_sub((left / 10).min(std::time::Duration::from_millis(100)))
     }
 
     /// When the write happened at the earliest whose effect this event may find in an inbox: the event's own time, or that in

@@ -1,6 +1,7 @@
 //! The vocabulary of BEDS: events, templates, records and errors, the trait [`NamasteCore`] and the types of `beds.toml`.
 //! Nothing here does I/O, and nothing here knows a driver, a broker or a socket.
 
+pub mod attempt;
 pub mod audit;
 pub mod catalogue;
 pub mod complaints;
@@ -24,6 +25,7 @@ pub mod template;
 pub mod text;
 pub mod traceparent;
 
+pub use attempt::Attempt;
 pub use catalogue::{Catalogue, Description, TemplateDescription};
 pub use complaints::Complaints;
 pub use config::Config;
@@ -32,6 +34,7 @@ pub use event::{Actor, Event, Origin};
 pub use fields::Fields;
 pub use id::EventId;
 pub use message::{Beside, Payload, Query, Response, Select};
+pub use namaste::direct::Direct;
 pub use namaste::{NamasteCore, TemplateAdapter};
 pub use outcome::Outcome;
 pub use problem::{Problem, Severity};

@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::{EventId, Fields};
+use crate::{EventId, Fields, Operation};
 
 /// The page size of a listing that names none, and the largest that may be asked for.
 pub const DEFAULT_LIMIT: u32 = 50;
@@ -25,6 +25,12 @@ pub struct Query {
     pub select: Select,
     /// The arguments of a named fetch or a listing, `limit` and `after` among them.
     pub params: Fields,
+}
+
+impl Query {
+    pub fn operation(&self) -> Operation {
+        if self.select == Select::List { Operation::List } else { Operation::Fetch }
+    }
 }
 
 /// The three ways to select records.

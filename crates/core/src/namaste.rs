@@ -1,14 +1,16 @@
-//! [`NamasteCore`], the one interface to data, and [`TemplateAdapter`], which opens it for an event.
+//! [`NamasteCore`], the one interface to data, and [`TemplateAdapter`], the seam between the queue and a store.
 //!
-//! Not here: implementations. They are in `adapters` (REC and REL) below the broker, and in `transport::Opened`, which a
-//! `Client` gives above it.
+//! Not here: adapters (`adapters`, REC and REL), the way through a queue (`transport::RemoteTemplate`).
+
+pub mod direct;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::attempt::Attempt;
 use crate::reply::Answer;
-use crate::{Event, Payload, Query, Response, Result, TemplateDescription};
+use crate::{Payload, Query, Response, Result, TemplateDescription};
 
 /// The unified interface to the records of one template.
 ///
@@ -30,11 +32,14 @@ pub trait NamasteCore: Send + Sync {
     async fn delete_record(&self, id: &str) -> Result<Response>;
 }
 
-/// A template bound to its store: the factory keeps one for each template and opens it for each event.
+/// A template bound to its store. The factory keeps one for each template: one event in, one answer out.
 #[async_trait]
 pub trait TemplateAdapter: Send + Sync {
-    /// Opens the template for one event. The value carries the event's lineage, caller, deadline and key.
-    fn open(self: Arc<Self>, event: Arc<Event>) -> Box<dyn NamasteCore>;
+    /// Does what the event asks for. A write takes effect once under its key, and a repeat gets the first answer.
+    ///
+    /// # Errors
+    /// Each kind says how certain the end is: only [`crate::ErrorKind::OutcomeUnknown`] may have had an effect.
+    async fn work(&self, attempt: &Arc<Attempt>) -> Result<Answer>;
 
     /// The operations that are bound, with their parameters as the store declares them.
     fn describe(&self) -> TemplateDescription;
@@ -45,5 +50,5 @@ pub trait TemplateAdapter: Send + Sync {
     /// # Errors
     /// [`crate::ErrorKind::KeyInFlight`] while one may still take effect, [`crate::ErrorKind::KeyReused`] where the key
     /// belongs to another request, and each error that keeps the inbox from being asked.
-    async fn recall(&self, event: &Event) -> Result<Option<Answer>>;
+    async fn recall(&self, attempt: &Attempt) -> Result<Option<Answer>>;
 }

@@ -124,24 +124,7 @@ impl Reply {
 }
 
 impl Answer {
-    pub fn from_responses(responses: Vec<Response>) -> Self {
-        let mut answer = Answer { records: Vec::with_capacity(responses.len()), ..Answer::default() };
-        for (position, response) in responses.into_iter().enumerate() {
-            if position == 0 {
-                answer.id = response.id;
-                answer.repeat_of = response.repeat_of;
-            }
-            if let Some(beside) = response.beside {
-                let Beside { result_sets, out, rows } = *beside;
-                (answer.result_sets, answer.out, answer.rows) = (Some(result_sets), out, rows);
-            }
-            (answer.next, answer.more) = (response.next, response.more);
-            answer.records.extend(response.record);
-        }
-        answer
-    }
-
-    /// The responses that this answer was made of.
+    /// The records of the answer, each as a response.
     pub fn into_responses(self) -> Vec<Response> {
         let (out, rows) = (self.out, self.rows);
         let mut beside = self.result_sets.map(|result_sets| Box::new(Beside { result_sets, out, rows }));
@@ -186,21 +169,19 @@ mod tests {
         assert!(bare.beside.is_none());
         let all = Answer { records: vec![raw("{\"a\":1}")], result_sets: Some(Vec::new()), ..Answer::default() };
         let response = all.into_response();
-        assert!(response.beside.is_some(), "empty, and there");
-        let again = Answer::from_responses(vec![response]);
-        assert!(again.result_sets.is_some_and(|sets| sets.is_empty()));
+        assert!(response.beside.is_some_and(|beside| beside.result_sets.is_empty()), "empty, and there");
     }
 
     #[test]
     fn an_answer_survives_the_wire_to_the_letter() {
         let text = r#"{"v":1,"event_id":"a.b.c","status":200,"answer":{"id":"1","records":[{"d":1.10},{"d":2}],"next":"2","more":true,"result_sets":[[{"x":1}]],"out":{"n":3}}}"#;
         let reply: Reply = serde_json::from_str(text).unwrap();
-        let responses = reply.into_outcome().unwrap().into_responses();
-        assert_eq!(responses.len(), 2);
-        assert_eq!(responses[1].next.as_deref(), Some("2"));
-        let (id, answer) = (EventId("a.b.c".into()), Answer::from_responses(responses));
+        let (id, answer) = (EventId("a.b.c".into()), reply.into_outcome().unwrap());
         let again = Reply::of(&id, 200, Ok(&answer));
         assert_eq!(serde_json::to_string(&again).unwrap(), text);
+        let responses = answer.into_responses();
+        assert_eq!(responses.len(), 2);
+        assert_eq!(responses[1].next.as_deref(), Some("2"));
     }
 
     #[test]
@@ -209,7 +190,7 @@ mod tests {
         let responses = answer.into_responses();
         assert_eq!(responses.len(), 1);
         assert!(responses[0].record.is_none());
-        assert_eq!(Answer::from_responses(responses).out.unwrap().get(), "{\"n\":3}");
+        assert_eq!(responses[0].beside.as_ref().unwrap().out.as_ref().unwrap().get(), "{\"n\":3}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::EventId;
 
-/// The calls that were made for an event, in order. Never travels with it.
+/// The calls that were made for an event, in order.
 #[derive(Debug, Default)]
 pub struct Steps(Mutex<Noted>);
 
@@ -31,13 +31,6 @@ pub struct Step {
     pub code: Option<&'static str>,
     /// False where its end was not awaited.
     pub is_ended: bool,
-}
-
-impl Clone for Steps {
-    /// A copy of an event has made no calls yet.
-    fn clone(&self) -> Self {
-        Self::default()
-    }
 }
 
 impl Steps {

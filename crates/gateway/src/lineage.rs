@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response as Http};
 use beds_core::audit::{AuditRecord, SealedRecord};
 use beds_core::lineage::tree::{self, Tree};
 use beds_core::lineage::{LineageNode, LineageRecord};
-use beds_core::{BedsError, ErrorKind, EventId, NamasteCore, Query, Result, Select, Store};
+use beds_core::{BedsError, ErrorKind, EventId, NamasteCore, Query, Result, Select};
 use beds_transport::{Cause, Client, Context};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -158,7 +158,7 @@ impl Reader<'_> {
         }
         let params = arguments.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let query = Query { select: Select::Named(name.to_owned()), params };
-        let responses = self.client.open(Store::Rec, template, context).fetch_records(&query).await?;
+        let responses = self.client.open(template, context).fetch_records(&query).await?;
         tree::read(responses.into_iter().filter_map(|response| response.record))
     }
 

@@ -8,9 +8,9 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::template::AuditPolicy;
 use beds_core::{
-    BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response, Result, Select, Store,
+    BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response, Result, Select,
 };
-use beds_transport::Opened;
+use beds_transport::RemoteTemplate;
 
 use crate::problem::{Problem, with_event_id};
 use crate::request::{Params, path_of};
@@ -112,19 +112,17 @@ async fn answer(
         limits::is_open(room)?;
         headers_read?;
         let wanted = wanted?;
-        let store = offering(room, operation, &wanted)?;
+        check_offered(room, operation, &wanted)?;
         if operation.is_write() {
             request::check_write(&request)?;
         }
         let what = read(request).await?;
         // A caller that is slow to send takes no place from the others.
         let permit = limits::in_flight(room)?;
-        Ok((permit, store, wanted.template, what))
+        Ok((permit, wanted.template, what))
     };
     let answered = match asked.await {
-        Ok((_permit, store, template, what)) => {
-            send(room.lent.client.open(store, &template, context), &template, what).await
-        }
+        Ok((_permit, template, what)) => send(room.lent.client.open(&template, context), &template, what).await,
         Err(error) => {
             // No other part reports this event.
             room.lent.client.refused(&context, template.as_deref(), operation, &error);
@@ -154,8 +152,8 @@ fn log(room: &Room, event_id: &EventId, template: Option<&str>, operation: Opera
     }
 }
 
-/// The store of the template, if it offers the operation.
-fn offering(room: &Room, operation: Operation, wanted: &Wanted) -> Result<Store> {
+/// An error unless the template offers the operation, and the work can be recorded where it must be.
+fn check_offered(room: &Room, operation: Operation, wanted: &Wanted) -> Result<()> {
     let catalogue = room.lent.catalogue.load();
     let template = catalogue.offering(&wanted.template, operation, wanted.named.as_deref())?;
     if template.audit == AuditPolicy::Required && !room.lent.client.recorder().can_audit() {
@@ -163,10 +161,10 @@ fn offering(room: &Room, operation: Operation, wanted: &Wanted) -> Result<Store>
         let text = "not executed: work with this template must be recorded, and no record can be queued now";
         return Err(BedsError::new(ErrorKind::Unavailable, text));
     }
-    Ok(template.store)
+    Ok(())
 }
 
-async fn send(core: Opened, template: &str, what: What) -> Result<Answered> {
+async fn send(core: RemoteTemplate, template: &str, what: What) -> Result<Answered> {
     let (response, status) = match what {
         What::Many(query) => {
             let body = many(core.fetch_records(&query).await?);

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Actor, BedsError, ErrorKind, Event, EventId, Fields, NamasteCore, Operation, Origin, Payload, Query, Reply,
-    Response, Result, RoutingKey, Select, Store, config,
+    Actor, BedsError, Catalogue, ErrorKind, Event, EventId, NamasteCore, Operation, Origin, Payload, Query, Reply,
+    Response, Result, RoutingKey, config,
 };
 use jiff::SignedDuration;
 use tokio::sync::Semaphore;
@@ -34,6 +35,8 @@ pub struct Client {
     outbox: Outbox,
     recorder: Recorder,
     dead_letter_passes: Arc<Semaphore>,
+    /// The templates by whose stores calls find their queues.
+    catalogue: Arc<ArcSwap<Catalogue>>,
     node: Arc<str>,
     environment: Arc<str>,
 }
@@ -61,8 +64,31 @@ pub struct Cause {
     pub depth: u32,
 }
 
+impl Context {
+    /// The event of a call in this context, without its arguments.
+    fn event(self, template: &str, operation: Operation) -> Event {
+        let patience = SignedDuration::try_from(self.patience).unwrap_or(SignedDuration::MAX);
+        let mut event = Event::root(self.event_id, template, operation, patience);
+        if let Some(cause) = self.cause {
+            event.parent_id = cause.event_id;
+            event.root_id = cause.root_id;
+            event.depth = cause.depth + 1;
+        }
+        event.actor = self.actor;
+        event.origin = self.origin;
+        event.key = self.key.filter(|_| operation.is_write());
+        event
+    }
+}
+
 impl Client {
-    pub(crate) fn start(transport: &Transport, node: &str, environment: &str, recorder: &Recorder) -> Self {
+    pub(crate) fn start(
+        transport: &Transport,
+        environment: &str,
+        recorder: &Recorder,
+        catalogue: Arc<ArcSwap<Catalogue>>,
+    ) -> Self {
+        let node = &*transport.node;
         let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, recorder.clone(), &transport.guards);
         transport.tasks.spawn(until(transport.stop.clone(), clerk));
         let (outbox, sending) = Outbox::new(outbox::MOST, &transport.guards);
@@ -75,6 +101,7 @@ impl Client {
             outbox,
             recorder,
             dead_letter_passes: Arc::new(Semaphore::new(1)),
+            catalogue,
             node: Arc::from(node),
             environment: Arc::from(environment),
         }
@@ -101,9 +128,9 @@ impl Client {
         Context { event_id, cause: None, origin: None, actor: Actor::default(), key: None, patience }
     }
 
-    /// Opens a template for one event.
-    pub fn open(&self, store: Store, template: &str, context: Context) -> Opened {
-        Opened { client: self.clone(), store, template: template.to_owned(), context, is_used: Arc::default() }
+    /// Opens a template for one event. Whether there is such a template is told by its calls.
+    pub fn open(&self, template: &str, context: Context) -> RemoteTemplate {
+        RemoteTemplate { client: self.clone(), template: template.to_owned(), context, is_used: Arc::default() }
     }
 
     /// The dead letters, gone through in a person's name. `inbox` says how long writes are remembered.
@@ -114,12 +141,13 @@ impl Client {
     /// Reports a request that was refused before it became an event on the wire. `template` is None where there is no such
     /// template.
     pub fn refused(&self, context: &Context, template: Option<&str>, operation: Operation, error: &BedsError) {
-        let event = self.open(Store::Rel, template.unwrap_or_default(), context.clone()).event(operation);
+        let event = context.clone().event(template.unwrap_or_default(), operation);
         report_refused(&self.recorder, &event, error);
     }
 
-    async fn call(&self, event: Event, store: Store) -> Result<Answer> {
+    async fn call(&self, event: Event) -> Result<Answer> {
         let is_write = event.operation.is_write();
+        let store = self.catalogue.load().get(&event.template)?.store;
         let begun = Begun::now(&self.recorder);
         let answered = self.exchange(&event, RoutingKey::new(store, is_write)).await;
         if let Err(error) = &answered {
@@ -186,69 +214,46 @@ impl Drop for Leaving<'_> {
 /// A template on the other side of the queue, opened for one event. The first call is that event; each further one is an
 /// event of its own, with the first one's parent, or with the first as parent where it has none.
 #[derive(Clone)]
-pub struct Opened {
+pub struct RemoteTemplate {
     client: Client,
-    store: Store,
     template: String,
     context: Context,
     /// The event's own id has been given to a call. Clones share it.
     is_used: Arc<AtomicBool>,
 }
 
-impl Opened {
+impl RemoteTemplate {
     fn event(&self, operation: Operation) -> Event {
-        let Context { mut event_id, mut cause, origin, actor, key, patience } = self.context.clone();
+        let mut context = self.context.clone();
         if self.is_used.swap(true, Ordering::Relaxed) {
-            let first = std::mem::replace(&mut event_id, EventId::new(&self.client.node, &self.client.environment));
-            cause = cause.or_else(|| Some(Cause { event_id: first.clone(), root_id: first, depth: 0 }));
+            let next = EventId::new(&self.client.node, &self.client.environment);
+            let first = std::mem::replace(&mut context.event_id, next);
+            let cause = || Cause { event_id: first.clone(), root_id: first, depth: 0 };
+            context.cause = Some(context.cause.unwrap_or_else(cause));
         }
-        let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
-        let mut event = Event::root(event_id, &self.template, operation, patience);
-        if let Some(cause) = cause {
-            event.parent_id = cause.event_id;
-            event.root_id = cause.root_id;
-            event.depth = cause.depth + 1;
-        }
-        event.actor = actor;
-        event.origin = origin;
-        event.key = key.filter(|_| operation.is_write());
-        event
+        context.event(&self.template, operation)
     }
 }
 
 #[async_trait]
-impl NamasteCore for Opened {
+impl NamasteCore for RemoteTemplate {
     async fn create_record(&self, payload: &Payload) -> Result<Response> {
-        let mut event = self.event(Operation::Create);
-        event.params = payload.fields.clone();
-        event.text = payload.is_text;
-        self.client.call(event, self.store).await.map(Answer::into_response)
+        let event = self.event(Operation::Create).with_payload(payload);
+        self.client.call(event).await.map(Answer::into_response)
     }
 
     async fn fetch_records(&self, query: &Query) -> Result<Vec<Response>> {
-        let operation = if query.select == Select::List { Operation::List } else { Operation::Fetch };
-        let mut event = self.event(operation);
-        match &query.select {
-            Select::ById(id) => event.id = Some(id.clone()),
-            Select::Named(name) => event.object = Some(name.clone()),
-            Select::List => {}
-        }
-        event.params = query.params.clone();
-        self.client.call(event, self.store).await.map(Answer::into_responses)
+        let event = self.event(query.operation()).with_query(query);
+        self.client.call(event).await.map(Answer::into_responses)
     }
 
     async fn update_record(&self, payload: &Payload) -> Result<Response> {
-        let mut event = self.event(Operation::Update);
-        event.id = payload.id.clone();
-        event.params = payload.fields.clone();
-        event.text = payload.is_text;
-        self.client.call(event, self.store).await.map(Answer::into_response)
+        let event = self.event(Operation::Update).with_payload(payload);
+        self.client.call(event).await.map(Answer::into_response)
     }
 
     async fn delete_record(&self, id: &str) -> Result<Response> {
-        let mut event = self.event(Operation::Delete);
-        event.id = Some(id.to_owned());
-        event.params = Fields::new();
-        self.client.call(event, self.store).await.map(Answer::into_response)
+        let event = self.event(Operation::Delete).with_id(id);
+        self.client.call(event).await.map(Answer::into_response)
     }
 }

@@ -1,5 +1,6 @@
 //! AMQP for BEDS: the topology, publishing with confirms, consuming, request and reply, and the application's
-//! [`Client`]. The only crate that names lapin. It routes messages and knows no template, no database and no HTTP.
+//! [`Client`]. The only crate that names lapin. It finds the queue of a template's
+//! store, and knows no database and no HTTP.
 
 mod client;
 mod consume;
@@ -23,12 +24,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::config;
+use arc_swap::ArcSwap;
+use beds_core::{Catalogue, config};
 use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use client::{Cause, Client, Context, Opened};
+pub use client::{Cause, Client, Context, RemoteTemplate};
 pub use consume::{Delivery, Subscription};
 pub use consumers::OfQueue;
 pub use dead_letters::{DeadLetter, DeadLetters, Verdict};
@@ -143,9 +145,9 @@ impl Transport {
         self.publisher.link().now().is_ok_and(|live| live.connection.status().blocked())
     }
 
-    /// The client through which the gateway and applications reach templates.
-    pub fn client(&self, environment: &str, recorder: &Recorder) -> Client {
-        Client::start(self, &self.node, environment, recorder)
+    /// The client through which the gateway and applications reach the templates of `catalogue`.
+    pub fn client(&self, environment: &str, recorder: &Recorder, catalogue: Arc<ArcSwap<Catalogue>>) -> Client {
+        Client::start(self, environment, recorder, catalogue)
     }
 
     /// How many messages wait in each queue of the table. Empty while there is no connection. A deleted queue is declared

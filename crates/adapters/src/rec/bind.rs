@@ -95,14 +95,15 @@ pub(super) fn bind(
 
 impl Binding {
     /// The typed values for a call, or the mistake in the caller's fields.
-    pub(super) fn arguments(&self, event: &Event, id: Option<&str>, fields: &Fields) -> Result<Arguments> {
+    pub(super) fn arguments(&self, event: &Event) -> Result<Arguments> {
+        let fields = event.fields();
         self.check_names(fields)?;
         let mut arguments = Arguments::new();
         for (name, spec) in &self.parameters {
             let value = match name.as_str() {
                 "event_id" => Some(Bson::String(event.event_id.0.clone())),
                 "actor" => Some(Bson::String(event.actor.subject.clone())),
-                "id" if !self.form.is_named && self.form.operation != Operation::Create => match id {
+                "id" if !self.form.is_named && self.form.operation != Operation::Create => match event.record_id() {
                     Some(id) => Some(spec.read("id", id)?),
                     None => None,
                 },

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use beds_core::reply::Answer;
-use beds_core::{BedsError, ErrorKind, Event, Operation, Result};
+use beds_core::{Attempt, BedsError, ErrorKind, Operation, Result};
 use bson::oid::ObjectId;
 use bson::{Bson, Document};
 use futures_util::TryStreamExt;
@@ -60,10 +60,10 @@ pub(super) async fn read(
     database: &Database,
     binding: &Arc<Binding>,
     arguments: Arguments,
-    event: &Event,
+    attempt: &Attempt,
 ) -> Result<Answer> {
     let mut command = binding.command.with(&arguments);
-    limit_time(&mut command, event);
+    limit_time(&mut command, attempt);
     // A write that is not there at a majority may be rolled back after it was told.
     command.insert("readConcern", bson::doc! {"level": "majority"});
     let page = binding.page(&arguments);
@@ -71,7 +71,7 @@ pub(super) async fn read(
     let mut attempts = 0;
     loop {
         let (handle, binding) = (database.handle.clone(), Arc::clone(binding));
-        let step = event.steps.begin(object);
+        let step = attempt.steps.begin(object);
         let work = |command| async move { documents(&handle, command, &binding, page).await };
         let outcome = database.run_watched(command.clone(), work).await?;
         step.end(outcome.as_ref().err().map(Failure::code));
@@ -84,8 +84,8 @@ pub(super) async fn read(
 }
 
 /// Ends the operation in the server at the event's deadline, or before it where the DBA says so.
-fn limit_time(command: &mut Document, event: &Event) {
-    let left = i64::try_from(event.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
+fn limit_time(command: &mut Document, attempt: &Attempt) {
+    let left = i64::try_from(attempt.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
     let own = match command.get("maxTimeMS") {
         Some(Bson::Int32(n)) => Some(i64::from(*n)),
         Some(Bson::Int64(n)) => Some(*n),
@@ -123,14 +123,14 @@ pub(super) async fn insert_each(
     binding: &Arc<Binding>,
     bulk: Bulk,
     arguments: Arguments,
-    event: &Event,
+    attempt: &Attempt,
 ) -> Result<Answer> {
     let mut command = binding.command.with(&arguments);
-    limit_time(&mut command, event);
+    limit_time(&mut command, attempt);
     // A command that is run by hand does not get the client's.
     command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
     let handle = database.handle.clone();
-    let step = event.steps.begin(&binding.form.object);
+    let step = attempt.steps.begin(&binding.form.object);
     let outcome = database.run(async move { handle.run_command(command).await }).await?.map_err(Failure::Driver);
     let outcome = outcome.and_then(|reply| {
         let errors = reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
@@ -153,10 +153,10 @@ pub(super) async fn write(
     session: &mut ClientSession,
     binding: &Binding,
     arguments: &Arguments,
-    event: &Event,
+    attempt: &Attempt,
 ) -> Result<Answer, Failure> {
     let mut command = binding.command.with(arguments);
-    limit_time(&mut command, event);
+    limit_time(&mut command, attempt);
     let inserted = with_ids(&mut command);
     let reply = handle.run_command(command).session(session).await?;
     if let Some(Bson::Document(first)) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {

@@ -180,9 +180,9 @@ impl JsonNames {
 
 impl Binding {
     /// The values of the placeholders, in order, or the mistake in the caller's fields.
-    pub(super) fn arguments(&self, event: &Event, id: Option<&str>, fields: &Fields) -> Result<Vec<Sql>> {
-        self.check_names(fields)?;
-        self.slots.iter().map(|slot| self.argument(slot, event, id, fields)).collect()
+    pub(super) fn arguments(&self, event: &Event) -> Result<Vec<Sql>> {
+        self.check_names(event.fields())?;
+        self.slots.iter().map(|slot| self.argument(slot, event)).collect()
     }
 
     /// The page that the arguments ask for.
@@ -236,10 +236,10 @@ impl Binding {
         }
     }
 
-    fn argument(&self, slot: &Slot, event: &Event, id: Option<&str>, fields: &Fields) -> Result<Sql> {
-        let is_write = self.form.operation.is_write();
+    fn argument(&self, slot: &Slot, event: &Event) -> Result<Sql> {
+        let (is_write, fields) = (self.form.operation.is_write(), event.fields());
         match &slot.source {
-            Source::Id => match id {
+            Source::Id => match event.record_id() {
                 Some(id) => slot.sql_type.parse("id", id),
                 None => Ok(Sql::NULL),
             },

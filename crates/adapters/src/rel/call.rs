@@ -3,7 +3,7 @@
 //! Not here: which values, which is `bind`'s; the transactions of writes, which are `once`'s.
 
 use beds_core::reply::Answer;
-use beds_core::{BedsError, ErrorKind, Event, Result};
+use beds_core::{Attempt, BedsError, ErrorKind, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value as Sql};
 
@@ -63,11 +63,11 @@ pub(super) async fn read(
     database: &Database,
     binding: &Binding,
     arguments: &[Sql],
-    event: &Event,
+    attempt: &Attempt,
 ) -> Result<Option<Answer>> {
     let mut attempts = 0;
     loop {
-        let step = event.steps.begin(&binding.form.object);
+        let step = attempt.steps.begin(&binding.form.object);
         let mut loan = database.reader().await?;
         let called = read_once(&mut loan, binding, arguments).await;
         step.end(called.as_ref().err().map(Failure::code));

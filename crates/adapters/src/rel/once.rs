@@ -1,12 +1,10 @@
 //! A write takes effect once per key: the key is claimed in the write's own transaction, and the answer is stored
 //! beside it. A repeat gets the stored answer. `rec/once.rs` does the same in MongoDB.
 //!
-//! Not here: the call itself, which is `call`'s.
-
-use std::time::Duration;
+//! Not here: the call itself (call.rs), the loop of attempts (../attempts.rs).
 
 use beds_core::reply::{Answer, Stored};
-use beds_core::{BedsError, ErrorKind, Event, Result};
+use beds_core::{Attempt, BedsError, ErrorKind, Event, Result};
 use fail::fail_point;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Row, Value as Sql};
@@ -15,36 +13,8 @@ use super::bind::Binding;
 use super::call::{self, Failure};
 use super::connect::{Database, Loan};
 use super::error;
+use crate::attempts::{self, Miss, repeated};
 use crate::inbox;
-
-/// How often a write is tried when other writes or a lost connection are in the way.
-const ATTEMPTS: u32 = 4;
-
-/// The end of one attempt that gave no answer.
-enum Miss {
-    /// Final: this attempt had no effect, and none before it had one, because the key was free.
-    Refused(BedsError),
-    /// Final, and without effect itself: the inbox did not tell the end of the attempts before it.
-    Unasked(BedsError),
-    /// The object was replaced since it was bound. Without effect.
-    Replaced(BedsError),
-    /// Without effect, and worth another attempt.
-    Again(BedsError),
-    /// The commit was sent and its answer did not come.
-    Unknown(BedsError),
-}
-
-impl Miss {
-    fn error(&self) -> &BedsError {
-        match self {
-            Miss::Refused(error)
-            | Miss::Unasked(error)
-            | Miss::Replaced(error)
-            | Miss::Again(error)
-            | Miss::Unknown(error) => error,
-        }
-    }
-}
 
 /// Writes once. The error kinds say how certain the end of this event is: only [`ErrorKind::OutcomeUnknown`] may have had an
 /// effect. None where the object was replaced since it was bound, and nothing was written.
@@ -52,46 +22,60 @@ pub(super) async fn write(
     database: &Database,
     binding: &Binding,
     arguments: &[Sql],
-    event: &Event,
+    attempt: &Attempt,
 ) -> Result<Option<Answer>> {
-    let claim = Claim::of(event);
-    let mut may_have_happened = false;
-    let mut attempt = 0;
-    loop {
-        attempt += 1;
-        let step = event.steps.begin(&binding.form.object);
-        let outcome = once(database, binding, arguments, event, &claim).await;
-        // The connection that an attempt before lost may still hold the key: that is not another request.
-        let outcome = match outcome {
-            Err(Miss::Unasked(error)) if attempt > 1 && error.kind == ErrorKind::KeyInFlight => Err(Miss::Again(error)),
-            outcome => outcome,
-        };
-        match &outcome {
-            // Nothing was called.
-            Ok(_) if event.steps.is_repeat() => step.forget(),
-            outcome => step.end(outcome.as_ref().err().map(|miss| miss.error().code())),
+    let write = Write { database, binding, arguments, attempt, claim: Claim::of(&attempt.event) };
+    attempts::write(attempt, &binding.form.object, &write).await
+}
+
+/// A write with everything that an attempt needs.
+struct Write<'w> {
+    database: &'w Database,
+    binding: &'w Binding,
+    arguments: &'w [Sql],
+    attempt: &'w Attempt,
+    claim: Claim,
+}
+
+impl attempts::Repeatable for Write<'_> {
+    async fn once(&self) -> Result<Answer, Miss> {
+        let Write { database, binding, arguments, attempt, claim } = self;
+        // Unless it is given back, the connection is not used again: it may be in the middle of the transaction.
+        let mut loan = database.writer().await.map_err(Miss::Again)?;
+        if binding.reads_session {
+            loan.refresh().await.map_err(|e| classify(Failure::Sql(e), database))?;
         }
-        let miss = match outcome {
-            Ok(answer) => return Ok(Some(answer)),
-            Err(miss) => miss,
-        };
-        let error = match miss {
-            Miss::Replaced(_) if !may_have_happened => return Ok(None),
-            Miss::Refused(error) => return Err(error),
-            Miss::Unasked(error) if may_have_happened => return Err(inbox::outcome_unknown(error)),
-            Miss::Unasked(error) => return Err(error),
-            Miss::Again(error) | Miss::Replaced(error) if may_have_happened => inbox::outcome_unknown(error),
-            Miss::Again(error) | Miss::Replaced(error) => error,
-            Miss::Unknown(error) => {
-                may_have_happened = true;
-                inbox::outcome_unknown(error)
+        match claim.take(&mut loan, database, Some(binding)).await {
+            Ok(None) => attempt.steps.note_asked_inbox(),
+            Ok(Some(stored)) => {
+                loan.give_back();
+                return Ok(repeated(stored, attempt));
             }
-        };
-        if attempt >= ATTEMPTS {
-            return Err(error);
+            Err(miss) => {
+                give_back_unless_lost(loan, &miss);
+                return Err(miss);
+            }
         }
-        fail_point!("in_doubt", may_have_happened, |_| unreachable!("only waits are set on it"));
-        tokio::time::sleep(Duration::from_millis(10 << attempt)).await;
+        if attempt.time_to_work().is_zero() {
+            // Handed out again, and nothing was done before.
+            abort(loan).await;
+            return Err(Miss::Refused(inbox::too_late()));
+        }
+
+        let called = tokio::time::timeout(attempt.time_to_call(), call::call(&mut loan, binding, arguments)).await;
+        // Nothing of an open transaction stays: the loan ends the call, and its commit was not sent.
+        let Ok(called) = called else { return Err(Miss::Refused(inbox::too_late())) };
+        let answer = match called {
+            Ok(answer) => answer,
+            Err(failure) => return Err(failed(loan, binding, database, failure).await),
+        };
+        if attempt.time_to_work().is_zero() {
+            abort(loan).await;
+            return Err(Miss::Refused(inbox::too_late()));
+        }
+        fail_point!("uncommitted", |_| std::process::abort());
+        commit(loan, database, binding, claim, &Stored::text(&attempt.event.event_id, &answer)).await?;
+        Ok(answer)
     }
 }
 
@@ -99,27 +83,22 @@ pub(super) async fn write(
 ///
 /// # Errors
 /// [`ErrorKind::KeyInFlight`] while it may still do so.
-pub(super) async fn recall(database: &Database, event: &Event) -> Result<Option<Answer>> {
+pub(super) async fn recall(database: &Database, attempt: &Attempt) -> Result<Option<Answer>> {
     let mut loan = database.writer().await?;
-    let claim = Claim::of(event);
+    let claim = Claim::of(&attempt.event);
     match claim.take(&mut loan, database, None).await {
         Ok(Some(stored)) => {
             loan.give_back();
-            Ok(Some(repeated(stored, event)))
+            Ok(Some(repeated(stored, attempt)))
         }
         Ok(None) => {
             abort(loan).await;
-            event.steps.note_asked_inbox();
+            attempt.steps.note_asked_inbox();
             Ok(None)
         }
         Err(miss) => {
             give_back_unless_lost(loan, &miss);
-            let (Miss::Refused(error)
-            | Miss::Unasked(error)
-            | Miss::Replaced(error)
-            | Miss::Again(error)
-            | Miss::Unknown(error)) = miss;
-            Err(error)
+            Err(miss.into_error())
         }
     }
 }
@@ -153,51 +132,6 @@ impl Claim {
         })?;
         claimed(row, &self.fingerprint)
     }
-}
-
-async fn once(
-    database: &Database,
-    binding: &Binding,
-    arguments: &[Sql],
-    event: &Event,
-    claim: &Claim,
-) -> Result<Answer, Miss> {
-    // Unless it is given back, the connection is not used again: it may be in the middle of the transaction.
-    let mut loan = database.writer().await.map_err(Miss::Again)?;
-    if binding.reads_session {
-        loan.refresh().await.map_err(|e| classify(Failure::Sql(e), database))?;
-    }
-    match claim.take(&mut loan, database, Some(binding)).await {
-        Ok(None) => event.steps.note_asked_inbox(),
-        Ok(Some(stored)) => {
-            loan.give_back();
-            return Ok(repeated(stored, event));
-        }
-        Err(miss) => {
-            give_back_unless_lost(loan, &miss);
-            return Err(miss);
-        }
-    }
-    if event.time_to_work().is_zero() {
-        // Handed out again, and nothing was done before.
-        abort(loan).await;
-        return Err(Miss::Refused(inbox::too_late()));
-    }
-
-    let called = tokio::time::timeout(event.time_to_call(), call::call(&mut loan, binding, arguments)).await;
-    // Nothing of an open transaction stays: the loan ends the call, and its commit was not sent.
-    let Ok(called) = called else { return Err(Miss::Refused(inbox::too_late())) };
-    let answer = match called {
-        Ok(answer) => answer,
-        Err(failure) => return Err(failed(loan, binding, database, failure).await),
-    };
-    if event.time_to_work().is_zero() {
-        abort(loan).await;
-        return Err(Miss::Refused(inbox::too_late()));
-    }
-    fail_point!("uncommitted", |_| std::process::abort());
-    commit(loan, database, binding, claim, &Stored::text(&event.event_id, &answer)).await?;
-    Ok(answer)
 }
 
 /// The end of an attempt whose call failed. The session is made anew.
@@ -245,13 +179,6 @@ async fn commit(
     }
 }
 
-/// The answer of an event that wrote before. A redelivered event can find its own.
-fn repeated(stored: Stored, event: &Event) -> Answer {
-    event.steps.note_repeat(stored.event_id.clone());
-    let repeat_of = Some(stored.event_id).filter(|first| *first != event.event_id);
-    Answer { repeat_of, ..stored.answer }
-}
-
 /// A refusal of the inbox leaves the session as it was: the connection can be used again.
 fn give_back_unless_lost(loan: Loan, miss: &Miss) {
     match miss {
@@ -262,7 +189,7 @@ fn give_back_unless_lost(loan: Loan, miss: &Miss) {
         }
         // The server said no: it may stand in the middle of the procedure's transaction.
         Miss::Refused(_) | Miss::Unasked(_) | Miss::Replaced(_) => loan.renew(),
-        Miss::Again(_) | Miss::Unknown(_) => {}
+        Miss::Again(_) | Miss::Unknown(_) | Miss::Away { .. } => {}
     }
 }
 

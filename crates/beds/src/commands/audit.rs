@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use beds_core::Outcome;
 use beds_core::audit::{AuditRecord, SealedRecord, time_text};
 use beds_core::text::one_line;
-use beds_core::{Config, Result};
+use beds_core::{Catalogue, Config, Result};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -95,7 +95,7 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
             Err(text) => fail(2, &text),
         };
     }
-    let connection = match Connection::open(&config, "audit", 2).await {
+    let connection = match Connection::open(&config, "audit", 2, Catalogue::of_nodes()).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };

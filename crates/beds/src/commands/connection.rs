@@ -3,9 +3,11 @@
 //! Not here: the questions of each command (commands/*.rs).
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::{Actor, Config, EventId, Fields, NamasteCore, Query, Result, Select, Store, config};
+use arc_swap::ArcSwap;
+use beds_core::{Actor, Catalogue, Config, EventId, Fields, NamasteCore, Query, Result, Select, config};
 use beds_transport::{Cause, Client, Context, DeadLetters, Recorder, Transport};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -25,12 +27,12 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects as `{node}-{command}`, or says why not and ends with `code`.
-    pub(super) async fn open(config: &Config, command: &str, code: u8) -> Result<Self, ExitCode> {
+    /// Connects as `{node}-{command}`, or says why not and ends with `code`. The command reaches the templates of `catalogue`.
+    pub(super) async fn open(config: &Config, command: &str, code: u8, catalogue: Catalogue) -> Result<Self, ExitCode> {
         let transport = Transport::start(&config.amqp, &format!("{}-{command}", config.node.name));
         let environment = config.node.environment.as_str();
         let recorder = transport.recorder(environment, config.records.clone());
-        let client = transport.client(environment, &recorder);
+        let client = transport.client(environment, &recorder, Arc::new(ArcSwap::from_pointee(catalogue)));
         let ready = async {
             transport.ready(Duration::from_secs(10)).await?;
             match tokio::time::timeout(Duration::from_secs(10), client.ready()).await {
@@ -85,7 +87,7 @@ impl Connection {
     ) -> Result<Vec<T>> {
         let params: Fields = params.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let query = Query { select: Select::Named(name.to_owned()), params };
-        let opened = self.client.open(Store::Rec, template, self.context(is_first));
+        let opened = self.client.open(template, self.context(is_first));
         let records = opened.fetch_records(&query).await?.into_iter().filter_map(|response| response.record);
         beds_core::lineage::tree::read(records)
     }

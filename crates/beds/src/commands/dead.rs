@@ -81,7 +81,7 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
     {
         return fail(EX_USAGE, "which ones? Give their ids, or --cause as `beds dead ls` names it");
     }
-    let connection = match Connection::open(&config, "dead", 1).await {
+    let connection = match Connection::open(&config, "dead", 1, Catalogue::of_nodes()).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };

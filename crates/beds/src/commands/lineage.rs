@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use beds_core::ErrorKind;
+use beds_core::{Catalogue, ErrorKind};
 use beds_gateway::lineage::{Format, read, show};
 use clap::{Args, ValueEnum};
 
@@ -31,7 +31,7 @@ pub(super) async fn lineage(args: LineageArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let connection = match Connection::open(&config, "lineage", 1).await {
+    let connection = match Connection::open(&config, "lineage", 1, Catalogue::of_nodes()).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use beds_core::{BedsError, Config, EventId, NamasteCore, Operation, Payload, Store};
+use beds_core::{BedsError, Config, EventId, NamasteCore, Operation, Payload};
 use clap::Args;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -77,24 +77,21 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         Err(code) => return code,
     };
     let (catalogue, problems) = settings::templates(&config.templates.path);
-    let store = match catalogue.offering(&args.template, Operation::Create, None) {
-        Ok(template) => template.store,
-        Err(error) => {
-            problems.iter().for_each(|problem| super::warn(&problem.to_string()));
-            return fail(EX_USAGE, &error.message);
-        }
-    };
+    if let Err(error) = catalogue.offering(&args.template, Operation::Create, None) {
+        problems.iter().for_each(|problem| super::warn(&problem.to_string()));
+        return fail(EX_USAGE, &error.message);
+    }
     // A file that cannot be read as it was meant is refused before the first connection.
     let opened = Rows::open(&args.file, &args.template, args.limit).and_then(|rows| begin(&args, &config, rows));
     let (rows, checkpoint, rejects) = match opened {
         Ok(opened) => opened,
         Err(text) => return fail(1, &text),
     };
-    let connection = match Connection::open(&config, "load", 1).await {
+    let connection = match Connection::open(&config, "load", 1, catalogue).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };
-    let outcome = send(&args, store, &connection, rows, checkpoint, rejects).await;
+    let outcome = send(&args, &connection, rows, checkpoint, rejects).await;
     connection.close().await;
     match outcome {
         Ok(code) => code,
@@ -140,7 +137,6 @@ fn begin(args: &LoadArgs, config: &Config, rows: Rows) -> Result<(Rows, Checkpoi
 
 async fn send(
     args: &LoadArgs,
-    store: Store,
     connection: &Connection,
     rows: Rows,
     mut checkpoint: Checkpoint,
@@ -156,7 +152,7 @@ async fn send(
             let outcome = match &row.fields {
                 Ok(fields) => {
                     let payload = Payload { id: None, fields: fields.clone(), is_text: row.is_text };
-                    Some(create(connection, store, &args.template, &row, payload).await)
+                    Some(create(connection, &args.template, &row, payload).await)
                 }
                 Err(_) => None,
             };
@@ -221,13 +217,7 @@ enum Created {
 }
 
 /// Creates one record, and goes on trying with the same key while the outcome is unknown or a service is away.
-async fn create(
-    connection: &Connection,
-    store: Store,
-    template: &str,
-    row: &Row,
-    payload: Payload,
-) -> Result<Created, BedsError> {
+async fn create(connection: &Connection, template: &str, row: &Row, payload: Payload) -> Result<Created, BedsError> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(50);
     let mut own: Vec<EventId> = Vec::new();
@@ -235,7 +225,7 @@ async fn create(
         let mut context = connection.own_root(PATIENCE);
         context.key = Some(row.key.clone());
         own.push(context.event_id.clone());
-        match connection.client.open(store, template, context).create_record(&payload).await {
+        match connection.client.open(template, context).create_record(&payload).await {
             Ok(response) => {
                 let is_own = response.repeat_of.as_ref().is_none_or(|first| own.contains(first));
                 return Ok(if is_own { Created::Now } else { Created::Before });

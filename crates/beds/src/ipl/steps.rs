@@ -42,7 +42,7 @@ impl Ipl {
         Ok(domains)
     }
 
-    pub(super) async fn amqp(&self) -> Result<Amqp, IplError> {
+    pub(super) async fn amqp(&self, domains: &Domains) -> Result<Amqp, IplError> {
         let config = &self.config;
         let environment = config.node.environment.as_str();
         let transport = Transport::start(&config.amqp, &config.node.name);
@@ -52,7 +52,7 @@ impl Ipl {
         if let Some(endpoint) = &config.records.otlp {
             self.step("otlp", self.tell_traces(endpoint, &recorder), || endpoint.clone())?;
         }
-        let client = transport.client(environment, &recorder);
+        let client = transport.client(environment, &recorder, Arc::clone(&domains.catalogue));
         self.step("amqp", self.connected(&transport, &client).await, || config.amqp.url.address().to_owned())?;
         Ok(Amqp { transport, recorder, client })
     }

@@ -4,7 +4,7 @@
 
 use anyhow::{Context, Result};
 use beds::{NamasteCore, Payload};
-use beds_core::{Fields, Store};
+use beds_core::Fields;
 use jiff::{Timestamp, ToSpan};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -206,7 +206,7 @@ async fn two_calls_on_one_opened_template_are_two_events() -> Result<()> {
         |name: &str| Payload { fields: Fields::from_iter([("name".to_owned(), json!(name))]), ..Payload::default() };
     let context = client.context(std::time::Duration::from_secs(20));
     let root = context.event_id.clone();
-    let things = client.open(Store::Rel, "Things", context);
+    let things = client.open("Things", context);
     let (a, b, c) = (payload("a"), payload("b"), payload("c"));
     let (one, other) = tokio::join!(things.create_record(&a), things.create_record(&b));
     let ids = [one?.id, other?.id, things.clone().create_record(&c).await?.id];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use beds::{NamasteCore, Payload, Query, Response, Select, settings};
 use beds_adapters::Stores;
-use beds_core::{ErrorKind, Event, EventId, Fields, Operation, Store, TemplateAdapter};
+use beds_core::{Direct, ErrorKind, Event, EventId, Fields, Store, TemplateAdapter};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -324,7 +324,7 @@ async fn both_stores_pass_the_same_suite_through_rabbitmq() -> Result<()> {
         let open = move |key: Option<&str>| {
             let mut context = client.context(Duration::from_secs(20));
             context.key = key.map(str::to_owned);
-            Box::new(client.open(store, template, context)) as Box<dyn NamasteCore>
+            Box::new(client.open(template, context)) as Box<dyn NamasteCore>
         };
         let target = Target { name: format!("{store} through RabbitMQ"), id, missing, open: Box::new(open) };
         let cases = check(&target).await?;
@@ -333,44 +333,16 @@ async fn both_stores_pass_the_same_suite_through_rabbitmq() -> Result<()> {
     Ok(())
 }
 
-/// An adapter knows operations only by the method that is called; the event carries the key and the caller.
-fn open_directly(adapter: &Arc<dyn TemplateAdapter>, template: &str, key: Option<&str>) -> Box<dyn NamasteCore> {
-    Box::new(Direct { adapter: Arc::clone(adapter), template: template.to_owned(), key: key.map(str::to_owned) })
-}
-
 /// The broker's work between the queue and the adapter, without the queue.
-struct Direct {
-    adapter: Arc<dyn TemplateAdapter>,
-    template: String,
-    key: Option<String>,
-}
-
-impl Direct {
-    fn open(&self, operation: Operation, id: Option<&str>, params: &Fields) -> Box<dyn NamasteCore> {
-        let mut event =
-            Event::root(EventId::new("t", "test"), &self.template, operation, SignedDuration::from_secs(20));
-        event.key.clone_from(&self.key);
-        event.id = id.map(str::to_owned);
-        event.params = params.clone();
-        Arc::clone(&self.adapter).open(Arc::new(event))
-    }
-}
-
-#[async_trait::async_trait]
-impl NamasteCore for Direct {
-    async fn create_record(&self, payload: &Payload) -> beds_core::Result<Response> {
-        self.open(Operation::Create, None, &payload.fields).create_record(payload).await
-    }
-
-    async fn fetch_records(&self, query: &Query) -> beds_core::Result<Vec<Response>> {
-        self.open(Operation::Fetch, None, &query.params).fetch_records(query).await
-    }
-
-    async fn update_record(&self, payload: &Payload) -> beds_core::Result<Response> {
-        self.open(Operation::Update, payload.id.as_deref(), &payload.fields).update_record(payload).await
-    }
-
-    async fn delete_record(&self, id: &str) -> beds_core::Result<Response> {
-        self.open(Operation::Delete, Some(id), &Fields::new()).delete_record(id).await
-    }
+fn open_directly(
+    adapter: &Arc<dyn TemplateAdapter>,
+    template: &'static str,
+    key: Option<&str>,
+) -> Box<dyn NamasteCore> {
+    let key = key.map(str::to_owned);
+    let begin = move |operation| {
+        let patience = SignedDuration::from_secs(20);
+        Event { key: key.clone(), ..Event::root(EventId::new("t", "test"), template, operation, patience) }
+    };
+    Box::new(Direct { adapter: Arc::clone(adapter), begin })
 }

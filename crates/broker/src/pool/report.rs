@@ -10,7 +10,7 @@ use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, micros};
 use beds_core::outcome::Outcome;
 use beds_core::reply::Answer;
 use beds_core::steps::Noted;
-use beds_core::{BedsError, ErrorKind, Event, EventId, Result};
+use beds_core::{Attempt, BedsError, ErrorKind, Event, EventId, Result};
 use beds_transport::{Delivery, Recorder};
 use jiff::Timestamp;
 
@@ -62,13 +62,13 @@ impl Reporter<'_> {
     pub(super) fn records(
         self,
         begun: &Begun,
-        event: &Event,
+        attempt: &Attempt,
         delivery: &Delivery,
         outcome: Result<&Answer, &BedsError>,
         dead: Option<&str>,
     ) -> (Option<LineageRecord>, Option<AuditRecord>) {
         let enabled = self.recorder.enabled();
-        let noted = event.steps.take();
+        let (event, noted) = (&attempt.event, attempt.steps.take());
         let is_of_write_itself = event.operation.is_write() && (delivery.is_redelivered() || noted.repeat_of.is_none());
         let digest = match (enabled.lineage || enabled.audit, is_of_write_itself) {
             (false, _) => String::new(),

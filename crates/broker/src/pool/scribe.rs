@@ -7,7 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use beds_core::audit::{Head, SealedRecord};
-use beds_core::{BedsError, ErrorKind, Event, Fields, Payload, Query, RecordStream, Response, Result, Select, Store};
+use beds_core::reply::Answer;
+use beds_core::{
+    Attempt, BedsError, ErrorKind, Event, Fields, Operation, Payload, Query, RecordStream, Response, Result, Select,
+    Store,
+};
 use beds_transport::{Delivery, Lease, Publisher};
 use fail::fail_point;
 use jiff::{SignedDuration, Timestamp};
@@ -26,6 +30,7 @@ const SAID_AFTER: Duration = Duration::from_secs(10);
 const SAID_AGAIN: Duration = Duration::from_secs(60);
 /// How long the database may take for one batch.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
+const LONGEST: Duration = PATIENCE.unsigned_abs();
 
 pub(super) struct Scribe<'t> {
     /// Names the chain of audit records that this task writes.
@@ -122,7 +127,7 @@ impl Scribe<'_> {
 
     async fn create(&self, event: &Event, payload: &Payload) -> Result<()> {
         let begun = Instant::now();
-        let created = self.factory.open(&with_patience(event), Store::Rec)?.create_record(payload).await;
+        let created = self.work(event.clone().with_payload(payload)).await;
         self.meters.call(begun.elapsed());
         created.map(drop)
     }
@@ -154,8 +159,16 @@ impl Scribe<'_> {
 
     async fn fetch(&self, event: &Event, name: &str, parameter: &str, value: Value) -> Result<Vec<Response>> {
         let params = Fields::from_iter([(parameter.to_owned(), value)]);
-        let query = Query { select: Select::Named(name.to_owned()), params };
-        self.factory.open(&with_patience(event), Store::Rec)?.fetch_records(&query).await
+        let mut event = event.clone().with_query(&Query { select: Select::Named(name.to_owned()), params });
+        event.operation = Operation::Fetch;
+        self.work(event).await.map(Answer::into_responses)
+    }
+
+    /// One call of a template, with a deadline of its own: no caller waits for the batch, however long it was in the queue.
+    async fn work(&self, mut event: Event) -> Result<Answer> {
+        event.deadline = Timestamp::now().checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
+        let adapter = self.factory.adapter(&event, Store::Rec)?;
+        adapter.work(&Arc::new(Attempt::new(event, LONGEST))).await
     }
 
     /// Records of a later release stay in their queue until this node is of it too.
@@ -192,11 +205,4 @@ impl Scribe<'_> {
             }
         }
     }
-}
-
-/// The event with a deadline of its own for each attempt: no caller waits for the batch, however long it was in the queue.
-fn with_patience(event: &Event) -> Arc<Event> {
-    let mut event = event.clone();
-    event.deadline = Timestamp::now().checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
-    Arc::new(event)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use beds_core::Complaints;
+use beds_core::{Complaints, RecordStream};
 use beds_transport::{Delivery, Lease, Notices, Recorder, Subscription, Transport};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -97,54 +97,75 @@ async fn begin(task: &Task) -> Option<Subscription> {
 /// Works until the pool stops, or the name of the node is lost.
 async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, subscription: &mut Subscription) {
     let chain = super::chain(task.recorder.node(), &task.name);
-    let scribe = Scribe {
-        chain: &chain,
-        publisher: task.transport.publisher(),
-        factory: &task.factory,
-        stop: &task.stop,
-        heads: &task.heads,
-        lease: &task.lease,
-        meters,
-    };
-    let is_of_records = task.work.events().is_none();
+    let handler = Handler::new(task, meters, recording, &chain);
+    let is_of_reports = matches!(handler, Handler::Reports(..));
     let mut pause = FIRST_PAUSE;
     loop {
         let delivery = tokio::select! {
             biased;
             () = task.stop.cancelled() => return,
-            () = task.lease.lost(), if is_of_records => return,
+            () = task.lease.lost(), if is_of_reports => return,
             delivery = subscription.next() => delivery,
         };
         let _busy = meters.busy();
         let delivery = Arc::new(delivery);
-        let worker = task.work.events().map(|pool| Worker {
-            pool,
-            publisher: task.transport.publisher(),
-            factory: &task.factory,
-            reporter: Reporter { recorder: &task.recorder, worker: &task.name, meters },
-            recording,
-            complaints: &task.complaints,
-            stop: &task.stop,
-            notices: &task.notices,
-        });
-        let handled = async {
-            match (&worker, task.work) {
-                (Some(worker), _) => worker.handle(&delivery).await,
-                (None, Work::Records(stream)) => scribe.handle(stream, &delivery).await,
-                (None, Work::Events(_)) => {}
-            }
-        };
-        match AssertUnwindSafe(handled).catch_unwind().await {
+        match AssertUnwindSafe(handler.handle(&delivery)).catch_unwind().await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(panic) => {
                 report(task, &delivery, panic.as_ref());
-                match &worker {
-                    Some(worker) => worker.after_panic(&delivery, &message_of(panic.as_ref())).await,
-                    None => delivery.requeue(),
-                }
+                handler.after_panic(&delivery, &message_of(panic.as_ref())).await;
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
+        }
+    }
+}
+
+/// The worker of a task, by the kind of its messages.
+enum Handler<'t> {
+    Events(Worker<'t>),
+    Reports(Scribe<'t>, RecordStream),
+}
+
+impl<'t> Handler<'t> {
+    fn new(task: &'t Task, meters: &'t Meters, recording: &'t TaskTracker, chain: &'t str) -> Self {
+        match task.work {
+            Work::Events(pool) => Handler::Events(Worker {
+                pool,
+                publisher: task.transport.publisher(),
+                factory: &task.factory,
+                reporter: Reporter { recorder: &task.recorder, worker: &task.name, meters },
+                recording,
+                complaints: &task.complaints,
+                stop: &task.stop,
+                notices: &task.notices,
+            }),
+            Work::Records(stream) => {
+                let scribe = Scribe {
+                    chain,
+                    publisher: task.transport.publisher(),
+                    factory: &task.factory,
+                    stop: &task.stop,
+                    heads: &task.heads,
+                    lease: &task.lease,
+                    meters,
+                };
+                Handler::Reports(scribe, stream)
+            }
+        }
+    }
+
+    async fn handle(&self, delivery: &Arc<Delivery>) {
+        match self {
+            Handler::Events(worker) => worker.handle(delivery).await,
+            Handler::Reports(scribe, stream) => scribe.handle(*stream, delivery).await,
+        }
+    }
+
+    async fn after_panic(&self, delivery: &Arc<Delivery>, panic: &str) {
+        match self {
+            Handler::Events(worker) => worker.after_panic(delivery, panic).await,
+            Handler::Reports(..) => delivery.requeue(),
         }
     }
 }

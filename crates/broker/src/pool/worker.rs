@@ -1,24 +1,22 @@
 //! One message, from its bytes to its acknowledgement. The order at the end is the promise: the database has committed,
 //! then the reply is on its way, then RabbitMQ has the records of it, then the message is acknowledged.
 //!
-//! Not here: writes in doubt (worker/doubt.rs), messages that wait (worker/unanswered.rs).
+//! Not here: reads (worker/reads.rs), writes (worker/writes.rs), the acts at the end (worker/settle.rs).
 
 mod doubt;
+mod ending;
+mod reads;
+mod settle;
 mod unanswered;
+mod writes;
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::audit::AuditRecord;
-use beds_core::lineage::LineageRecord;
 use beds_core::reply::Answer;
-use beds_core::{BedsError, Complaints, ErrorKind, Event, EventId, Operation, Reply, Result};
-use beds_transport::topology::{DELIVERY_LIMIT, LATER};
+use beds_core::{Attempt, BedsError, Complaints, ErrorKind, Event, Result};
 use beds_transport::{Delivery, Notices, Publisher};
 use fail::fail_point;
-use futures_util::FutureExt;
-use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Level;
@@ -27,17 +25,12 @@ use super::PoolSpec;
 use super::report::{Begun, Reporter};
 use crate::Factory;
 use crate::dispatch::dispatch;
-use unanswered::{MOST_WAITS, Waits, has_waited_enough, is_in_doubt};
+use settle::Taken;
 
 /// How long a reply may take to leave. A worker never waits longer for a publisher that RabbitMQ has blocked.
 const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 
-/// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
-const UNWAITED_REPLIES: u64 = 8;
-
 const NOT_BEGUN: &str = "the deadline passed before the work began; not executed";
-/// How often a read waits for a node of a later release: about a minute.
-const MOST_WAITS_OF_A_READ: u32 = 10;
 
 pub(super) struct Worker<'t> {
     pub(super) pool: PoolSpec,
@@ -54,84 +47,22 @@ pub(super) struct Worker<'t> {
 impl Worker<'_> {
     pub(super) async fn handle(&self, delivery: &Arc<Delivery>) {
         let begun = Begun::now();
-        let event = match self.read(delivery) {
-            Ok(event) => Arc::new(event),
-            Err(error) if Event::is_of_later_release(delivery.body()) => return self.give_back(delivery, &error).await,
-            Err(error) => return self.bury(delivery, None, "malformed", &error).await,
+        let event = match self.envelope(delivery) {
+            Ok(event) => event,
+            Err(error) if Event::is_of_later_release(delivery.body()) => {
+                return self.wait_for_later_release(delivery, &error).await;
+            }
+            Err(error) => return self.bury_unread(delivery, "malformed", &error).await,
         };
         fail_point!("received", |_| die());
-        if self.pool.key.is_write() && delivery.deliveries() >= DELIVERY_LIMIT {
-            self.announce(delivery, &begun, &event).await;
+        let taken = self.taken(delivery, begun, event);
+        match self.pool.key.is_write() {
+            true => self.write(&taken).await,
+            false => self.read(&taken).await,
         }
-        let mut outcome = self.work(&event, delivery).await;
-        fail_point!("committed", |_| die());
-        if let Some(wait) = lateness() {
-            tokio::time::sleep(wait).await;
-        }
-        let mut is_answered = false;
-        outcome = match outcome {
-            Err(error) => {
-                self.log(&event, &error);
-                if self.may_wait(delivery, &event, &error) {
-                    return self.wait(delivery, is_in_doubt(&error, delivery)).await;
-                }
-                if self.is_certain(&error, &event, delivery) {
-                    Err(error)
-                } else {
-                    // The caller of a write that may have happened need not wait until that is known.
-                    is_answered = error.kind == ErrorKind::OutcomeUnknown;
-                    if is_answered {
-                        self.answer(delivery, &event.event_id, event.operation, Err(&error)).await;
-                    }
-                    match self.resolve(delivery, &event, error).await {
-                        Some(found) => found,
-                        None if delivery.reply_to().is_none() && !has_waited_enough(delivery, &event) => {
-                            return self.wait(delivery, true).await;
-                        }
-                        None if delivery.reply_to().is_none() => Err(self.late()),
-                        None => return delivery.requeue(),
-                    }
-                }
-            }
-            done => done,
-        };
-        match &outcome {
-            _ if is_answered && delivery.reply_to().is_some() => {}
-            Err(error) if self.pool.key.is_write() && delivery.reply_to().is_none() => {
-                return self.bury(delivery, Some((&begun, &event)), "refused", error).await;
-            }
-            Ok(_) if !self.pool.key.is_write() && self.factory.is_audit_required(&event.template) => {
-                return self.after_its_record(delivery, &begun, &event, outcome).await;
-            }
-            outcome => self.answer(delivery, &event.event_id, event.operation, outcome.as_ref()).await,
-        }
-        fail_point!("replied", |_| die());
-        let records = self.reporter.records(&begun, &event, delivery, outcome.as_ref(), None);
-        self.settle(delivery, records).await;
     }
 
-    /// Reports, and acknowledges: a write only when its records are confirmed. The next message may begin meanwhile, as far
-    /// as the prefetch goes.
-    async fn settle(&self, delivery: &Arc<Delivery>, (lineage, audit): (Option<LineageRecord>, Option<AuditRecord>)) {
-        if !self.pool.key.is_write() {
-            self.reporter.recorder.offer(lineage, audit);
-            return delivery.ack();
-        }
-        let kept = self.reporter.recorder.keep(lineage, audit).await;
-        fail_point!("reported", |_| die());
-        if kept.is_empty() {
-            return delivery.ack();
-        }
-        let delivery = Arc::clone(delivery);
-        self.recording.spawn(async move {
-            if kept.confirmed().await {
-                fail_point!("recorded", |_| die());
-                delivery.ack();
-            }
-        });
-    }
-
-    /// The message goes back to its queue, or to the dead letters with the reason once it was tried often enough.
+    /// Ends a message whose handling panicked.
     pub(super) async fn after_panic(&self, delivery: &Arc<Delivery>, panic: &str) {
         let text = match self.pool.key.is_write() {
             true => {
@@ -140,38 +71,22 @@ impl Worker<'_> {
             false => "the handler failed; the node's log has the cause",
         };
         let error = BedsError::new(ErrorKind::Internal, text).with_source(panic.to_owned());
-        let event = self.read(delivery).ok();
-        if !self.pool.key.is_write() {
-            // A read has no effect to save: its caller learns at once.
-            self.answer(delivery, &EventId(delivery.message_id().to_owned()), Operation::Fetch, Err(&error)).await;
-            let records = event.map(|event| self.reporter.records(&Begun::now(), &event, delivery, Err(&error), None));
-            return self.settle(delivery, records.unwrap_or_default()).await;
+        let taken = self.envelope(delivery).map(|event| self.taken(delivery, Begun::now(), event));
+        match (self.pool.key.is_write(), taken) {
+            (true, Ok(taken)) => self.give_back_after_panic(&taken, &error).await,
+            (false, Ok(taken)) => self.refuse_after_panic(&taken, &error).await,
+            (_, Err(_)) => self.bury_unread(delivery, "panic", &error).await,
         }
-        if delivery.deliveries() < DELIVERY_LIMIT {
-            return delivery.requeue();
-        }
-        let begun = Begun::now();
-        if let Some(event) = &event
-            && let Ok(Some(answer)) = AssertUnwindSafe(self.done_before(event)).catch_unwind().await
-        {
-            // It had its effect before the panic.
-            self.answer(delivery, &event.event_id, event.operation, Ok(&answer)).await;
-            let records = self.reporter.records(&begun, event, delivery, Ok(&answer), None);
-            return self.settle(delivery, records).await;
-        }
-        self.bury(delivery, event.as_ref().map(|event| (&begun, event)), "panic", &error).await;
     }
 
-    fn read(&self, delivery: &Delivery) -> Result<Event> {
+    /// Reads the envelope, and checks that it belongs into this queue.
+    fn envelope(&self, delivery: &Delivery) -> Result<Event> {
         let most = self.pool.max_event_bytes;
         if delivery.body().len() > most {
             let text = format!("the event has more than {most} bytes (amqp.max_event_bytes)");
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
-        let mut event = Event::from_slice(delivery.body())?;
-        // Work that this worker does not wait for any more must not be committed either.
-        let longest = SignedDuration::try_from(self.pool.handler_timeout).unwrap_or(SignedDuration::MAX);
-        event.work_until = Some(Timestamp::now().checked_add(longest).unwrap_or(Timestamp::MAX));
+        let event = Event::from_slice(delivery.body())?;
         if event.operation.is_write() != self.pool.key.is_write() {
             let text = format!("the operation {} does not belong into the queue {}", event.operation, self.pool.key);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
@@ -179,44 +94,35 @@ impl Worker<'_> {
         Ok(event)
     }
 
-    async fn work(&self, event: &Arc<Event>, delivery: &Delivery) -> Result<Answer> {
-        let mut patience = event.remaining().min(self.pool.handler_timeout);
-        if self.pool.key.is_write() && delivery.is_in_doubt() {
-            // An earlier delivery may have had its effect: the inbox knows, and begins nothing after the deadline.
-            patience = self.pool.handler_timeout;
-        }
+    fn taken<'m>(&self, delivery: &'m Arc<Delivery>, begun: Begun, event: Event) -> Taken<'m> {
+        // Work that this worker does not wait for any more must not be committed either.
+        Taken { delivery, begun, attempt: Arc::new(Attempt::new(event, self.pool.handler_timeout)) }
+    }
+
+    /// Lets the adapter work for at most `patience`, unless the work cannot begin.
+    async fn work(
+        &self,
+        taken: &Taken<'_>,
+        patience: Duration,
+        call: impl Future<Output = Result<Answer>>,
+    ) -> Result<Answer> {
+        let event = &taken.attempt.event;
         if patience.is_zero() {
             return Err(BedsError::new(ErrorKind::DeadlineExceeded, NOT_BEGUN));
         }
         if !self.may_begin(event) {
             return Err(not_recorded());
         }
-        let is_awaited = delivery.is_in_doubt() && delivery.reply_to().is_some();
         let work = async {
             fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
-            loop {
-                match dispatch(self.factory, event, self.pool.key.store()).await {
-                    // The transaction of the delivery before is still open in the database; it will end.
-                    Err(error) if error.kind == ErrorKind::KeyInFlight && is_awaited => {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                    }
-                    outcome => return outcome,
-                }
-            }
+            call.await
         };
-        let timed = async { tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late())) };
-        if self.pool.key.is_write() {
-            return timed.await;
-        }
-        let watched = self.notices.enter(&event.event_id.0);
-        tokio::select! {
-            biased;
-            () = watched.given_up() => {
-                let text = "the caller went away; the read was ended";
-                Err(BedsError::new(ErrorKind::DeadlineExceeded, text))
-            }
-            outcome = timed => outcome,
-        }
+        tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late()))
+    }
+
+    /// One call of the adapter.
+    async fn call(&self, taken: &Taken<'_>) -> Result<Answer> {
+        dispatch(self.factory, &taken.attempt, self.pool.key.store()).await
     }
 
     /// Failures that an operator must know of are logged here, each cause once a minute; a caller's mistake is told to the
@@ -251,30 +157,6 @@ impl Worker<'_> {
         }
     }
 
-    /// A node of a later release may take it, so it waits for one: a write for about an hour, before it is kept for a
-    /// person; a read for about a minute, before it is answered. It does not wait in the hands of
-    /// this task, but for RabbitMQ's confirm: a few messages with a high version would stop all others.
-    async fn give_back(&self, delivery: &Arc<Delivery>, error: &BedsError) {
-        if self.complaints.say("an event of a later release").is_some() {
-            tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");
-        }
-        let most = if self.pool.key.is_write() { MOST_WAITS } else { MOST_WAITS_OF_A_READ };
-        if delivery.waits() < most {
-            match self.put_aside(delivery, LATER, delivery.is_in_doubt()).await {
-                Waits::Yes => return delivery.ack(),
-                Waits::Unknown => return self.hand_back(delivery).await,
-                // Others have filled the queue: this one ends here.
-                Waits::Refused => {}
-            }
-        }
-        if self.pool.key.is_write() {
-            return self.bury(delivery, None, "malformed", error).await;
-        }
-        let id = EventId(delivery.message_id().to_owned());
-        self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
-        delivery.ack();
-    }
-
     /// False where the work must be recorded and cannot be.
     fn may_begin(&self, event: &Event) -> bool {
         let recorder = self.reporter.recorder;
@@ -290,76 +172,19 @@ impl Worker<'_> {
             false => BedsError::new(ErrorKind::DeadlineExceeded, "the deadline passed while the read was running"),
         }
     }
-
-    async fn answer(
-        &self,
-        delivery: &Delivery,
-        event_id: &EventId,
-        operation: Operation,
-        outcome: Result<&Answer, &BedsError>,
-    ) {
-        let Some(reply_to) = delivery.reply_to() else { return };
-        let success = if operation == Operation::Create { 201 } else { 200 };
-        let reply = Reply::of(event_id, success, outcome);
-        if !operation.is_write() && !delivery.number().is_multiple_of(UNWAITED_REPLIES) {
-            if let Err(error) = self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), &reply) {
-                self.unsent(event_id, &error.to_string());
-            }
-            return;
-        }
-        let sent = self.publisher.reply(reply_to, delivery.correlation_id(), &reply);
-        match tokio::time::timeout(REPLY_PATIENCE, sent).await {
-            Ok(Ok(())) => {}
-            // The requester learns "outcome unknown" from its own side and repeats with the same key.
-            Ok(Err(error)) => self.unsent(event_id, &error.to_string()),
-            Err(_) => self.unsent(event_id, "it took too long"),
-        }
-    }
-
-    fn unsent(&self, event_id: &EventId, error: &str) {
-        if let Some(before) = self.complaints.say("a reply that could not be sent") {
-            tracing::warn!(event.id = event_id.0, error, before, "A reply could not be sent.");
-        }
-    }
-
-    /// The message becomes a dead letter. `event` is its content, if it could be read.
-    async fn bury(&self, delivery: &Arc<Delivery>, event: Option<(&Begun, &Event)>, reason: &str, error: &BedsError) {
-        let id = match (delivery.message_id(), event) {
-            ("", Some((_, event))) => event.event_id.clone(),
-            (id, _) => EventId(id.to_owned()),
-        };
-        match self.publisher.dead_letter(delivery, reason, &format!("{} {}", error.code(), error.message)).await {
-            Ok(()) => {
-                self.reporter.meters.dead_letter();
-                let (queue, code) = (delivery.queue(), error.code());
-                if let Some(before) = self.complaints.say(&format!("dead letter {queue} {reason} {code}")) {
-                    tracing::warn!(event.id = id.0, queue, reason, code, before, "A message became a dead letter.");
-                }
-                self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
-                let records = match event {
-                    Some((begun, event)) => self.reporter.records(begun, event, delivery, Err(error), Some(reason)),
-                    None => (self.reporter.malformed(delivery, error), None),
-                };
-                self.settle(delivery, records).await;
-            }
-            Err(failure) if !self.pool.key.is_write() => {
-                // A read has no effect to save, and its queue no limit of deliveries: it must not come again and again.
-                tracing::warn!(event.id = id.0, %failure, code = error.code(), "A dead letter could not be kept.");
-                self.answer(delivery, &id, Operation::Fetch, Err(error)).await;
-                delivery.ack();
-            }
-            Err(failure) => {
-                tracing::warn!(event.id = id.0, %failure, "A dead letter could not be kept; the message goes back.");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                delivery.requeue();
-            }
-        }
-    }
 }
 
 fn not_recorded() -> BedsError {
     let text = "work with this template must be recorded, and no record can be queued now; nothing was changed";
     BedsError::new(ErrorKind::Unavailable, text)
+}
+
+/// For tests: the moment between the work and its answer.
+async fn after_work() {
+    fail_point!("committed", |_| die());
+    if let Some(wait) = lateness() {
+        tokio::time::sleep(wait).await;
+    }
 }
 
 /// For tests of answers that leave when their callers have stopped waiting. The fail point's own sleep would hold up the

@@ -1,12 +1,13 @@
 //! A message that waits for better times: a write that failed and whose requester waits for no answer, or an event that only a node
 //! of a later release understands. The message itself must not get lost.
 //!
-//! Not here: how a write in doubt is resolved, which is `doubt`'s.
+//! Not here: which messages wait (ending.rs), the search for an effect (doubt.rs).
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::{BedsError, ErrorKind, Event};
-use beds_transport::topology::{LONGEST_WAIT, WAITING};
+use beds_core::{BedsError, Event, EventId};
+use beds_transport::topology::{LATER, LONGEST_WAIT, WAITING};
 use beds_transport::{Delivery, TransportError};
 use fail::fail_point;
 use jiff::{SignedDuration, Timestamp};
@@ -22,11 +23,13 @@ const HELD: Duration = Duration::from_secs(600);
 const LOOKED_UP: SignedDuration = SignedDuration::from_hours(1);
 const FEWEST_LOOKS: u32 = 10;
 /// How often a write waits for a node of a later release: about an hour.
-pub(super) const MOST_WAITS: u32 = 360;
+const MOST_WAITS: u32 = 360;
+/// How often a read does: about a minute.
+const MOST_WAITS_OF_A_READ: u32 = 10;
 
 /// RabbitMQ's word on a message that was to wait.
 #[derive(PartialEq, Eq)]
-pub(super) enum Waits {
+enum Waits {
     Yes,
     /// The queue is full or missing.
     Refused,
@@ -35,13 +38,6 @@ pub(super) enum Waits {
 }
 
 impl Worker<'_> {
-    /// True for a write that may succeed later, and whose requester waits for no answer.
-    pub(super) fn may_wait(&self, delivery: &Delivery, event: &Event, error: &BedsError) -> bool {
-        let is_late = error.kind == ErrorKind::DeadlineExceeded && event.remaining().is_zero();
-        let is_for_later = self.pool.key.is_write() && delivery.reply_to().is_none() && error.kind.is_retryable();
-        is_for_later && !is_late && !has_waited_enough(delivery, event)
-    }
-
     /// Sends the message to wait before the next attempt. It does not wait in the hands of this task: a database that is away would
     /// then hold up the writes of all others. Nor is it just given back: handed out again and again, it would be a dead letter
     /// before a database has restarted.
@@ -52,8 +48,31 @@ impl Worker<'_> {
         }
     }
 
+    /// A node of a later release may take it, so it waits for one: a write for about an hour, before it is kept for a
+    /// person; a read for about a minute, before it is answered. It does not wait in the hands of
+    /// this task, but for RabbitMQ's confirm: a few messages with a high version would stop all others.
+    pub(super) async fn wait_for_later_release(&self, delivery: &Arc<Delivery>, error: &BedsError) {
+        if self.complaints.say("an event of a later release").is_some() {
+            tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");
+        }
+        let most = if self.pool.key.is_write() { MOST_WAITS } else { MOST_WAITS_OF_A_READ };
+        if delivery.waits() < most {
+            match self.put_aside(delivery, LATER, delivery.is_in_doubt()).await {
+                Waits::Yes => return delivery.ack(),
+                Waits::Unknown => return self.hand_back(delivery).await,
+                // Others have filled the queue: this one ends here.
+                Waits::Refused => {}
+            }
+        }
+        if self.pool.key.is_write() {
+            return self.bury_unread(delivery, "malformed", error).await;
+        }
+        self.refuse(delivery, &EventId(delivery.message_id().to_owned()), error).await;
+        delivery.ack();
+    }
+
     /// Gives the message back after a moment. RabbitMQ counts that for a write, and makes a dead letter of it in the end.
-    pub(super) async fn hand_back(&self, delivery: &Delivery) {
+    async fn hand_back(&self, delivery: &Delivery) {
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep(FIRST_PAUSE) => {}
@@ -62,7 +81,7 @@ impl Worker<'_> {
     }
 
     /// Puts the message into the queue of `exchange`. The caller settles it.
-    pub(super) async fn put_aside(&self, delivery: &Delivery, exchange: &'static str, is_in_doubt: bool) -> Waits {
+    async fn put_aside(&self, delivery: &Delivery, exchange: &'static str, is_in_doubt: bool) -> Waits {
         let wait = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
         let (mut pause, end) = (FIRST_PAUSE, Instant::now() + HELD);
         loop {
@@ -94,9 +113,4 @@ impl Worker<'_> {
 pub(super) fn has_waited_enough(delivery: &Delivery, event: &Event) -> bool {
     let passed = Timestamp::now().duration_since(event.deadline);
     passed >= LOOKED_UP && delivery.waits() >= FEWEST_LOOKS
-}
-
-/// True where an attempt may have had an effect.
-pub(super) fn is_in_doubt(error: &BedsError, delivery: &Delivery) -> bool {
-    error.kind == ErrorKind::OutcomeUnknown || delivery.is_in_doubt()
 }

@@ -1,0 +1,144 @@
+//! The acts at the end of a message: answer, report, acknowledge, or keep it for a person.
+//!
+//! Not here: which of them (ending.rs), the content of the reports (../report.rs).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use beds_core::audit::AuditRecord;
+use beds_core::lineage::LineageRecord;
+use beds_core::reply::{Answer, ReplyRef};
+use beds_core::{Attempt, BedsError, EventId, Operation, Reply, Result};
+use beds_transport::Delivery;
+use fail::fail_point;
+
+use super::{REPLY_PATIENCE, Worker};
+use crate::pool::report::Begun;
+
+/// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
+const WAIT_FOR_EVERY: u64 = 8;
+/// The pause before a message goes back whose dead letter RabbitMQ did not take.
+const UNKEPT: Duration = Duration::from_millis(200);
+
+/// A message that a worker has read, and its work on it.
+pub(super) struct Taken<'m> {
+    pub(super) delivery: &'m Arc<Delivery>,
+    pub(super) begun: Begun,
+    pub(super) attempt: Arc<Attempt>,
+}
+
+/// The reports about one message, as far as they are switched on.
+pub(super) type Reports = (Option<LineageRecord>, Option<AuditRecord>);
+
+impl Worker<'_> {
+    pub(super) async fn answer(&self, taken: &Taken<'_>, outcome: Result<&Answer, &BedsError>) {
+        let event = &taken.attempt.event;
+        let success = if event.operation == Operation::Create { 201 } else { 200 };
+        self.reply(taken.delivery, &event.event_id, &Reply::of(&event.event_id, success, outcome)).await;
+    }
+
+    /// Answers a message that is no event.
+    pub(super) async fn refuse(&self, delivery: &Delivery, id: &EventId, error: &BedsError) {
+        self.reply(delivery, id, &Reply::of(id, 0, Err(error))).await;
+    }
+
+    pub(super) fn reports(
+        &self,
+        taken: &Taken<'_>,
+        outcome: Result<&Answer, &BedsError>,
+        dead: Option<&str>,
+    ) -> Reports {
+        self.reporter.records(&taken.begun, &taken.attempt, taken.delivery, outcome, dead)
+    }
+
+    /// Reports, and acknowledges: a write only when its records are confirmed. The next message may begin meanwhile, as far
+    /// as the prefetch goes.
+    pub(super) async fn settle(&self, delivery: &Arc<Delivery>, (lineage, audit): Reports) {
+        if !self.pool.key.is_write() {
+            self.reporter.recorder.offer(lineage, audit);
+            return delivery.ack();
+        }
+        let kept = self.reporter.recorder.keep(lineage, audit).await;
+        fail_point!("reported", |_| super::die());
+        if kept.is_empty() {
+            return delivery.ack();
+        }
+        let delivery = Arc::clone(delivery);
+        self.recording.spawn(async move {
+            if kept.confirmed().await {
+                fail_point!("recorded", |_| super::die());
+                delivery.ack();
+            }
+        });
+    }
+
+    /// The message becomes a dead letter with the reason.
+    pub(super) async fn bury(&self, taken: &Taken<'_>, reason: &str, error: &BedsError) {
+        let delivery = taken.delivery;
+        let id = match delivery.message_id() {
+            "" => taken.attempt.event.event_id.clone(),
+            id => EventId(id.to_owned()),
+        };
+        if self.keep_for_a_person(delivery, &id, reason, error).await {
+            self.answer(taken, Err(error)).await;
+            let reports = self.reports(taken, Err(error), Some(reason));
+            self.settle(delivery, reports).await;
+        }
+    }
+
+    /// The message, which is no event, becomes a dead letter.
+    pub(super) async fn bury_unread(&self, delivery: &Arc<Delivery>, reason: &str, error: &BedsError) {
+        let id = EventId(delivery.message_id().to_owned());
+        if self.keep_for_a_person(delivery, &id, reason, error).await {
+            self.refuse(delivery, &id, error).await;
+            self.settle(delivery, (self.reporter.malformed(delivery, error), None)).await;
+        }
+    }
+
+    /// False where RabbitMQ did not take the dead letter: the message is then dealt with.
+    async fn keep_for_a_person(&self, delivery: &Delivery, id: &EventId, reason: &str, error: &BedsError) -> bool {
+        let detail = format!("{} {}", error.code(), error.message);
+        let Err(failure) = self.publisher.dead_letter(delivery, reason, &detail).await else {
+            self.reporter.meters.dead_letter();
+            let (queue, code) = (delivery.queue(), error.code());
+            if let Some(before) = self.complaints.say(&format!("dead letter {queue} {reason} {code}")) {
+                tracing::warn!(event.id = id.0, queue, reason, code, before, "A message became a dead letter.");
+            }
+            return true;
+        };
+        if self.pool.key.is_write() {
+            tracing::warn!(event.id = id.0, %failure, "A dead letter could not be kept; the message goes back.");
+            tokio::time::sleep(UNKEPT).await;
+            delivery.requeue();
+        } else {
+            // A read has no effect to save, and its queue no limit of deliveries: it must not come again and again.
+            tracing::warn!(event.id = id.0, %failure, code = error.code(), "A dead letter could not be kept.");
+            self.refuse(delivery, id, error).await;
+            delivery.ack();
+        }
+        false
+    }
+
+    async fn reply(&self, delivery: &Delivery, event_id: &EventId, reply: &ReplyRef<'_>) {
+        let Some(reply_to) = delivery.reply_to() else { return };
+        if !self.pool.key.is_write() && !delivery.number().is_multiple_of(WAIT_FOR_EVERY) {
+            if let Err(error) = self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), reply) {
+                self.unsent(event_id, &error.to_string());
+            }
+            return;
+        }
+        let sent = self.publisher.reply(reply_to, delivery.correlation_id(), reply);
+        match tokio::time::timeout(REPLY_PATIENCE, sent).await {
+            Ok(Ok(())) => {}
+            // The requester learns "outcome unknown" from its own side and repeats with the same key.
+            Ok(Err(error)) => self.unsent(event_id, &error.to_string()),
+            Err(_) => self.unsent(event_id, "it took too long"),
+        }
+    }
+
+    fn unsent(&self, event_id: &EventId, error: &str) {
+        if let Some(before) = self.complaints.say("a reply that could not be sent") {
+            tracing::warn!(event.id = event_id.0, error, before, "A reply could not be sent.");
+        }
+    }
+}
