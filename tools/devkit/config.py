@@ -33,7 +33,7 @@ instances = {{ read = 8, write = 8 }}
 is_local = true
 signing_key_file = "secrets/audit.key"
 
-[records]
+[reports]
 hash_key = "{hash_key}"
 
 {databases}

@@ -9,7 +9,7 @@ use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
 use beds_core::template::Offer;
 use beds_core::text::quote;
 use beds_core::{
-    BedsError, Description, ErrorKind, Event, Fields, Operation, Problem, Result, Template, TemplateDescription,
+    BedsError, Description, ErrorKind, Event, Fields, Mistake, Operation, Result, Template, TemplateDescription,
 };
 use serde_json::Value;
 
@@ -75,16 +75,16 @@ pub(crate) fn check_rest(
     description: &TemplateDescription,
     answers: impl Fn(&str) -> bool,
     has_object: impl Fn(&str) -> bool,
-) -> Vec<Problem> {
+) -> Vec<Mistake> {
     let absent = template.jobs.iter().filter(|(_, object)| !has_object(object)).map(|(job, object)| {
         let message = format!("the database {} has no {object} that this login may use", template.database);
-        template.problem(&format!("jobs.{job}"), message, "ask the DBA to create it, or correct the name")
+        template.mistake(&format!("jobs.{job}"), message, "ask the DBA to create it, or correct the name")
     });
     let takes = |name: &String| description.operations.iter().any(|operation| operation.parameters.contains_key(name));
     let is_lost = |name: &String, is_sensitive: bool| is_sensitive && !takes(name) && !answers(name);
     let lost = template.fields.iter().filter(|(name, field)| is_lost(name, field.sensitive)).map(|(name, _)| {
         let message = format!("no operation takes a field {name}, so nothing is kept secret by it");
-        template.problem(&format!("fields.{name}"), message, "correct the name")
+        template.mistake(&format!("fields.{name}"), message, "correct the name")
     });
     absent.chain(lost).collect()
 }

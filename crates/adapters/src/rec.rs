@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, ErrorKind, Problem, Result, Template, TemplateAdapter, TemplateDescription};
+use beds_core::{Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription};
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
@@ -37,26 +37,26 @@ pub(crate) struct RecTemplate {
 }
 
 /// Binds templates of one database: reads `beds_objects` once, then fits each template to it.
-pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Problem>)> {
+pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Mistake>)> {
     let catalog = catalog::read(database).await?;
     let bound = templates
         .iter()
         .map(|template| {
-            let mut problems = Vec::new();
+            let mut mistakes = Vec::new();
             let operations =
-                Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut problems).map(Arc::new));
+                Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut mistakes).map(Arc::new));
             let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
             let description = operations.describe(|binding| binding.parameters());
             let names =
                 |field: &str| takes_any_field || operations.bindings().any(|binding| binding.names_field(field));
             // A find without a projection answers fields that no command names, so this is no mistake.
             let lost = check_rest(template, &description, names, |object| catalog.contains_key(object));
-            problems.extend(lost.into_iter().map(|problem| match problem.message.starts_with("no operation takes") {
-                true => problem.as_warning(),
-                false => problem,
+            mistakes.extend(lost.into_iter().map(|mistake| match mistake.message.starts_with("no operation takes") {
+                true => mistake.as_warning(),
+                false => mistake,
             }));
             let bound = RecTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
-            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, problems }
+            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, mistakes }
         })
         .collect();
     Ok((bound, told(database, &catalog::server(database).await?)))
@@ -68,7 +68,7 @@ pub(crate) async fn version(database: &Arc<Database>) -> Result<Option<String>> 
 }
 
 /// Problems and warnings of the server and the inbox.
-fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
+fn told(database: &Database, server: &catalog::Server) -> Vec<Mistake> {
     let place = format!("databases.rec.{}", database.name);
     let mut told = Vec::new();
     told.extend(bound::clock(&place, server.clock_ahead));
@@ -81,10 +81,10 @@ fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
                 "the inbox forgets keys after {seconds} s, and inbox.keep_days is {}: a replay within that could take effect twice",
                 database.keep_days
             );
-            told.push(Problem::new(&place, 0, message, fix));
+            told.push(Mistake::new(&place, 0, message, fix));
         }
         None if server.is_inbox_seen => {
-            told.push(Problem::new(&place, 0, "no index removes old keys from the inbox", fix).as_warning());
+            told.push(Mistake::new(&place, 0, "no index removes old keys from the inbox", fix).as_warning());
         }
         _ => {}
     }
@@ -93,7 +93,7 @@ fn told(database: &Database, server: &catalog::Server) -> Vec<Problem> {
         let message =
             format!("a transaction lives {seconds} s at most, and services.rec.handler_timeout is {longest} s");
         let fix = "raise transactionLifetimeLimitSeconds, or lower handler_timeout";
-        told.push(Problem::new(&place, 0, message, fix).as_warning());
+        told.push(Mistake::new(&place, 0, message, fix).as_warning());
     }
     told
 }

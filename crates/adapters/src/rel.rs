@@ -1,5 +1,5 @@
 //! REL: templates in MariaDB. A template's operation is one statement of the shapes in `bind`. Nothing else is ever sent but
-//! the fixed statements of `connect` and the procedures of the inbox and the catalogue. `rec` is built the same way, file by
+//! the fixed statements of `connect` and the procedures of the inbox and the catalog. `rec` is built the same way, file by
 //! file.
 //!
 //! Not here: queues and events, which the broker knows.
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, ErrorKind, Problem, Result, Template, TemplateAdapter, TemplateDescription};
+use beds_core::{Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription};
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
@@ -41,17 +41,17 @@ pub(crate) struct RelTemplate {
 }
 
 /// Binds templates of one database: asks the database once which objects it has, then fits each template to them.
-pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Problem>)> {
+pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Mistake>)> {
     let catalog = Arc::new(catalog::read(database).await?);
     let bound = templates
         .iter()
         .map(|template| {
-            let mut problems = Vec::new();
-            let operations = fit(&catalog, template, &mut problems);
-            problems.extend(check(&catalog, template, &operations));
+            let mut mistakes = Vec::new();
+            let operations = fit(&catalog, template, &mut mistakes);
+            mistakes.extend(check(&catalog, template, &operations));
             let operations = ArcSwap::from_pointee(operations);
             let bound = RelTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
-            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, problems }
+            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, mistakes }
         })
         .collect();
     let server = &catalog.server;
@@ -63,13 +63,13 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
         let message = format!("the inbox keeps keys and answers for ever: {why}");
         let fix =
             "set event_scheduler = ON and enable the event, or schedule CALL beds_inbox_prune (docs/dba.md, The inbox)";
-        told.push(Problem::new(place.clone(), 0, message, fix).as_warning());
+        told.push(Mistake::new(place.clone(), 0, message, fix).as_warning());
     }
     if !matches!(server.time_zone.as_str(), "UTC" | "+00:00" | "Etc/UTC") {
         let message = format!("the server's time zone is {}; sessions of BEDS are in UTC", server.time_zone);
         let fix =
             "set default_time_zone = '+00:00', or mind that NOW() and TIMESTAMP differ for other clients and events";
-        told.push(Problem::new(place, 0, message, fix).as_warning());
+        told.push(Mistake::new(place, 0, message, fix).as_warning());
     }
     Ok((bound, told))
 }
@@ -79,16 +79,16 @@ pub(crate) async fn version(database: &Database) -> Result<Option<String>> {
     catalog::version(database).await
 }
 
-fn fit(catalog: &Arc<Catalog>, template: &Template, problems: &mut Vec<Problem>) -> Operations<Binding> {
-    Operations::bind(template, |offer| bind::bind(catalog, template, offer, problems))
+fn fit(catalog: &Arc<Catalog>, template: &Template, mistakes: &mut Vec<Mistake>) -> Operations<Binding> {
+    Operations::bind(template, |offer| bind::bind(catalog, template, offer, mistakes))
 }
 
 /// Names in a template besides its objects: the id, sensitive fields, jobs.
-fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding>) -> Vec<Problem> {
+fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding>) -> Vec<Mistake> {
     let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
     let names = bind::answers(catalog, template);
     let description = operations.describe(Binding::parameters);
-    let mut problems = check_rest(
+    let mut mistakes = check_rest(
         template,
         &description,
         |name| takes_any_field || names.contains(name),
@@ -101,19 +101,19 @@ fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding
             || "name the column that identifies a record".to_owned(),
             |near| format!("write id = \"{near}\""),
         );
-        problems.push(template.problem("id", message, fix));
+        mistakes.push(template.mistake("id", message, fix));
     }
-    problems
+    mistakes
 }
 
 impl RelTemplate {
     /// Binds the template anew, because an object of its was replaced.
     async fn renew(&self) -> Result<()> {
         let catalog = Arc::new(catalog::read(&self.database).await?);
-        let mut problems = Vec::new();
-        self.operations.store(Arc::new(fit(&catalog, &self.template, &mut problems)));
+        let mut mistakes = Vec::new();
+        self.operations.store(Arc::new(fit(&catalog, &self.template, &mut mistakes)));
         tracing::info!(template = self.template.name, "An object was replaced; the template was bound anew.");
-        problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+        mistakes.iter().for_each(|mistake| tracing::warn!("{mistake}"));
         Ok(())
     }
 

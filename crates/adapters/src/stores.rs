@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::{BedsError, Catalogue, Config, ErrorKind, Problem, Result, Store, Template, config};
+use beds_core::{BedsError, Config, ErrorKind, Mistake, Result, Store, Template, Templates, config};
 
 use crate::bound::Bound;
 use crate::schema::{Applied, File, Wishes};
 use crate::{rec, rel};
 
 /// How long a database may take to say which objects it has.
-const CATALOGUE_PATIENCE: Duration = Duration::from_secs(15);
+const CATALOG_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The databases of the stores that are local to this node.
 pub struct Stores {
@@ -71,9 +71,9 @@ impl Stores {
 
     /// Binds the templates of one database, and reports findings about the database itself. Fails as a whole only if the
     /// database cannot be asked.
-    pub async fn bind(&self, store: Store, name: &str, catalogue: &Catalogue) -> Result<(Vec<Bound>, Vec<Problem>)> {
+    pub async fn bind(&self, store: Store, name: &str, templates: &Templates) -> Result<(Vec<Bound>, Vec<Mistake>)> {
         let templates: Vec<Arc<Template>> =
-            catalogue.iter().filter(|t| t.store == store && t.database == name).cloned().collect();
+            templates.iter().filter(|t| t.store == store && t.database == name).cloned().collect();
         let binding = async {
             match store {
                 Store::Rel => rel::bind(&self.rel[name], &templates).await,
@@ -81,11 +81,10 @@ impl Stores {
             }
         };
         let late = || {
-            let text =
-                format!("the database {name} did not tell its objects within {} s", CATALOGUE_PATIENCE.as_secs());
+            let text = format!("the database {name} did not tell its objects within {} s", CATALOG_PATIENCE.as_secs());
             BedsError::new(ErrorKind::StoreUnavailable, text)
         };
-        tokio::time::timeout(CATALOGUE_PATIENCE, binding).await.map_err(|_| late())?
+        tokio::time::timeout(CATALOG_PATIENCE, binding).await.map_err(|_| late())?
     }
 
     /// A text that changes whenever the objects of a database do; none while that cannot be told.

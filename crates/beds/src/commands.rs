@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use beds_core::text::printable;
-use beds_core::{Config, Problem};
+use beds_core::{Config, Mistake};
 use clap::{Args, Subcommand};
 
 /// Exit code of a mistake in a file or on the command line (sysexits.h: `EX_USAGE`).
@@ -94,7 +94,7 @@ pub fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn report(problems: &[Problem]) -> ExitCode {
+fn report(problems: &[Mistake]) -> ExitCode {
     for problem in problems {
         warn(&problem.to_string());
     }

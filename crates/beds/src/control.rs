@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::Outcome;
-use beds_transport::Recorder;
+use beds_transport::Reports;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -38,7 +38,7 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves one caller after the other.
-pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>, recorder: Recorder) {
+pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>, reports: Reports) {
     let made = inode(&path);
     let _remove = RemoveAtEnd(path, made);
     loop {
@@ -47,7 +47,7 @@ pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>,
             tokio::time::sleep(Duration::from_millis(200)).await;
             continue;
         };
-        match tokio::time::timeout(PATIENCE, converse(stream, &domains, &recorder)).await {
+        match tokio::time::timeout(PATIENCE, converse(stream, &domains, &reports)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "A control conversation broke."),
             Err(_) => tracing::debug!("A control conversation took too long."),
@@ -68,21 +68,21 @@ pub async fn reload(path: &Path) -> std::io::Result<Reloaded> {
 }
 
 /// Reloads a node's templates in a user's name, which the audit trail keeps.
-pub async fn reload_for(actor: &str, domains: &Domains, recorder: &Recorder) -> Reloaded {
+pub async fn reload_for(actor: &str, domains: &Domains, reports: &Reports) -> Reloaded {
     let reloaded = domains.reload().await;
     let outcome = if reloaded.applied { Outcome::Ok } else { Outcome::Failed };
-    recorder.act(actor, "reload", outcome).await;
+    reports.act(actor, "reload", outcome).await;
     reloaded
 }
 
-async fn converse(mut stream: UnixStream, domains: &Domains, recorder: &Recorder) -> std::io::Result<()> {
+async fn converse(mut stream: UnixStream, domains: &Domains, reports: &Reports) -> std::io::Result<()> {
     let actor = format!("uid {}", stream.peer_cred()?.uid());
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut said = BufReader::new(read.take(256));
     tokio::time::timeout(SAID_WITHIN, said.read_line(&mut line)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
     let answer = match line.trim() {
-        "reload" => serde_json::to_string(&reload_for(&actor, domains, recorder).await),
+        "reload" => serde_json::to_string(&reload_for(&actor, domains, reports).await),
         other => {
             serde_json::to_string(&serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") }))
         }

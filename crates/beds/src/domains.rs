@@ -13,7 +13,7 @@ use beds_adapters::{Bound, Stores};
 use beds_broker::{Factory, Slot};
 use beds_core::config::LOGS_DATABASE;
 use beds_core::template::AuditPolicy;
-use beds_core::{BedsError, Catalogue, Config, ErrorKind, Problem, Result, Store, Template, TemplateAdapter};
+use beds_core::{BedsError, Config, ErrorKind, Mistake, Result, Store, Template, TemplateAdapter, Templates};
 use beds_gateway::Service;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub struct Domains {
     served: HashSet<(Store, String)>,
     local: Vec<Store>,
     stores: Stores,
-    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    pub templates: Arc<ArcSwap<Templates>>,
     pub factory: Arc<Factory>,
     state: Mutex<BTreeMap<(Store, String), State>>,
     /// Mistakes in the template files.
@@ -80,7 +80,7 @@ impl Domains {
             served: local.iter().flat_map(|store| -> Vec<_> { names(store) }).collect(),
             local,
             stores,
-            catalogue: Arc::default(),
+            templates: Arc::default(),
             factory: Arc::default(),
             state: Mutex::new(state),
             mistakes: Mutex::default(),
@@ -89,13 +89,13 @@ impl Domains {
     }
 
     /// Reads the template files and takes those without mistakes.
-    pub fn read(&self) -> Vec<Problem> {
-        let (catalogue, told) = self.read_files();
+    pub fn read(&self) -> Vec<Mistake> {
+        let (templates, told) = self.read_files();
         let (problems, warnings) = sorted(told);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         *self.mistakes.lock().unwrap_or_else(PoisonError::into_inner) = texts(&problems);
-        self.factory.replace(self.unbound(&catalogue));
-        self.catalogue.store(Arc::new(catalogue));
+        self.factory.replace(self.unbound(&templates));
+        self.templates.store(Arc::new(templates));
         problems
     }
 
@@ -111,11 +111,11 @@ impl Domains {
     }
 
     /// Binds the templates of one database and puts them into the factory.
-    pub async fn bind(&self, store: Store, name: &str) -> Result<Vec<Problem>> {
+    pub async fn bind(&self, store: Store, name: &str) -> Result<Vec<Mistake>> {
         let _one_at_a_time = self.binding.lock().await;
         // Asked first: a change from here on has another version.
         let version = self.stores.version(store, name).await?;
-        let (bound, told) = self.stores.bind(store, name, &self.catalogue.load()).await?;
+        let (bound, told) = self.stores.bind(store, name, &self.templates.load()).await?;
         let (slots, problems) = slots(bound);
         self.factory.add(slots);
         let (problems, mut warnings) = sorted(problems);
@@ -137,17 +137,17 @@ impl Domains {
     /// Reads the files again and binds them. A file with mistakes stops the reload: running work goes on as it was.
     pub async fn reload(&self) -> Reloaded {
         let _one_at_a_time = self.binding.lock().await;
-        let (catalogue, told) = self.read_files();
+        let (templates, told) = self.read_files();
         let (problems, mut warnings) = sorted(told);
         if !problems.is_empty() {
             let (problems, warnings) = (texts(&problems), texts(&warnings));
-            return Reloaded { templates: self.catalogue.load().len(), applied: false, problems, warnings };
+            return Reloaded { templates: self.templates.load().len(), applied: false, problems, warnings };
         }
         self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut found = Vec::new();
-        let mut fresh = self.unbound(&catalogue);
+        let mut fresh = self.unbound(&templates);
         for (store, name, _) in self.stores.names() {
-            match self.stores.bind(store, &name, &catalogue).await {
+            match self.stores.bind(store, &name, &templates).await {
                 Ok((bound, told)) => {
                     let (slots, problems) = slots(bound);
                     fresh.extend(slots);
@@ -166,11 +166,11 @@ impl Domains {
                 }
             }
         }
-        let templates = catalogue.len();
-        self.catalogue.store(Arc::new(catalogue));
+        let count = templates.len();
+        self.templates.store(Arc::new(templates));
         self.factory.replace(fresh);
-        tracing::info!(templates, problems = found.len(), "Templates were reloaded.");
-        Reloaded { templates, applied: true, problems: found, warnings: texts(&warnings) }
+        tracing::info!(templates = count, problems = found.len(), "Templates were reloaded.");
+        Reloaded { templates: count, applied: true, problems: found, warnings: texts(&warnings) }
     }
 
     /// Asks each database for its pulse, and binds the ones that were not there before, and those whose objects have
@@ -292,19 +292,19 @@ impl Domains {
     }
 
     /// The templates of the folder, and their mistakes: those of the files, and databases that this node does not have.
-    fn read_files(&self) -> (Catalogue, Vec<Problem>) {
-        let (catalogue, mut problems) = settings::templates(&self.folder);
-        let served = catalogue.iter().filter(|template| self.local.contains(&template.store));
+    fn read_files(&self) -> (Templates, Vec<Mistake>) {
+        let (templates, mut problems) = settings::templates(&self.folder);
+        let served = templates.iter().filter(|template| self.local.contains(&template.store));
         problems.extend(settings::without_database(served, |template| {
             self.served.contains(&(template.store, template.database.clone()))
         }));
-        (catalogue, problems)
+        (templates, problems)
     }
 
     /// A place for each template of a local store, until its database is bound.
-    fn unbound(&self, catalogue: &Catalogue) -> HashMap<String, Slot> {
+    fn unbound(&self, templates: &Templates) -> HashMap<String, Slot> {
         let local: Vec<Store> = self.stores.names().into_iter().map(|(store, _, _)| store).collect();
-        catalogue
+        templates
             .iter()
             .filter(|template| local.contains(&template.store))
             .map(|template| (template.name.clone(), slot(template, None)))
@@ -326,7 +326,7 @@ impl Domains {
 }
 
 impl State {
-    fn bound(problems: &[Problem], version: Option<String>) -> Self {
+    fn bound(problems: &[Mistake], version: Option<String>) -> Self {
         Self { is_bound: true, version, mistakes: texts(problems), ..Self::default() }
     }
 
@@ -336,21 +336,21 @@ impl State {
 }
 
 /// Mistakes, and notes.
-fn sorted(told: Vec<Problem>) -> (Vec<Problem>, Vec<Problem>) {
-    let (warnings, problems) = told.into_iter().partition(Problem::is_warning);
+fn sorted(told: Vec<Mistake>) -> (Vec<Mistake>, Vec<Mistake>) {
+    let (warnings, problems) = told.into_iter().partition(Mistake::is_warning);
     (problems, warnings)
 }
 
-fn texts(problems: &[Problem]) -> Vec<String> {
+fn texts(problems: &[Mistake]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Problem>) {
+fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Mistake>) {
     let mut problems = Vec::new();
     let slots = bound
         .into_iter()
         .map(|bound| {
-            problems.extend(bound.problems);
+            problems.extend(bound.mistakes);
             (bound.template.name.clone(), slot(&bound.template, Some(bound.adapter)))
         })
         .collect();

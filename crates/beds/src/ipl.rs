@@ -9,7 +9,7 @@ mod steps;
 use std::time::{Duration, Instant};
 
 use beds_core::config::Environment;
-use beds_core::{BedsError, Config, Problem, Store};
+use beds_core::{BedsError, Config, Mistake, Store};
 use beds_gateway::GatewayError;
 use beds_transport::TransportError;
 use tokio_util::sync::CancellationToken;
@@ -33,7 +33,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     ipl.step("ready", Ok(()), || ipl.config.node.name.clone())?;
     Ok(Node {
         transport: amqp.transport,
-        recorder: amqp.recorder,
+        reports: amqp.reports,
         client: amqp.client,
         domains,
         pools,
@@ -50,7 +50,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
 #[derive(Debug, thiserror::Error)]
 pub enum IplError {
     #[error("{} problem(s) in the templates:\n{}", .0.len(), lines(.0))]
-    Templates(Vec<Problem>),
+    Templates(Vec<Mistake>),
     #[error("RabbitMQ at {address} cannot be used: {source}. Fix: start it, or correct amqp.url")]
     Amqp { address: String, source: TransportError },
     #[error(
@@ -65,13 +65,13 @@ pub enum IplError {
         "the key {path} cannot be used: {source}. Fix: correct services.admin.signing_key_file, or make its folder, for this login alone"
     )]
     SigningKey { path: String, source: std::io::Error },
-    #[error("records.otlp cannot be used: {0}. Fix: build with --features otel, correct the address, or leave it out")]
+    #[error("reports.otlp cannot be used: {0}. Fix: build with --features otel, correct the address, or leave it out")]
     Otlp(String),
     #[error("the control socket {path} cannot be made: {source}. Fix: correct node.control")]
     Control { path: String, source: std::io::Error },
 }
 
-fn lines(problems: &[Problem]) -> String {
+fn lines(problems: &[Mistake]) -> String {
     problems.iter().map(|problem| format!("  {problem}\n")).collect()
 }
 

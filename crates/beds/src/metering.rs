@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use beds_core::lineage::to_millis;
-use beds_transport::{Recorder, Transport};
+use beds_trail::span::to_millis;
+use beds_transport::{Reports, Transport};
 use jiff::Timestamp;
 use metrics::{counter, gauge};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -76,7 +76,7 @@ pub fn render() -> String {
 }
 
 /// Keeps the gauges true, the buffers small, and a record a minute. Runs for as long as the node.
-pub async fn serve(recorder: Recorder, transport: Transport) {
+pub async fn serve(reports: Reports, transport: Transport) {
     let mut ticks = tokio::time::interval(UPKEEP);
     let mut last = tokio::time::Instant::now();
     loop {
@@ -88,21 +88,21 @@ pub async fn serve(recorder: Recorder, transport: Transport) {
             gauge!("beds_consumers", "queue" => queue).set(of.open as f64);
             gauge!("beds_consumers_wanted", "queue" => queue).set(of.wanted as f64);
         }
-        counter!("beds_records_dropped_total").absolute(recorder.dropped());
+        counter!("beds_records_dropped_total").absolute(reports.dropped());
         // Without a scraper, samples would pile up.
         if let Some(handle) = HANDLE.as_ref() {
             handle.run_upkeep();
         }
         if last.elapsed() >= SNAPSHOT {
             last = tokio::time::Instant::now();
-            recorder.metrics(snapshot(&recorder));
+            reports.metrics(snapshot(&reports));
         }
     }
 }
 
-fn snapshot(recorder: &Recorder) -> Value {
+fn snapshot(reports: &Reports) -> Value {
     let values: Map<String, Value> = values(&render()).collect();
-    json!({ "_id": recorder.event_id(), "at": to_millis(Timestamp::now()), "node": recorder.node(), "values": values })
+    json!({ "_id": reports.event_id(), "at": to_millis(Timestamp::now()), "node": reports.node(), "values": values })
 }
 
 /// The samples of Prometheus's text, without the buckets of histograms: their sum and count say enough afterwards.

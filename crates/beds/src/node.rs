@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use beds_broker::Pools;
-use beds_transport::{Client, Recorder, Transport};
+use beds_transport::{Client, Reports, Transport};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,7 +17,7 @@ use crate::{control, logging};
 /// A running node.
 pub struct Node {
     pub(crate) transport: Transport,
-    pub(crate) recorder: Recorder,
+    pub(crate) reports: Reports,
     pub(crate) client: Client,
     pub(crate) domains: Arc<Domains>,
     pub(crate) pools: Arc<Pools>,
@@ -50,7 +50,7 @@ impl Node {
 
     /// Reads the templates again, because a signal said so.
     pub async fn reload(&self) -> Reloaded {
-        control::reload_for("signal", &self.domains, &self.recorder).await
+        control::reload_for("signal", &self.domains, &self.reports).await
     }
 
     /// Stops taking requests, finishes those that were begun, acknowledges, and closes. False if the grace was too short.
@@ -69,7 +69,7 @@ impl Node {
         let closing = async {
             self.tasks.wait().await;
             logging::report_to_nobody();
-            self.recorder.finish().await;
+            self.reports.finish().await;
             self.transport.close().await;
             self.domains.close().await;
         };

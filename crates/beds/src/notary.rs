@@ -11,9 +11,9 @@ use std::time::Duration;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use beds_broker::Pools;
-use beds_core::audit::Head;
 use beds_core::digest::hex;
-use beds_transport::Recorder;
+use beds_trail::audit::Head;
+use beds_transport::Reports;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -142,14 +142,14 @@ impl Key {
 pub struct Notary {
     key: Key,
     pools: Arc<Pools>,
-    recorder: Recorder,
+    reports: Reports,
     /// By chain: the place up to which it is signed.
     signed: Mutex<HashMap<String, u64>>,
 }
 
 impl Notary {
-    pub fn new(key: Key, pools: Arc<Pools>, recorder: Recorder) -> Self {
-        Self { key, pools, recorder, signed: Mutex::default() }
+    pub fn new(key: Key, pools: Arc<Pools>, reports: Reports) -> Self {
+        Self { key, pools, reports, signed: Mutex::default() }
     }
 
     /// Signs each head that has grown, again and again, and once more at the end.
@@ -166,7 +166,7 @@ impl Notary {
                 if self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(&chain) == Some(&seq) {
                     continue;
                 }
-                match self.recorder.audit_head(&json!(self.key.sign(head))).await {
+                match self.reports.audit_head(&json!(self.key.sign(head))).await {
                     Ok(()) => drop(self.signed.lock().unwrap_or_else(PoisonError::into_inner).insert(chain, seq)),
                     Err(error) => {
                         tracing::warn!(chain, %error, "The head of an audit chain could not be reported yet.")

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use beds_core::EventId;
 use beds_core::Outcome;
-use beds_core::lineage::{LineageNode, LineageRecord};
+use beds_trail::span::{LineageReport, Span};
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _};
@@ -36,7 +36,7 @@ impl Exporter {
     }
 
     /// Sends spans for as long as the node runs.
-    pub async fn serve(self, mut records: mpsc::Receiver<LineageRecord>) {
+    pub async fn serve(self, mut records: mpsc::Receiver<LineageReport>) {
         let mut batch = Vec::new();
         while records.recv_many(&mut batch, MOST).await > 0 {
             let spans: Vec<SpanData> = batch.drain(..).flat_map(spans).collect();
@@ -48,32 +48,32 @@ impl Exporter {
 }
 
 /// The spans of a record; none while it runs.
-fn spans(record: LineageRecord) -> Vec<SpanData> {
+fn spans(record: LineageReport) -> Vec<SpanData> {
     let root = record.root_id();
-    let nodes = record.into_nodes();
-    let caller = nodes.iter().find_map(|node| node.traceparent.clone());
+    let spans = record.into_spans();
+    let caller = spans.iter().find_map(|node| node.traceparent.clone());
     let (trace, caller) = match caller.as_deref().and_then(of_caller) {
         Some((trace, span)) => (trace, Some(span)),
         None => (trace_of(&root), None),
     };
-    let is_over = |node: &LineageNode| node.outcome != Outcome::Running;
-    nodes.into_iter().filter(is_over).map(|node| span(node, trace, caller)).collect()
+    let is_over = |node: &Span| node.outcome != Outcome::Running;
+    spans.into_iter().filter(is_over).map(|node| span(node, trace, caller)).collect()
 }
 
-fn span(node: LineageNode, trace: TraceId, caller: Option<SpanId>) -> SpanData {
+fn span(node: Span, trace: TraceId, caller: Option<SpanId>) -> SpanData {
     let kind = word(&node.kind);
     let start = SystemTime::from(node.start);
-    let name = match (node.operation, &node.object) {
+    let name = match (node.operation, &node.label) {
         (Some(operation), _) => format!("{kind} {}.{operation}", node.template),
-        (None, Some(object)) => format!("{kind} {object}"),
+        (None, Some(label)) => format!("{kind} {label}"),
         (None, None) => kind,
     };
     let texts = [
         ("beds.event_id", node.event_id.0.clone()),
         ("beds.template", node.template),
-        ("beds.object", node.object.unwrap_or_default()),
+        ("beds.label", node.label.unwrap_or_default()),
         ("beds.actor", node.actor),
-        ("beds.node", node.node),
+        ("beds.node", node.seen_by),
         ("beds.queue", node.queue),
         ("beds.worker", node.worker),
         ("beds.code", node.code.clone().unwrap_or_default()),
@@ -136,19 +136,19 @@ fn digest<const N: usize>(id: &EventId) -> [u8; N] {
 mod tests {
     use std::io::{Read as _, Write as _};
 
-    use beds_core::lineage::NodeKind;
+    use beds_trail::span::SpanKind as Kind;
 
     use super::*;
 
     const ROOT: &str = "ms.test.01a20b2e46f97190af0a449bc891681f";
 
-    fn record(traceparent: Option<&str>) -> LineageRecord {
+    fn record(traceparent: Option<&str>) -> LineageReport {
         let root = EventId(ROOT.to_owned());
-        let mut event = LineageNode::new(root.clone(), "ms", NodeKind::Http, Outcome::Ok);
+        let mut event = Span::new(root.clone(), "ms", Kind::Http, Outcome::Ok);
         event.traceparent = traceparent.map(str::to_owned);
-        let mut call = LineageNode::new(EventId(":1".to_owned()), "ms", NodeKind::Call, Outcome::Failed);
-        (call.parent_id, call.object) = (EventId::of_same_record(), Some("users_create".to_owned()));
-        LineageRecord::ended(root, vec![event, call], None)
+        let mut call = Span::new(EventId(":1".to_owned()), "ms", Kind::Call, Outcome::Failed);
+        (call.parent_id, call.label) = (EventId::of_same_record(), Some("users_create".to_owned()));
+        LineageReport::ended(root, vec![event, call], None)
     }
 
     #[test]

@@ -5,28 +5,28 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use beds_core::{Catalogue, Config, Problem, Template, config};
+use beds_core::{Config, Mistake, Template, Templates, config};
 
 /// The configuration of a node, or every mistake in it.
-pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+pub fn load(path: &Path) -> Result<Config, Vec<Mistake>> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
         let fix = "name the file with --config; `beds defaults` prints one to start from";
-        vec![Problem::new(&file, 0, format!("cannot be read: {e}"), fix)]
+        vec![Mistake::new(&file, 0, format!("cannot be read: {e}"), fix)]
     })?;
     let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     config::load(&file, &text, &base, std::env::vars(), &|path| std::fs::read_to_string(path))
 }
 
 /// The templates of a folder. Files with mistakes are left out and reported.
-pub fn templates(folder: &Path) -> (Catalogue, Vec<Problem>) {
+pub fn templates(folder: &Path) -> (Templates, Vec<Mistake>) {
     match read_folder(folder, "toml") {
-        Ok(files) => Catalogue::parse(&files),
+        Ok(files) => Templates::parse(&files),
         Err(error) => {
             let file = folder.display().to_string();
             let problem =
-                Problem::new(file, 0, format!("cannot be read: {error}"), "correct templates.path in beds.toml");
-            (Catalogue::default(), vec![problem])
+                Mistake::new(file, 0, format!("cannot be read: {error}"), "correct templates.path in beds.toml");
+            (Templates::default(), vec![problem])
         }
     }
 }
@@ -35,12 +35,12 @@ pub fn templates(folder: &Path) -> (Catalogue, Vec<Problem>) {
 pub fn without_database<'t>(
     templates: impl Iterator<Item = &'t Arc<Template>>,
     has_database: impl Fn(&Template) -> bool,
-) -> Vec<Problem> {
+) -> Vec<Mistake> {
     // A node that does not store reports needs no place for them.
     let lost = templates.filter(|template| !template.is_of_nodes && !has_database(template)).map(|template| {
         let path = format!("databases.{}.{}", template.store, template.database);
         let fix = format!("add [{path}] to beds.toml, or correct the name");
-        template.problem("database", format!("there is no [{path}]"), fix)
+        template.mistake("database", format!("there is no [{path}]"), fix)
     });
     lost.collect()
 }

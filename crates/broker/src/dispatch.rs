@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use beds_core::catalogue::is_for_callers;
 use beds_core::reply::Answer;
+use beds_core::templates::is_for_callers;
 use beds_core::{Attempt, Result, Store};
 
 use crate::Factory;

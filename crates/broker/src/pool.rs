@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use beds_core::audit::Head;
-use beds_core::{Complaints, RecordStream, RoutingKey};
-use beds_transport::{Lease, Notices, Recorder, Transport};
+use beds_core::{Complaints, ReportStream, RoutingKey};
+use beds_trail::audit::Head;
+use beds_transport::{Lease, Notices, Reports, Transport};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -49,7 +49,7 @@ enum Work {
     /// Requests.
     Events(PoolSpec),
     /// Batches of nodes' reports.
-    Records(RecordStream),
+    Records(ReportStream),
 }
 
 impl Work {
@@ -88,10 +88,10 @@ impl Pools {
     /// Starts the tasks: those that work on events, and those that store nodes' reports (stream and number of tasks).
     pub fn spawn(
         transport: &Transport,
-        recorder: &Recorder,
+        reports: &Reports,
         factory: &Arc<Factory>,
         pools: &[PoolSpec],
-        streams: &[(RecordStream, u16)],
+        streams: &[(ReportStream, u16)],
         lease: &Lease,
         notices: &Notices,
     ) -> Self {
@@ -110,7 +110,7 @@ impl Pools {
                     work,
                     prefetch,
                     transport: transport.clone(),
-                    recorder: recorder.clone(),
+                    reports: reports.clone(),
                     factory: Arc::clone(factory),
                     stop: stop.clone(),
                     census: Arc::clone(&census),

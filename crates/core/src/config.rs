@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer};
 pub use check::{ReadFile, load};
 pub use secret::Url;
 
-use crate::{RecordStream, Store};
+use crate::{ReportStream, Store};
 
 /// The commented defaults, as compiled in. Its active lines are the defaults.
 pub const DEFAULTS: &str = include_str!("../../../config/beds.default.toml");
@@ -34,8 +34,8 @@ pub struct Config {
     pub services: Services,
     #[serde(default)]
     pub databases: Databases,
-    pub templates: Templates,
-    pub records: Records,
+    pub templates: TemplateFolder,
+    pub reports: Reports,
     pub inbox: Inbox,
 }
 
@@ -54,9 +54,9 @@ impl Inbox {
     }
 }
 
-/// `[records]`: the reports of a node to the admin node.
+/// `[reports]`: the reports of a node to the admin node.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Records {
+pub struct Reports {
     pub lineage: bool,
     pub audit: bool,
     /// Log lines of this level and above are reported; `off` for none.
@@ -151,15 +151,15 @@ pub struct AdminInstances {
 
 impl AdminInstances {
     pub fn total(self) -> usize {
-        RecordStream::ALL.into_iter().map(|stream| usize::from(self.of(stream).get())).sum()
+        ReportStream::ALL.into_iter().map(|stream| usize::from(self.of(stream).get())).sum()
     }
 
-    pub fn of(self, stream: RecordStream) -> NonZeroU16 {
+    pub fn of(self, stream: ReportStream) -> NonZeroU16 {
         match stream {
-            RecordStream::Log => self.log,
-            RecordStream::Audit => self.audit,
-            RecordStream::Lineage => self.lineage,
-            RecordStream::Metrics => self.metrics,
+            ReportStream::Log => self.log,
+            ReportStream::Audit => self.audit,
+            ReportStream::Lineage => self.lineage,
+            ReportStream::Metrics => self.metrics,
         }
     }
 }
@@ -247,7 +247,7 @@ pub struct Database {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct Templates {
+pub struct TemplateFolder {
     pub path: PathBuf,
 }
 

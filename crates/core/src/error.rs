@@ -1,5 +1,5 @@
 //! [`BedsError`]: everything that can go wrong with a request, with a stable code. Errors of configuration files are
-//! [`crate::Problem`]s; driver errors stay in `adapters` as sources.
+//! [`crate::Mistake`]s; driver errors stay in `adapters` as sources.
 
 use std::error::Error as StdError;
 

@@ -48,7 +48,10 @@ pub struct Event {
     pub operation: Operation,
     /// The named fetch, for a `fetch` that is not by id.
     #[serde(default)]
-    pub object: Option<String>,
+    pub fetch: Option<String>,
+    /// The name of `fetch` in the release before. It is read for this release, and none after [`Event::from_slice`].
+    #[serde(default, rename = "object", skip_serializing)]
+    pub fetch_before: Option<String>,
     /// The record's id, for `fetch`, `update` and `delete`.
     #[serde(default)]
     pub id: Option<String>,
@@ -96,7 +99,8 @@ impl Event {
             depth: 0,
             template: template.to_owned(),
             operation,
-            object: None,
+            fetch: None,
+            fetch_before: None,
             id: None,
             params: Fields::new(),
             text: false,
@@ -121,7 +125,7 @@ impl Event {
     pub fn with_query(mut self, query: &Query) -> Self {
         match &query.select {
             Select::ById(id) => self.id = Some(id.clone()),
-            Select::Named(name) => self.object = Some(name.clone()),
+            Select::Named(name) => self.fetch = Some(name.clone()),
             Select::List => {}
         }
         self.params = query.params.clone();
@@ -147,6 +151,7 @@ impl Event {
             let text = format!("envelope version {} is not supported; send version {ENVELOPE_VERSION}", event.v);
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
+        event.take_name_before()?;
         event.check_lengths()?;
         if event.depth > MAX_LINEAGE_DEPTH {
             let text = format!("depth is at most {MAX_LINEAGE_DEPTH}; does an event cause itself?");
@@ -185,7 +190,7 @@ impl Event {
             ("parent_id", self.parent_id.0.len(), 0..=MAX_ID_BYTES),
             ("replay_of", self.replay_of.as_ref().map_or(0, |id| id.0.len()), 0..=MAX_ID_BYTES),
             ("template", self.template.len(), 1..=MAX_NAME_BYTES),
-            ("object", self.object.as_ref().map_or(0, String::len), 0..=MAX_NAME_BYTES),
+            ("fetch", self.fetch.as_ref().map_or(0, String::len), 0..=MAX_NAME_BYTES),
             ("actor.subject", self.actor.subject.len(), 0..=MAX_SUBJECT_BYTES),
             ("origin.address", self.origin.as_ref().map_or(0, |origin| origin.address.len()), 0..=MAX_NAME_BYTES),
         ];
@@ -199,7 +204,7 @@ impl Event {
             ("parent_id", Some(&self.parent_id.0)),
             ("replay_of", self.replay_of.as_ref().map(|id| &id.0)),
             ("template", Some(&self.template)),
-            ("object", self.object.as_ref()),
+            ("fetch", self.fetch.as_ref()),
             ("actor.subject", Some(&self.actor.subject)),
             ("origin.address", self.origin.as_ref().map(|origin| &origin.address)),
         ];
@@ -218,9 +223,24 @@ impl Event {
         Ok(())
     }
 
+    /// Reads the named fetch under its name of the release before.
+    fn take_name_before(&mut self) -> Result<()> {
+        match (&self.fetch, self.fetch_before.take()) {
+            (Some(name), Some(before)) if *name != before => {
+                let text = "`fetch` and `object` are one member under two names, and differ; send `fetch` alone";
+                Err(BedsError::new(ErrorKind::BadEvent, text).with_field("fetch"))
+            }
+            (None, before) => {
+                self.fetch = before;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The named fetch that is asked for, if one is.
     pub fn fetch_name(&self) -> Option<&str> {
-        self.object.as_deref().filter(|_| self.operation == Operation::Fetch)
+        self.fetch.as_deref().filter(|_| self.operation == Operation::Fetch)
     }
 
     /// The id of the record that is asked for; none where the operation is not on one record.
@@ -231,7 +251,7 @@ impl Event {
     /// True where the operation is on one record that the event names.
     fn is_of_one(&self) -> bool {
         match self.operation {
-            Operation::Fetch => self.object.is_none(),
+            Operation::Fetch => self.fetch.is_none(),
             Operation::Update | Operation::Delete => true,
             Operation::Create | Operation::List => false,
         }
@@ -330,6 +350,22 @@ mod tests {
         assert_eq!(read.event_id, sent.event_id);
         assert_eq!(read.params, sent.params);
         assert_eq!(read.deadline, sent.deadline);
+    }
+
+    #[test]
+    fn the_named_fetch_is_read_under_its_name_of_the_release_before() {
+        // As the release before wrote it.
+        let text = r#"{"v":1,"event_id":"ms.test.1","parent_id":"","root_id":"ms.test.1","depth":0,"template":"Flights",
+            "operation":"fetch","object":"route","id":null,"params":{"origin":"JFK"},"actor":{"subject":"ana","roles":[]},
+            "key":null,"issued_at":"2026-11-23T10:00:00Z","deadline":"2026-11-23T10:00:05Z"}"#;
+        let event = Event::from_slice(text.as_bytes()).unwrap();
+        assert_eq!(event.fetch_name(), Some("route"));
+        let sent = serde_json::to_string(&event).unwrap();
+        assert!(sent.contains(r#""fetch":"route""#) && !sent.contains("object"), "{sent}");
+        let both = |fetch: &str| text.replace(r#""object""#, &format!(r#""fetch":"{fetch}","object""#));
+        assert_eq!(Event::from_slice(both("route").as_bytes()).unwrap().fetch.as_deref(), Some("route"));
+        let error = Event::from_slice(both("day").as_bytes()).unwrap_err();
+        assert_eq!((error.kind, error.field.as_deref()), (ErrorKind::BadEvent, Some("fetch")));
     }
 
     #[test]

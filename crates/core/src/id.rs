@@ -37,7 +37,7 @@ impl EventId {
     }
 
     /// Puts the event in front of an id that begins with the mark of a child.
-    pub(crate) fn make_absolute(&mut self, event: &str) {
+    pub fn make_absolute(&mut self, event: &str) {
         if let Some(what) = self.0.strip_prefix(Self::CHILD) {
             self.0 = if what.is_empty() { event.to_owned() } else { format!("{event}{}", self.0) };
         }

@@ -2,8 +2,6 @@
 //! Nothing here does I/O, and nothing here knows a driver, a broker or a socket.
 
 pub mod attempt;
-pub mod audit;
-pub mod catalogue;
 pub mod complaints;
 pub mod config;
 pub mod digest;
@@ -11,22 +9,21 @@ pub mod error;
 pub mod event;
 pub mod fields;
 pub mod id;
-pub mod lineage;
 pub mod message;
+pub mod mistake;
 pub mod namaste;
 pub mod number;
 pub mod outcome;
-pub mod problem;
 pub mod reply;
 pub mod routing;
-pub mod shape;
 pub mod steps;
 pub mod template;
+pub mod templates;
 pub mod text;
+pub mod toml_check;
 pub mod traceparent;
 
 pub use attempt::Attempt;
-pub use catalogue::{Catalogue, Description, TemplateDescription};
 pub use complaints::Complaints;
 pub use config::Config;
 pub use error::{BedsError, ErrorKind, Result};
@@ -34,10 +31,11 @@ pub use event::{Actor, Event, Origin};
 pub use fields::Fields;
 pub use id::EventId;
 pub use message::{Beside, Payload, Query, Response, Select};
+pub use mistake::{Mistake, Severity};
 pub use namaste::direct::Direct;
 pub use namaste::{NamasteCore, TemplateAdapter};
 pub use outcome::Outcome;
-pub use problem::{Problem, Severity};
 pub use reply::Reply;
-pub use routing::{Operation, RecordStream, RoutingKey, Store};
+pub use routing::{Operation, ReportStream, RoutingKey, Store};
 pub use template::{AnswerShape, Template};
+pub use templates::{Description, TemplateDescription, Templates};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     Create,
-    /// One record by id, or a named fetch where `object` is given.
+    /// One record by id, or a named fetch where `fetch` is given.
     Fetch,
     /// A page of the default listing.
     List,
@@ -118,24 +118,24 @@ impl fmt::Display for RoutingKey {
 
 /// The streams of reports through `beds.logs`. Each stream has a queue and a template of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RecordStream {
+pub enum ReportStream {
     Log,
     Audit,
     Lineage,
     Metrics,
 }
 
-impl RecordStream {
-    pub const ALL: [RecordStream; 4] =
-        [RecordStream::Log, RecordStream::Audit, RecordStream::Lineage, RecordStream::Metrics];
+impl ReportStream {
+    pub const ALL: [ReportStream; 4] =
+        [ReportStream::Log, ReportStream::Audit, ReportStream::Lineage, ReportStream::Metrics];
 
     /// The queue, and the first word of the routing key; the node's name is the second.
     pub fn as_str(self) -> &'static str {
         match self {
-            RecordStream::Log => "log",
-            RecordStream::Audit => "audit",
-            RecordStream::Lineage => "lineage",
-            RecordStream::Metrics => "metrics",
+            ReportStream::Log => "log",
+            ReportStream::Audit => "audit",
+            ReportStream::Lineage => "lineage",
+            ReportStream::Metrics => "metrics",
         }
     }
 
@@ -150,15 +150,15 @@ impl RecordStream {
     /// The template that stores the records.
     pub fn template(self) -> &'static str {
         match self {
-            RecordStream::Log => "Logs",
-            RecordStream::Audit => "Audit",
-            RecordStream::Lineage => "Lineage",
-            RecordStream::Metrics => "Metrics",
+            ReportStream::Log => "Logs",
+            ReportStream::Audit => "Audit",
+            ReportStream::Lineage => "Lineage",
+            ReportStream::Metrics => "Metrics",
         }
     }
 }
 
-impl fmt::Display for RecordStream {
+impl fmt::Display for ReportStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

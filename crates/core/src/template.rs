@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
-use crate::shape::{Checked, Key, Kind, check};
-use crate::{Operation, Problem, Store};
+use crate::toml_check::{Checked, Key, Kind, check};
+use crate::{Mistake, Operation, Store};
 
 /// One data domain.
 #[derive(Debug, Clone, Deserialize)]
@@ -139,22 +139,22 @@ pub struct Source {
 
 impl Template {
     /// One of BEDS's own, with rights that no other has.
-    pub(crate) fn of_nodes(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn of_nodes(file: &str, text: &str) -> Result<Self, Vec<Mistake>> {
         let read = Self::read(file, text, |_, _| {})?;
         Ok(Self { is_of_nodes: true, ..read })
     }
 
     /// Reads one template file, or reports every mistake in it.
-    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Problem>> {
-        Self::read(file, text, |checked, problems| rules::check(file, checked, problems))
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<Mistake>> {
+        Self::read(file, text, |checked, mistakes| rules::check(file, checked, mistakes))
     }
 
-    fn read(file: &str, text: &str, further: impl FnOnce(&Checked, &mut Vec<Problem>)) -> Result<Self, Vec<Problem>> {
-        let mut problems = Vec::new();
-        let checked = check(file, text, KEYS, &mut problems);
+    fn read(file: &str, text: &str, further: impl FnOnce(&Checked, &mut Vec<Mistake>)) -> Result<Self, Vec<Mistake>> {
+        let mut mistakes = Vec::new();
+        let checked = check(file, text, KEYS, &mut mistakes);
         for key in ["name", "store", "database", "id"] {
-            if !checked.table.contains_key(key) && !problems.iter().any(|p| p.message.contains(&format!("`{key}`"))) {
-                problems.push(Problem::new(
+            if !checked.table.contains_key(key) && !mistakes.iter().any(|p| p.message.contains(&format!("`{key}`"))) {
+                mistakes.push(Mistake::new(
                     file,
                     1,
                     format!("`{key}` is missing"),
@@ -164,7 +164,7 @@ impl Template {
         }
         if !matches!(checked.table.get("store").and_then(Value::as_str), None | Some("rec" | "rel")) {
             let line = checked.line("store");
-            problems.push(Problem::new(
+            mistakes.push(Mistake::new(
                 file,
                 line,
                 "`store` is neither rec nor rel",
@@ -173,9 +173,9 @@ impl Template {
         }
         if !matches!(checked.table.get("audit").and_then(Value::as_str), None | Some("normal" | "required")) {
             let fix = "write required to refuse requests that cannot be recorded, or leave it out";
-            problems.push(Problem::new(file, checked.line("audit"), "`audit` is neither normal nor required", fix));
+            mistakes.push(Mistake::new(file, checked.line("audit"), "`audit` is neither normal nor required", fix));
         }
-        further(&checked, &mut problems);
+        further(&checked, &mut mistakes);
         for path in ["name", "fetches", "jobs"] {
             let names: Vec<&str> = match checked.table.get(path) {
                 Some(Value::String(name)) => vec![name],
@@ -185,16 +185,16 @@ impl Template {
             for name in names.into_iter().filter(|name| !is_name(name)) {
                 let line = if path == "name" { checked.line("name") } else { checked.line(&format!("{path}.{name}")) };
                 let fix = "use 1 to 64 letters, digits, - or _, because it stands in URLs";
-                problems.push(Problem::new(file, line, format!("{name:?} cannot be a name"), fix));
+                mistakes.push(Mistake::new(file, line, format!("{name:?} cannot be a name"), fix));
             }
         }
-        if !problems.is_empty() {
-            problems.sort_by_key(|p| p.line);
-            return Err(problems);
+        if !mistakes.is_empty() {
+            mistakes.sort_by_key(|p| p.line);
+            return Err(mistakes);
         }
         let mut template: Template = Value::Table(checked.table.clone())
             .try_into()
-            .map_err(|e: toml::de::Error| vec![Problem::new(file, 1, e.message().to_owned(), "correct the value")])?;
+            .map_err(|e: toml::de::Error| vec![Mistake::new(file, 1, e.message().to_owned(), "correct the value")])?;
         template.source = Source { file: file.to_owned(), checked };
         Ok(template)
     }
@@ -237,8 +237,8 @@ impl Template {
     }
 
     /// A mistake at one of this file's keys.
-    pub fn problem(&self, key: &str, message: impl Into<String>, fix: impl Into<String>) -> Problem {
-        Problem::new(&self.source.file, self.source.checked.line(key), message, fix)
+    pub fn mistake(&self, key: &str, message: impl Into<String>, fix: impl Into<String>) -> Mistake {
+        Mistake::new(&self.source.file, self.source.checked.line(key), message, fix)
     }
 }
 
@@ -310,7 +310,7 @@ mod tests {
         assert_eq!(template.offers().len(), 2);
         assert_eq!(template.object(Operation::Fetch, Some("route")), Some("flights_by_route"));
         assert_eq!(template.object(Operation::Delete, None), None);
-        assert_eq!(template.problem("fetches.route", "m", "f").line, 8);
+        assert_eq!(template.mistake("fetches.route", "m", "f").line, 8);
     }
 
     #[test]
@@ -322,7 +322,7 @@ mod tests {
         let shapes: Vec<_> = template.offers().iter().map(|offer| (offer.object.to_owned(), offer.answer)).collect();
         let all = |name: &str| (name.to_owned(), AnswerShape::All);
         assert_eq!(shapes, [("f".to_owned(), AnswerShape::Record), all("u"), all("g")]);
-        assert_eq!(template.problem("objects.update", "m", "f").line, 7);
+        assert_eq!(template.mistake("objects.update", "m", "f").line, 7);
         let wrong = Template::parse("f.toml", &text.replace("\"all\"", "\"most\"")).unwrap_err();
         assert!(wrong[0].to_string().contains("`answer` is neither record nor all"), "{wrong:?}");
         let nameless = Template::parse("f.toml", &text.replace("object = \"u\"\n", "")).unwrap_err();
@@ -352,9 +352,9 @@ mod tests {
     #[test]
     fn every_mistake_in_a_template_is_reported_at_once() {
         let text = "name = \"a b\"\nstore = \"sql\"\n[objects]\nfecth = \"x\"\n[fetches]\n\"a/b\" = \"y\"\n";
-        let problems = Template::parse("f.toml", text).unwrap_err();
-        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(problems.len(), 6, "{all:#?}");
+        let mistakes = Template::parse("f.toml", text).unwrap_err();
+        let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(mistakes.len(), 6, "{all:#?}");
         assert!(all.iter().any(|p| p.starts_with("f.toml:4") && p.contains("did you mean `fetch`")), "{all:#?}");
     }
 }

@@ -9,12 +9,12 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use beds_core::{Actor, BedsError, Catalogue, ErrorKind, Result};
+use beds_core::{Actor, BedsError, ErrorKind, Result, Templates};
 use beds_transport::{DeadLetter, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::problem::{Problem, with_event_id};
+use crate::problem::{ProblemDocument, with_event_id};
 use crate::request::{Params, path_of};
 use crate::{Room, RoomState, limits};
 
@@ -47,8 +47,8 @@ pub(crate) async fn list(State(room): RoomState) -> Response {
             .into_iter()
             .map(|((cause, queue, what), count)| json!({"cause": cause, "queue": queue, "what": what, "count": count}))
             .collect();
-        let catalogue = room.lent.catalogue.load();
-        let letters: Vec<Value> = letters.iter().map(|(letter, _)| summary(letter, &catalogue)).collect();
+        let templates = room.lent.templates.load();
+        let letters: Vec<Value> = letters.iter().map(|(letter, _)| summary(letter, &templates)).collect();
         json!({ "causes": causes, "dead_letters": letters })
     });
     answer(&room, listed)
@@ -61,9 +61,9 @@ pub(crate) async fn show(State(room): RoomState, path: Params<String>) -> Respon
     };
     let found = sort(&room, |_| Verdict::Leave).await.and_then(|letters| {
         let (letter, _) = letters.into_iter().find(|(letter, _)| letter.id == id).ok_or_else(none_fits)?;
-        let catalogue = room.lent.catalogue.load();
-        let mut shown = summary(&letter, &catalogue);
-        shown["event"] = json!(letter.shown(&catalogue));
+        let templates = room.lent.templates.load();
+        let mut shown = summary(&letter, &templates);
+        shown["event"] = json!(letter.shown(&templates));
         Ok(shown)
     });
     answer(&room, found)
@@ -168,9 +168,9 @@ fn none_fits() -> BedsError {
     BedsError::new(ErrorKind::NoSuchRecord, text)
 }
 
-fn summary(letter: &DeadLetter, catalogue: &Catalogue) -> Value {
+fn summary(letter: &DeadLetter, templates: &Templates) -> Value {
     json!({
-        "id": letter.id, "cause": letter.cause(), "detail": letter.detail_shown(catalogue), "queue": letter.queue, "what": letter.what(),
+        "id": letter.id, "cause": letter.cause(), "detail": letter.detail_shown(templates), "queue": letter.queue, "what": letter.what(),
         "bytes": letter.bytes,
     })
 }
@@ -178,6 +178,6 @@ fn summary(letter: &DeadLetter, catalogue: &Catalogue) -> Value {
 fn answer(room: &Room, outcome: Result<Value>) -> Response {
     match outcome {
         Ok(body) => with_event_id((StatusCode::OK, axum::Json(body)).into_response(), &room.event_id()),
-        Err(error) => Problem::new(error, room.event_id()).into_response(),
+        Err(error) => ProblemDocument::new(error, room.event_id()).into_response(),
     }
 }

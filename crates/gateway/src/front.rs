@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use beds_core::{BedsError, ErrorKind, Result};
 
 use crate::Room;
-use crate::problem::Problem;
+use crate::problem::ProblemDocument;
 
 /// A browser's own word on the origin of a request, which no page can change.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -30,7 +30,7 @@ pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next:
         Ok(()) => next.run(request).await,
         Err(error) => {
             let is_encoded = request.headers().contains_key(CONTENT_ENCODING);
-            let mut response = Problem::new(error, room.event_id()).into_response();
+            let mut response = ProblemDocument::new(error, room.event_id()).into_response();
             if is_encoded {
                 response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }

@@ -25,7 +25,7 @@ use axum::Router;
 use axum::extract::State;
 use axum_server::Handle;
 use beds_core::config::{AppServer, Inbox};
-use beds_core::{Catalogue, Complaints, EventId, TemplateDescription};
+use beds_core::{Complaints, EventId, TemplateDescription, Templates};
 use beds_transport::Client;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
@@ -49,7 +49,7 @@ pub struct GatewayError {
 /// The parts of the node that the gateway uses.
 pub struct Lent {
     pub client: Client,
-    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    pub templates: Arc<ArcSwap<Templates>>,
     /// The parameters of the templates that are bound on this node.
     pub describe: Box<dyn Fn() -> HashMap<String, TemplateDescription> + Send + Sync>,
     pub probes: Arc<Probes>,

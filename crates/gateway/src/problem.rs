@@ -9,7 +9,7 @@ use serde::Serialize;
 const EVENT_ID: HeaderName = HeaderName::from_static("beds-event-id");
 
 /// An error on its way to an HTTP caller.
-pub(crate) struct Problem {
+pub(crate) struct ProblemDocument {
     error: BedsError,
     event_id: Option<EventId>,
 }
@@ -27,19 +27,19 @@ struct Document<'a> {
     event_id: Option<&'a EventId>,
 }
 
-impl Problem {
+impl ProblemDocument {
     pub(crate) fn new(error: BedsError, event_id: EventId) -> Self {
         Self { error, event_id: Some(event_id) }
     }
 }
 
-impl From<BedsError> for Problem {
+impl From<BedsError> for ProblemDocument {
     fn from(error: BedsError) -> Self {
         Self { error, event_id: None }
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ProblemDocument {
     fn into_response(self) -> Response {
         let kind = self.error.kind;
         let document = Document {

@@ -12,7 +12,7 @@ use beds_core::{
 };
 use beds_transport::RemoteTemplate;
 
-use crate::problem::{Problem, with_event_id};
+use crate::problem::{ProblemDocument, with_event_id};
 use crate::request::{Params, path_of};
 use crate::{Room, RoomState, limits, request};
 
@@ -133,7 +133,7 @@ async fn answer(
         Ok(answered) => success(answered, &event_id),
         Err(error) => {
             log(room, &event_id, template.as_deref(), operation, &error);
-            Problem::new(error, event_id).into_response()
+            ProblemDocument::new(error, event_id).into_response()
         }
     };
     measured.end(response.status());
@@ -154,9 +154,9 @@ fn log(room: &Room, event_id: &EventId, template: Option<&str>, operation: Opera
 
 /// An error unless the template offers the operation, and the work can be recorded where it must be.
 fn check_offered(room: &Room, operation: Operation, wanted: &Wanted) -> Result<()> {
-    let catalogue = room.lent.catalogue.load();
-    let template = catalogue.offering(&wanted.template, operation, wanted.named.as_deref())?;
-    if template.audit == AuditPolicy::Required && !room.lent.client.recorder().can_audit() {
+    let templates = room.lent.templates.load();
+    let template = templates.offering(&wanted.template, operation, wanted.named.as_deref())?;
+    if template.audit == AuditPolicy::Required && !room.lent.client.reports().can_audit() {
         // Where records cannot be queued, workers soon take no message any more: better said at once.
         let text = "not executed: work with this template must be recorded, and no record can be queued now";
         return Err(BedsError::new(ErrorKind::Unavailable, text));

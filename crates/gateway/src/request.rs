@@ -40,7 +40,7 @@ pub(crate) fn context(room: &Room, request: &Request) -> (Context, Result<()>) {
 /// The template that a path of a record route names, if there is one: no other text of a path is ever reported.
 pub(crate) fn template(room: &Room, uri: &Uri) -> Option<String> {
     let name = uri.path().split('/').nth(3)?;
-    room.lent.catalogue.load().get(name).ok().map(|template| template.name.clone())
+    room.lent.templates.load().get(name).ok().map(|template| template.name.clone())
 }
 
 /// The caller's trace, if it is one. Other words are ignored.

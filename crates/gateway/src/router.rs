@@ -27,7 +27,7 @@ use axum::routing::{get, post};
 use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::problem::Problem;
+use crate::problem::ProblemDocument;
 use crate::{Room, dead_letters, front, health, lineage, records, templates, unread};
 
 pub(crate) fn router(room: Arc<Room>) -> Router {
@@ -54,19 +54,19 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
         .with_state(room)
 }
 
-async fn no_such_route(State(room): State<Arc<Room>>) -> Problem {
+async fn no_such_route(State(room): State<Arc<Room>>) -> ProblemDocument {
     let text = "there is nothing at this path; the README lists the routes";
-    Problem::new(BedsError::new(ErrorKind::NoSuchRoute, text), room.event_id())
+    ProblemDocument::new(BedsError::new(ErrorKind::NoSuchRoute, text), room.event_id())
 }
 
-async fn method_not_allowed(State(room): State<Arc<Room>>, method: Method) -> Problem {
+async fn method_not_allowed(State(room): State<Arc<Room>>, method: Method) -> ProblemDocument {
     let text = format!("this path does not take {method}; the Allow header lists the methods that it takes");
-    Problem::new(BedsError::new(ErrorKind::MethodNotAllowed, text), room.event_id())
+    ProblemDocument::new(BedsError::new(ErrorKind::MethodNotAllowed, text), room.event_id())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is tower-http's")]
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
     tracing::error!(panic = text, "A request handler panicked.");
-    Problem::from(BedsError::new(ErrorKind::Internal, "the request could not be answered")).into_response()
+    ProblemDocument::from(BedsError::new(ErrorKind::Internal, "the request could not be answered")).into_response()
 }

@@ -4,33 +4,33 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use beds_core::catalogue::is_for_callers;
+use beds_core::templates::is_for_callers;
 use beds_core::{Template, TemplateDescription};
 use serde_json::{Value, json};
 
-use crate::problem::{Problem, with_event_id};
+use crate::problem::{ProblemDocument, with_event_id};
 use crate::request::Params;
 use crate::{Room, request};
 
 pub(crate) async fn all(State(room): State<Arc<Room>>) -> Response {
     let descriptions = (room.lent.describe)();
-    let catalogue = room.lent.catalogue.load();
-    let templates: Vec<Value> = catalogue.iter().map(|t| describe(t, descriptions.get(&t.name))).collect();
+    let templates = room.lent.templates.load();
+    let templates: Vec<Value> = templates.iter().map(|t| describe(t, descriptions.get(&t.name))).collect();
     with_event_id(axum::Json(json!({ "templates": templates })).into_response(), &room.event_id())
 }
 
 pub(crate) async fn one(State(room): State<Arc<Room>>, path: Params<String>) -> Response {
-    let catalogue = room.lent.catalogue.load();
+    let templates = room.lent.templates.load();
     let name = match request::path_of(path) {
         Ok(name) => name,
-        Err(error) => return Problem::new(error, room.event_id()).into_response(),
+        Err(error) => return ProblemDocument::new(error, room.event_id()).into_response(),
     };
-    match catalogue.get(&name) {
+    match templates.get(&name) {
         Ok(template) => {
             let description = axum::Json(describe(template, (room.lent.describe)().get(&name)));
             with_event_id(description.into_response(), &room.event_id())
         }
-        Err(error) => Problem::new(error, room.event_id()).into_response(),
+        Err(error) => ProblemDocument::new(error, room.event_id()).into_response(),
     }
 }
 

@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Actor, BedsError, Catalogue, ErrorKind, Event, EventId, NamasteCore, Operation, Origin, Payload, Query, Reply,
-    Response, Result, RoutingKey, config,
+    Actor, BedsError, ErrorKind, Event, EventId, NamasteCore, Operation, Origin, Payload, Query, Reply, Response,
+    Result, RoutingKey, Templates, config,
 };
 use jiff::SignedDuration;
 use tokio::sync::Semaphore;
@@ -22,7 +22,7 @@ use crate::outbox::{self, Outbox};
 use crate::reply_desk::ReplyDesk;
 use crate::requester_lineage::{Begun, report_refused, report_running};
 use crate::tasks::until;
-use crate::{Publisher, Recorder, Transport, TransportError};
+use crate::{Publisher, Reports, Transport, TransportError};
 
 /// A request that has no answer by then is reported as running.
 const SHOWN_AS_RUNNING: Duration = Duration::from_millis(500);
@@ -33,10 +33,10 @@ pub struct Client {
     publisher: Publisher,
     desk: ReplyDesk,
     outbox: Outbox,
-    recorder: Recorder,
+    reports: Reports,
     dead_letter_passes: Arc<Semaphore>,
     /// The templates by whose stores calls find their queues.
-    catalogue: Arc<ArcSwap<Catalogue>>,
+    templates: Arc<ArcSwap<Templates>>,
     node: Arc<str>,
     environment: Arc<str>,
 }
@@ -85,23 +85,23 @@ impl Client {
     pub(crate) fn start(
         transport: &Transport,
         environment: &str,
-        recorder: &Recorder,
-        catalogue: Arc<ArcSwap<Catalogue>>,
+        reports: &Reports,
+        templates: Arc<ArcSwap<Templates>>,
     ) -> Self {
         let node = &*transport.node;
-        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, recorder.clone(), &transport.guards);
+        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, reports.clone(), &transport.guards);
         transport.tasks.spawn(until(transport.stop.clone(), clerk));
         let (outbox, sending) = Outbox::new(outbox::MOST, &transport.guards);
         transport.tasks.spawn(until(transport.stop.clone(), sending));
         let publisher = transport.publisher.clone();
-        let recorder = recorder.clone();
+        let reports = reports.clone();
         Self {
             publisher,
             desk,
             outbox,
-            recorder,
+            reports,
             dead_letter_passes: Arc::new(Semaphore::new(1)),
-            catalogue,
+            templates,
             node: Arc::from(node),
             environment: Arc::from(environment),
         }
@@ -113,8 +113,8 @@ impl Client {
     }
 
     /// The reports of this client's node about itself.
-    pub fn recorder(&self) -> &Recorder {
-        &self.recorder
+    pub fn reports(&self) -> &Reports {
+        &self.reports
     }
 
     /// True while requests can be sent and answered.
@@ -135,20 +135,20 @@ impl Client {
 
     /// The dead letters, gone through in a person's name. `inbox` says how long writes are remembered.
     pub fn dead_letters(&self, actor: Actor, inbox: config::Inbox) -> DeadLetters {
-        DeadLetters::new(&self.publisher, &self.recorder, &self.dead_letter_passes, actor, inbox)
+        DeadLetters::new(&self.publisher, &self.reports, &self.dead_letter_passes, actor, inbox)
     }
 
     /// Reports a request that was refused before it became an event on the wire. `template` is None where there is no such
     /// template.
     pub fn refused(&self, context: &Context, template: Option<&str>, operation: Operation, error: &BedsError) {
         let event = context.clone().event(template.unwrap_or_default(), operation);
-        report_refused(&self.recorder, &event, error);
+        report_refused(&self.reports, &event, error);
     }
 
     async fn call(&self, event: Event) -> Result<Answer> {
         let is_write = event.operation.is_write();
-        let store = self.catalogue.load().get(&event.template)?.store;
-        let begun = Begun::now(&self.recorder);
+        let store = self.templates.load().get(&event.template)?.store;
+        let begun = Begun::now(&self.reports);
         let answered = self.exchange(&event, RoutingKey::new(store, is_write)).await;
         if let Err(error) = &answered {
             begun.report_failure(&event, error, is_write);
@@ -188,7 +188,7 @@ impl Client {
         if patience > SHOWN_AS_RUNNING {
             match tokio::time::timeout(SHOWN_AS_RUNNING, expected.answer()).await {
                 Ok(answer) => return answer,
-                Err(_) => report_running(&self.recorder, event),
+                Err(_) => report_running(&self.reports, event),
             }
         }
         let answer = tokio::time::timeout(event.remaining(), expected.answer()).await;
@@ -215,11 +215,11 @@ impl Drop for Leaving<'_> {
 /// event of its own, with the first one's parent, or with the first as parent where it has none.
 #[derive(Clone)]
 pub struct RemoteTemplate {
-    client: Client,
-    template: String,
-    context: Context,
+    pub(crate) client: Client,
+    pub(crate) template: String,
+    pub(crate) context: Context,
     /// The event's own id has been given to a call. Clones share it.
-    is_used: Arc<AtomicBool>,
+    pub(crate) is_used: Arc<AtomicBool>,
 }
 
 impl RemoteTemplate {

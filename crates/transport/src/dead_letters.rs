@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::Outcome;
-use beds_core::audit::AuditRecord;
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind};
-use beds_core::{Actor, Catalogue, Event, EventId, Fields, RecordStream, config};
+use beds_core::{Actor, Event, EventId, Fields, ReportStream, Templates, config};
+use beds_trail::audit::AuditRecord;
+use beds_trail::span::{LineageReport, Span, SpanKind};
 use jiff::{SignedDuration, Timestamp};
 use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::topology::{DEAD, is_data_queue};
-use crate::{Publisher, Recorder, TransportError, TransportResult};
+use crate::{Publisher, Reports, TransportError, TransportResult};
 
 /// Dead letters that one pass looks at, at most.
 const MOST: usize = 10_000;
@@ -77,7 +77,7 @@ impl Verdict {
 /// Goes through the dead letters for a person.
 pub struct DeadLetters {
     publisher: Publisher,
-    recorder: Recorder,
+    reports: Reports,
     passes: Arc<Semaphore>,
     actor: Actor,
     inbox: config::Inbox,
@@ -87,12 +87,12 @@ impl DeadLetters {
     /// `passes` lets one pass at a time go through: letters in the hands of one are hidden from the other.
     pub(crate) fn new(
         publisher: &Publisher,
-        recorder: &Recorder,
+        reports: &Reports,
         passes: &Arc<Semaphore>,
         actor: Actor,
         inbox: config::Inbox,
     ) -> Self {
-        Self { publisher: publisher.clone(), recorder: recorder.clone(), passes: Arc::clone(passes), actor, inbox }
+        Self { publisher: publisher.clone(), reports: reports.clone(), passes: Arc::clone(passes), actor, inbox }
     }
 
     /// Looks at each dead letter once, oldest first, and carries the decision out. Answers all that it saw.
@@ -145,7 +145,7 @@ impl DeadLetters {
         let left = seen.iter().filter(|(_, verdict)| verdict.leaves()).count();
         self.go_back(&live.connection, left).await?;
         if seen.iter().all(|(_, verdict)| verdict.leaves()) {
-            self.recorder.act(&self.actor.subject, "look at dead letters", Outcome::Ok).await;
+            self.reports.act(&self.actor.subject, "look at dead letters", Outcome::Ok).await;
         }
         Ok(seen)
     }
@@ -175,7 +175,7 @@ impl DeadLetters {
             return self.publisher.records(&key, &letter.id, &letter.body).await;
         };
         let mut event = dead.clone();
-        event.event_id = self.recorder.event_id();
+        event.event_id = self.reports.event_id();
         event.parent_id = dead.event_id.clone();
         event.depth = dead.depth + 1;
         // The same write: if the dead one took effect after all, it gets that answer.
@@ -196,24 +196,24 @@ impl DeadLetters {
         let Some(dead) = letter.event.as_ref().filter(|_| !letter.is_of_records()) else {
             return self.report_act(letter, "discard").await;
         };
-        let (enabled, id) = (self.recorder.enabled(), self.recorder.event_id());
-        let node = LineageNode {
+        let (enabled, id) = (self.reports.enabled(), self.reports.event_id());
+        let node = Span {
             parent_id: dead.event_id.clone(),
             depth: dead.depth + 1,
             actor: self.actor.subject.clone(),
-            ..LineageNode::new(id.clone(), self.recorder.node(), NodeKind::Discard, Outcome::Ok)
+            ..Span::new(id.clone(), self.reports.node(), SpanKind::Discard, Outcome::Ok)
         };
         // A replay is an event of its own and gets its node from the worker.
         let is_discard = replayed_as.is_none();
         let lineage =
-            (enabled.lineage && is_discard).then(|| LineageRecord::ended(dead.root_id.clone(), vec![node], None));
+            (enabled.lineage && is_discard).then(|| LineageReport::ended(dead.root_id.clone(), vec![node], None));
         let operation = if is_discard { "discard" } else { "replay" };
-        let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, self.recorder.node());
+        let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, self.reports.node());
         let audit = enabled.audit.then(|| AuditRecord {
             root_id: Some(dead.root_id.clone()),
             depth: dead.depth + 2,
             template: dead.template.clone(),
-            object: Some(dead.event_id.0.clone()),
+            target: Some(dead.event_id.0.clone()),
             ..act
         });
         self.recorded(lineage, audit).await
@@ -221,14 +221,14 @@ impl DeadLetters {
 
     /// The same for a message that is no event of a caller's: it has no tree to stand in.
     async fn report_act(&self, letter: &DeadLetter, operation: &str) -> TransportResult<()> {
-        let (id, node) = (self.recorder.event_id(), self.recorder.node());
+        let (id, node) = (self.reports.event_id(), self.reports.node());
         let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, node);
-        let act = AuditRecord { object: Some(format!("{} {}", letter.queue, letter.id)), ..act };
-        self.recorded(None, self.recorder.enabled().audit.then_some(act)).await
+        let act = AuditRecord { target: Some(format!("{} {}", letter.queue, letter.id)), ..act };
+        self.recorded(None, self.reports.enabled().audit.then_some(act)).await
     }
 
-    async fn recorded(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) -> TransportResult<()> {
-        let recorded = async { self.recorder.keep(lineage, audit).await.confirmed().await };
+    async fn recorded(&self, lineage: Option<LineageReport>, audit: Option<AuditRecord>) -> TransportResult<()> {
+        let recorded = async { self.reports.keep(lineage, audit).await.confirmed().await };
         match tokio::time::timeout(RECORDED_WITHIN, recorded).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(TransportError::NotConnected),
@@ -273,7 +273,7 @@ impl DeadLetter {
 
     /// True for a batch of reports, given up by a node or by RabbitMQ.
     fn is_of_records(&self) -> bool {
-        RecordStream::ALL.into_iter().any(|stream| stream.as_str() == self.queue)
+        ReportStream::ALL.into_iter().any(|stream| stream.as_str() == self.queue)
     }
 
     /// True for a write that may have taken effect so long ago that no inbox remembers it.
@@ -289,9 +289,9 @@ impl DeadLetter {
 
     /// The event without its key and without the values of fields that the template calls sensitive; of an unknown template,
     /// without any.
-    pub fn shown(&self, catalogue: &Catalogue) -> Option<Event> {
+    pub fn shown(&self, templates: &Templates) -> Option<Event> {
         let mut event = Event::from_slice(&self.body).ok()?;
-        let template = catalogue.get(&event.template).ok();
+        let template = templates.get(&event.template).ok();
         let is_shown = |name: &str| {
             template.is_some_and(|template| !template.fields.get(name).is_some_and(|field| field.sensitive))
         };
@@ -309,9 +309,9 @@ impl DeadLetter {
 
     /// The code and text of the error. The DBA's own text may quote a value, so it is left out where the template has sensitive
     /// fields, and where the template is unknown.
-    pub fn detail_shown(&self, catalogue: &Catalogue) -> String {
+    pub fn detail_shown(&self, templates: &Templates) -> String {
         let Some(event) = &self.event else { return self.detail.clone() };
-        let template = catalogue.get(&event.template).ok();
+        let template = templates.get(&event.template).ok();
         if template.is_some_and(|template| !template.fields.values().any(|field| field.sensitive)) {
             return self.detail.clone();
         }

@@ -13,8 +13,9 @@ mod link;
 mod notices;
 mod outbox;
 mod publish;
-mod recorder;
+mod reader;
 mod reply_desk;
+mod reports;
 mod requester_lineage;
 mod socket;
 mod tasks;
@@ -25,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use beds_core::{Catalogue, config};
+use beds_core::{Templates, config};
 use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,7 +40,8 @@ pub use guards::Guards;
 pub use lease::Lease;
 pub use notices::{Notices, Watched};
 pub use publish::Publisher;
-pub use recorder::{Kept, Recorder};
+pub use reader::Reader;
+pub use reports::{Kept, Reports};
 
 use crate::consumers::Consumers;
 use crate::link::Link;
@@ -145,9 +147,9 @@ impl Transport {
         self.publisher.link().now().is_ok_and(|live| live.connection.status().blocked())
     }
 
-    /// The client through which the gateway and applications reach the templates of `catalogue`.
-    pub fn client(&self, environment: &str, recorder: &Recorder, catalogue: Arc<ArcSwap<Catalogue>>) -> Client {
-        Client::start(self, environment, recorder, catalogue)
+    /// The client through which the gateway and applications reach the templates of `templates`.
+    pub fn client(&self, environment: &str, reports: &Reports, templates: Arc<ArcSwap<Templates>>) -> Client {
+        Client::start(self, environment, reports, templates)
     }
 
     /// How many messages wait in each queue of the table. Empty while there is no connection. A deleted queue is declared
@@ -169,8 +171,8 @@ impl Transport {
     }
 
     /// The reports of the node about itself go through this.
-    pub fn recorder(&self, environment: &str, records: config::Records) -> Recorder {
-        Recorder::start(&self.publisher, &self.guards, &self.tasks, &self.node, environment, records)
+    pub fn reports(&self, environment: &str, records: config::Reports) -> Reports {
+        Reports::start(&self.publisher, &self.guards, &self.tasks, &self.node, environment, records)
     }
 
     /// Closes both connections, the consuming one last, and waits for the background tasks.

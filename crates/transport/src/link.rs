@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use beds_core::{RecordStream, config};
+use beds_core::{ReportStream, config};
 use futures_util::{FutureExt, StreamExt};
 use lapin::{Channel, Connection, ConnectionProperties, Event};
 use tokio::sync::{Notify, watch};
@@ -33,7 +33,7 @@ pub(crate) enum Through {
     /// Dead letters, replays, signatures: one at a time.
     Rare,
     /// The lane of a stream: one batch at a time.
-    Lane(RecordStream),
+    Lane(ReportStream),
 }
 
 impl Live {
@@ -212,7 +212,7 @@ impl LinkKeeper {
         let connection = socket::connect(&self.url, properties).await?;
         let setup = connection.create_channel().await?;
         self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;
-        let mut confirmed = Vec::with_capacity(2 + RecordStream::ALL.len());
+        let mut confirmed = Vec::with_capacity(2 + ReportStream::ALL.len());
         for _ in 0..confirmed.capacity() {
             let channel = connection.create_channel().await?;
             channel.confirm_select(Default::default()).await?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use beds_core::reply::ReplyRef;
 use beds_core::traceparent::TRACEPARENT;
-use beds_core::{Event, RecordStream, RoutingKey};
+use beds_core::{Event, ReportStream, RoutingKey};
 use futures_util::FutureExt;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -188,7 +188,7 @@ impl Publisher {
     }
 
     /// Publishes a batch of a lane, and waits until RabbitMQ has it. `id` stays the same when the batch is sent again.
-    pub(crate) async fn lane(&self, stream: RecordStream, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
+    pub(crate) async fn lane(&self, stream: ReportStream, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
         self.confirmed(Through::Lane(stream), LOGS, key, body, of_records(key, id)).await.map(drop)
     }
 

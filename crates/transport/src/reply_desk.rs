@@ -15,7 +15,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::link::Link;
 use crate::requester_lineage::LateReplies;
-use crate::{Guards, Recorder, TransportError, TransportResult, topology};
+use crate::{Guards, Reports, TransportError, TransportResult, topology};
 
 type Waiting = HashMap<String, oneshot::Sender<TransportResult<Vec<u8>>>>;
 
@@ -25,7 +25,7 @@ pub(crate) struct ReplyDesk(Arc<Desk>);
 struct Desk {
     waiting: Mutex<Waiting>,
     late: Mutex<LateReplies>,
-    recorder: Recorder,
+    reports: Reports,
     queue: watch::Receiver<Option<Arc<str>>>,
 }
 
@@ -34,11 +34,11 @@ impl ReplyDesk {
     pub(crate) fn new(
         link: Link,
         node: &str,
-        recorder: Recorder,
+        reports: Reports,
         guards: &Guards,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, queue) = watch::channel(None);
-        let desk = Self(Arc::new(Desk { waiting: Mutex::default(), late: Mutex::default(), recorder, queue }));
+        let desk = Self(Arc::new(Desk { waiting: Mutex::default(), late: Mutex::default(), reports, queue }));
         let clerk = Arc::new(Clerk { desk: desk.clone(), link, node: node.to_owned(), sender });
         (desk, guards.clone().forever("the reply desk", move || Arc::clone(&clerk).serve()))
     }
@@ -76,7 +76,7 @@ impl ReplyDesk {
             let late = self.0.late.lock().unwrap_or_else(PoisonError::into_inner).take(id);
             // A request that did not get through after all has no reply that could be late.
             if let (Some(late), true) = (late, is_reply) {
-                late.report(&self.0.recorder, id);
+                late.report(&self.0.reports, id);
             }
         }
     }

@@ -6,12 +6,12 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use beds_core::Outcome;
-use beds_core::audit::AuditRecord;
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, micros};
 use beds_core::{BedsError, ErrorKind, Event, EventId};
+use beds_trail::audit::AuditRecord;
+use beds_trail::span::{LineageReport, Span, SpanKind, micros};
 use jiff::Timestamp;
 
-use crate::{Recorder, TransportError};
+use crate::{Reports, TransportError};
 
 /// Requests whose late answers are told apart from foreign ones, at most.
 const MOST_LATE: usize = 10_000;
@@ -19,17 +19,17 @@ const MOST_LATE: usize = 10_000;
 /// The moment at which a request was sent.
 pub(crate) struct Begun<'r> {
     clock: Instant,
-    recorder: &'r Recorder,
+    reports: &'r Reports,
 }
 
 impl<'r> Begun<'r> {
-    pub(crate) fn now(recorder: &'r Recorder) -> Self {
-        Self { clock: Instant::now(), recorder }
+    pub(crate) fn now(reports: &'r Reports) -> Self {
+        Self { clock: Instant::now(), reports }
     }
 
     /// The request has no answer: it was not executed, or that is unknown.
     pub(crate) fn report_failure(&self, event: &Event, error: &TransportError, is_write: bool) {
-        if !self.recorder.enabled().lineage {
+        if !self.reports.enabled().lineage {
             return;
         }
         let kind = match (error.is_not_executed(), is_write) {
@@ -38,49 +38,49 @@ impl<'r> Begun<'r> {
             (false, false) => ErrorKind::DeadlineExceeded,
         };
         let outcome = if error.is_not_executed() { Outcome::Failed } else { Outcome::Unknown };
-        let mut request = node(self.recorder, event, outcome);
+        let mut request = Span::of(event, self.reports.node(), outcome);
         request.duration_us = Some(micros(self.clock.elapsed()));
         request.code = Some(kind.code().to_owned());
         let record = if error.is_not_executed() {
-            LineageRecord::ended(event.root_id.clone(), vec![request], None)
+            LineageReport::ended(event.root_id.clone(), vec![request], None)
         } else {
             // The worker tells how the request itself ended, if one ever had it.
-            let id = event.event_id.child(LineageRecord::TIMEOUT);
-            let timeout = child(self.recorder, id, &event.event_id, event.depth, NodeKind::Timeout, Some(kind.code()));
-            LineageRecord::ended(event.root_id.clone(), vec![timeout, request], None)
+            let id = event.event_id.child(LineageReport::TIMEOUT);
+            let timeout = child(self.reports, id, &event.event_id, event.depth, SpanKind::Timeout, Some(kind.code()));
+            LineageReport::ended(event.root_id.clone(), vec![timeout, request], None)
         };
         // A request that was not sent has no worker that could audit it.
-        let audit = error.is_not_executed() && self.recorder.enabled().audit;
-        self.recorder.offer(Some(record), audit.then(|| refusal(self.recorder, event, kind.code())));
+        let audit = error.is_not_executed() && self.reports.enabled().audit;
+        self.reports.offer(Some(record), audit.then(|| refusal(self.reports, event, kind.code())));
     }
 }
 
 /// The request was refused before it was sent: this is all that there will be of it.
-pub(crate) fn report_refused(recorder: &Recorder, event: &Event, error: &BedsError) {
-    let enabled = recorder.enabled();
+pub(crate) fn report_refused(reports: &Reports, event: &Event, error: &BedsError) {
+    let enabled = reports.enabled();
     let lineage = enabled.lineage.then(|| {
-        let mut request = node(recorder, event, Outcome::Failed);
+        let mut request = Span::of(event, reports.node(), Outcome::Failed);
         request.code = Some(error.code().to_owned());
-        LineageRecord::ended(event.root_id.clone(), vec![request], None)
+        LineageReport::ended(event.root_id.clone(), vec![request], None)
     });
-    let audit = enabled.audit.then(|| refusal(recorder, event, error.code()));
-    recorder.offer(lineage, audit);
+    let audit = enabled.audit.then(|| refusal(reports, event, error.code()));
+    reports.offer(lineage, audit);
 }
 
 /// The audit record of a request that reached no worker.
-fn refusal(recorder: &Recorder, event: &Event, code: &str) -> AuditRecord {
-    let mut record = AuditRecord::of(event, recorder.node(), event.issued_at);
+fn refusal(reports: &Reports, event: &Event, code: &str) -> AuditRecord {
+    let mut record = AuditRecord::of(event, reports.node(), event.issued_at);
     record.outcome = Outcome::Failed;
     record.code = Some(code.to_owned());
     record
 }
 
 /// The request has no answer yet.
-pub(crate) fn report_running(recorder: &Recorder, event: &Event) {
-    if recorder.enabled().lineage {
-        let mut request = node(recorder, event, Outcome::Running);
+pub(crate) fn report_running(reports: &Reports, event: &Event) {
+    if reports.enabled().lineage {
+        let mut request = Span::of(event, reports.node(), Outcome::Running);
         request.deadline = Some(event.deadline);
-        recorder.offer(Some(LineageRecord::begun(event.root_id.clone(), vec![request])), None);
+        reports.offer(Some(LineageReport::begun(event.root_id.clone(), vec![request])), None);
     }
 }
 
@@ -115,44 +115,21 @@ impl LateReplies {
 }
 
 impl Late {
-    pub(crate) fn report(self, recorder: &Recorder, id: &str) {
-        if recorder.enabled().lineage {
+    pub(crate) fn report(self, reports: &Reports, id: &str) {
+        if reports.enabled().lineage {
             let event = EventId(id.to_owned());
-            let reply = child(recorder, event.child("late reply"), &event, self.depth, NodeKind::LateReply, None);
-            recorder.offer(Some(LineageRecord::ended(self.root_id, vec![reply], None)), None);
+            let reply = child(reports, event.child("late reply"), &event, self.depth, SpanKind::LateReply, None);
+            reports.offer(Some(LineageReport::ended(self.root_id, vec![reply], None)), None);
         }
     }
 }
 
-fn node(recorder: &Recorder, event: &Event, outcome: Outcome) -> LineageNode {
-    LineageNode {
-        event_id: event.event_id.clone(),
-        parent_id: event.parent_id.clone(),
-        depth: event.depth,
-        kind: if event.origin.is_some() { NodeKind::Http } else { NodeKind::Amqp },
-        template: event.template.clone(),
-        operation: Some(event.operation),
-        object: event.object.clone(),
-        actor: event.actor.subject.clone(),
-        start: event.issued_at,
-        traceparent: event.origin.as_ref().and_then(|origin| origin.traceparent.clone()),
-        ..LineageNode::new(EventId::default(), recorder.node(), NodeKind::Http, outcome)
-    }
-}
-
-fn child(
-    recorder: &Recorder,
-    id: EventId,
-    parent: &EventId,
-    depth: u32,
-    kind: NodeKind,
-    code: Option<&str>,
-) -> LineageNode {
-    LineageNode {
+fn child(reports: &Reports, id: EventId, parent: &EventId, depth: u32, kind: SpanKind, code: Option<&str>) -> Span {
+    Span {
         parent_id: parent.clone(),
         depth: depth + 1,
         start: Timestamp::now(),
         code: code.map(str::to_owned),
-        ..LineageNode::new(id, recorder.node(), kind, Outcome::Unknown)
+        ..Span::new(id, reports.node(), kind, Outcome::Unknown)
     }
 }

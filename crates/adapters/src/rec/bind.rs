@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use beds_core::template::Offer;
-use beds_core::{Event, Fields, Operation, Problem, Result, Template};
+use beds_core::{Event, Fields, Mistake, Operation, Result, Template};
 use bson::{Bson, Document};
 use serde_json::Value as Json;
 
@@ -31,15 +31,15 @@ pub(super) struct Binding {
     parameters: BTreeMap<String, Spec>,
 }
 
-/// Fits one offer to the catalogue. An offer that does not fit is reported and gives no binding.
+/// Fits one offer to the catalog. An offer that does not fit is reported and gives no binding.
 pub(super) fn bind(
     catalog: &Catalog,
     template: &Template,
     offer: &Offer<'_>,
-    problems: &mut Vec<Problem>,
+    mistakes: &mut Vec<Mistake>,
 ) -> Option<Binding> {
     let mut refuse = |message: String, fix: &str| -> Option<Binding> {
-        problems.push(template.problem(&offer.key, message, fix));
+        mistakes.push(template.mistake(&offer.key, message, fix));
         None
     };
     let object = offer.object;

@@ -43,7 +43,7 @@ pub(super) async fn read(database: &Arc<Database>) -> Result<Catalog> {
     Ok(documents.into_iter().filter_map(|d| Some((d.get_str("_id").ok()?.to_owned(), d))).collect())
 }
 
-/// A text that changes whenever the catalogue does.
+/// A text that changes whenever the catalog does.
 pub(super) async fn version(database: &Arc<Database>) -> Result<Option<String>> {
     let mut hash = Sha256::new();
     for document in read(database).await?.values() {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use beds_core::template::Offer;
-use beds_core::{AnswerShape, Event, Fields, Problem, Result, Template};
+use beds_core::{AnswerShape, Event, Fields, Mistake, Result, Template};
 use mysql_async::Value as Sql;
 use serde_json::Value as Json;
 
@@ -52,7 +52,7 @@ pub(super) enum Guard {
     RolledBack,
 }
 
-/// Which texts of an answer are JSON: a name in the template goes before the same name in the catalogue.
+/// Which texts of an answer are JSON: a name in the template goes before the same name in the catalog.
 #[derive(Debug)]
 pub(super) struct JsonNames {
     told: HashMap<String, bool>,
@@ -90,19 +90,19 @@ enum Source {
     Nothing,
 }
 
-/// Names that the objects of a template can answer, as far as the catalogue tells.
+/// Names that the objects of a template can answer, as far as the catalog tells.
 pub(super) fn answers<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet<&'c str> {
     fit::names(catalog, template)
 }
 
-/// Fits one offer to the catalogue. An offer that does not fit is reported and gives no binding.
+/// Fits one offer to the catalog. An offer that does not fit is reported and gives no binding.
 pub(super) fn bind(
     catalog: &Arc<Catalog>,
     template: &Template,
     offer: &Offer<'_>,
-    problems: &mut Vec<Problem>,
+    mistakes: &mut Vec<Mistake>,
 ) -> Option<Binding> {
-    let fit = fit::fit(catalog, template, offer, problems)?;
+    let fit = fit::fit(catalog, template, offer, mistakes)?;
     let object = offer.object;
     let parameters = fit.routine.map_or(&[][..], |routine| &routine.parameters);
     let mut slots: Vec<Slot> =
@@ -114,7 +114,7 @@ pub(super) fn bind(
     let has = |wanted: &Source| slots.iter().any(|slot| slot.source == *wanted);
     if offer.is_by_id() && !has(&Source::Id) {
         let message = format!("{object} has no parameter p_id, which {} needs", offer.operation);
-        problems.push(template.problem(&offer.key, message, "ask the DBA for p_id"));
+        mistakes.push(template.mistake(&offer.key, message, "ask the DBA for p_id"));
         return None;
     }
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));

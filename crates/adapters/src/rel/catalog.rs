@@ -176,7 +176,7 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
     Ok(catalog)
 }
 
-/// A text that changes whenever the catalogue does. None while a further change could still go unseen.
+/// A text that changes whenever the catalog does. None while a further change could still go unseen.
 pub(super) async fn version(database: &Database) -> Result<Option<String>> {
     let mut loan = database.writer().await?;
     let asked = Timestamp::now();

@@ -106,7 +106,7 @@ impl Database {
             ender: Ender::new(&opts.clone().setup(vec![SET_UP])),
             opts,
             readers: lane(true, usize::from(instances.read.get()) + SPARE_READERS),
-            // The one more asks for the pulse and the catalogue.
+            // The one more asks for the pulse and the catalog.
             writers: lane(false, usize::from(instances.write.get()) + 1),
             tasks: TaskTracker::new(),
             pulse: Pulse::default(),

@@ -60,7 +60,7 @@ impl ResultColumns {
         to_raw_value(&Record { columns: self, row, out: None })
     }
 
-    /// The values of OUT parameters, which the server does not name as the catalogue does.
+    /// The values of OUT parameters, which the server does not name as the catalog does.
     pub(super) fn record_of(&self, out: &[Out], row: &Row) -> serde_json::Result<Box<RawValue>> {
         to_raw_value(&Record { columns: self, row, out: Some(out) })
     }

@@ -40,7 +40,7 @@ pub(super) struct Table {
 pub(super) struct Body {
     /// As messages name it, such as `the trigger flights_rules`.
     shown: String,
-    /// None where the catalogue may not show it.
+    /// None where the catalog may not show it.
     words: Option<Vec<Word>>,
     sql_mode: Option<String>,
     parameters: BTreeSet<String>,
@@ -97,7 +97,7 @@ impl Body {
 }
 
 impl Code {
-    /// Looks at a routine; `name` as the catalogue spells it.
+    /// Looks at a routine; `name` as the catalog spells it.
     pub(super) fn inspect(&self, name: &str, is_function: bool) -> Findings {
         let mut walk = Walk { code: self, seen: HashSet::new(), findings: Findings::default() };
         let routines = if is_function { &self.functions } else { &self.procedures };

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use beds_core::Outcome;
-use beds_core::audit::{AuditRecord, SealedRecord, time_text};
 use beds_core::text::one_line;
-use beds_core::{Catalogue, Config, Result};
+use beds_core::{Config, Result, Templates};
+use beds_trail::audit::{AuditRecord, SealedRecord, time_text};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -95,7 +95,7 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
             Err(text) => fail(2, &text),
         };
     }
-    let connection = match Connection::open(&config, "audit", 2, Catalogue::of_nodes()).await {
+    let connection = match Connection::open(&config, "audit", 2, Templates::of_nodes()).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };
@@ -119,8 +119,8 @@ struct Chain {
 
 /// The names of all chains: a chain that was deleted as a whole still has its heads.
 async fn chains(connection: &Connection) -> Result<Vec<Value>> {
-    let mut chains: Vec<Chain> = connection.fetch("Audit", "chains", Vec::new(), true).await?;
-    chains.extend(connection.fetch::<Chain>("AuditHeads", "chains", Vec::new(), false).await?);
+    let mut chains: Vec<Chain> = connection.reader.fetch("Audit", "chains", Vec::new()).await?;
+    chains.extend(connection.reader.fetch::<Chain>("AuditHeads", "chains", Vec::new()).await?);
     Ok(chains.into_iter().map(|chain| chain.name).collect())
 }
 
@@ -144,7 +144,7 @@ async fn acknowledge(connection: &Connection, config: &Config, args: &GapArgs) -
         Err(text) => return Ok(fail(2, &text)),
     };
     let gap = key.sign_gap(&args.chain, args.from, args.to, &args.reason, &Connection::user());
-    connection.client.recorder().act(&Connection::user(), "acknowledge", Outcome::Ok).await;
+    connection.client.reports().act(&Connection::user(), "acknowledge", Outcome::Ok).await;
     say(&serde_json::to_string(&gap).unwrap_or_default());
     Ok(ExitCode::SUCCESS)
 }
@@ -153,7 +153,7 @@ async fn signed_heads(connection: &Connection, chain: &str) -> Result<Vec<Signed
     let (mut heads, mut after) = (Vec::<SignedHead>::new(), 0);
     loop {
         let params = vec![("chain", json!(chain)), ("seq", json!(after))];
-        let page: Vec<SignedHead> = connection.fetch("AuditHeads", "after", params, false).await?;
+        let page: Vec<SignedHead> = connection.reader.fetch("AuditHeads", "after", params).await?;
         let Some(last) = page.last() else { return Ok(heads) };
         after = last.head.seq;
         heads.extend(page);
@@ -182,7 +182,7 @@ async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
         ("until", args.until.map(time_text)),
     ];
     params.extend(filters.into_iter().filter_map(|(name, value)| Some((name, json!(value?)))));
-    let records: Vec<SealedRecord> = connection.fetch("Audit", "search", params, true).await?;
+    let records: Vec<SealedRecord> = connection.reader.fetch("Audit", "search", params).await?;
     if records.is_empty() {
         warn("no record fits; records arrive when a node with services.admin has stored them");
     }
@@ -208,7 +208,7 @@ fn line(record: &AuditRecord) -> String {
             "{}.{}{}",
             record.template,
             record.operation,
-            record.object.as_ref().map_or_else(String::new, |name| format!("/{name}"))
+            record.fetch.as_ref().or(record.target.as_ref()).map_or_else(String::new, |name| format!("/{name}"))
         ),
         outcome,
         or_dash(record.record.as_deref().unwrap_or_default()),

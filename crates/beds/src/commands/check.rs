@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use beds_adapters::Stores;
-use beds_core::{Config, Problem, Store, Template, TemplateDescription};
+use beds_core::{Config, Mistake, Store, Template, TemplateDescription};
 use beds_transport::Transport;
 use clap::Args;
 use serde::Serialize;
@@ -33,9 +33,9 @@ pub struct CheckArgs {
 #[derive(Default, Serialize)]
 struct Report {
     /// Problems: parts that do not work.
-    problems: Vec<Problem>,
+    problems: Vec<Mistake>,
     /// Warnings: parts that work and should be known.
-    warnings: Vec<Problem>,
+    warnings: Vec<Mistake>,
     templates: Vec<CheckedTemplate>,
     /// The reason why a part could not be checked.
     not_checked: Vec<String>,
@@ -78,11 +78,11 @@ pub(super) async fn check(args: CheckArgs) -> ExitCode {
 }
 
 /// Warnings of files that others can read.
-fn modes(config: &Config) -> Vec<Problem> {
+fn modes(config: &Config) -> Vec<Mistake> {
     let key = config.services.admin.signing_key_file.iter();
     let open = key.filter(|path| is_open_to_others(path)).map(|path| {
         let message = format!("{} can be read by others", path.display());
-        Problem::new("services.admin.signing_key_file", 0, message, "chmod 600, and make a new key if it was seen")
+        Mistake::new("services.admin.signing_key_file", 0, message, "chmod 600, and make a new key if it was seen")
             .as_warning()
     });
     open.collect()
@@ -93,27 +93,27 @@ fn is_open_to_others(path: &Path) -> bool {
 }
 
 /// The key is made at the first start, and its folder is not.
-fn key_folder(config: &Config) -> Option<Problem> {
+fn key_folder(config: &Config) -> Option<Mistake> {
     let admin = &config.services.admin;
     let folder = admin.signing_key_file.as_deref().filter(|_| admin.is_local)?.parent()?;
     let is_there = folder.as_os_str().is_empty() || folder.is_dir();
     let message = format!("the folder {} is not there", folder.display());
     (!is_there).then(|| {
-        Problem::new("services.admin.signing_key_file", 0, message, "make it, for the login of the node alone (0700)")
+        Mistake::new("services.admin.signing_key_file", 0, message, "make it, for the login of the node alone (0700)")
     })
 }
 
 impl Report {
     async fn take(&mut self, mut config: Config) {
-        let (catalogue, problems) = settings::templates(&config.templates.path);
+        let (templates, problems) = settings::templates(&config.templates.path);
         self.problems = problems;
         // A gateway needs no database, and must have no login of one.
-        let served = catalogue.iter().filter(|template| config.services.store(template.store).is_local);
+        let served = templates.iter().filter(|template| config.services.store(template.store).is_local);
         let has_database = |t: &Template| config.databases.of(t.store).contains_key(&t.database);
         self.problems.extend(settings::without_database(served, has_database));
         self.problems.extend(modes(&config));
         self.problems.extend(key_folder(&config));
-        self.in_folder = catalogue.len();
+        self.in_folder = templates.len();
         if let Err(error) = Transport::probe(&config.amqp, RABBITMQ_WITHIN).await {
             self.not_checked.push(format!("RabbitMQ at {}: {error}", config.amqp.url.address()));
         }
@@ -125,11 +125,11 @@ impl Report {
             Err(error) => return self.not_checked.push(error.message),
         };
         for (store, name, address) in stores.names() {
-            match stores.bind(store, &name, &catalogue).await {
+            match stores.bind(store, &name, &templates).await {
                 Ok((bound, told)) => {
                     self.problems.extend(told);
                     for bound in bound {
-                        self.problems.extend(bound.problems);
+                        self.problems.extend(bound.mistakes);
                         self.templates.push(CheckedTemplate {
                             name: bound.template.name.clone(),
                             store,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use beds_core::text::one_line;
-use beds_core::{Catalogue, Config};
+use beds_core::{Config, Templates};
 use beds_transport::{DeadLetter, Verdict};
 use clap::{Args, Subcommand};
 
@@ -81,7 +81,7 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
     {
         return fail(EX_USAGE, "which ones? Give their ids, or --cause as `beds dead ls` names it");
     }
-    let connection = match Connection::open(&config, "dead", 1, Catalogue::of_nodes()).await {
+    let connection = match Connection::open(&config, "dead", 1, Templates::of_nodes()).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };
@@ -152,10 +152,10 @@ fn line(letter: &DeadLetter) -> String {
 }
 
 /// The event without values that must not be shown.
-fn show(letter: &DeadLetter, catalogue: &Catalogue) {
+fn show(letter: &DeadLetter, templates: &Templates) {
     say(&line(letter));
-    say(&one_line(&letter.detail_shown(catalogue)));
-    if let Some(event) = letter.shown(catalogue) {
+    say(&one_line(&letter.detail_shown(templates)));
+    if let Some(event) = letter.shown(templates) {
         say(&serde_json::to_string_pretty(&event).unwrap_or_default());
     }
 }

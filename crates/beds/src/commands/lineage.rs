@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use beds_core::{Catalogue, ErrorKind};
-use beds_gateway::lineage::{Format, read, show};
+use beds_core::{ErrorKind, Templates};
+use beds_gateway::lineage::{Format, show};
 use clap::{Args, ValueEnum};
 
 use super::connection::Connection;
@@ -31,11 +31,11 @@ pub(super) async fn lineage(args: LineageArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let connection = match Connection::open(&config, "lineage", 1, Catalogue::of_nodes()).await {
+    let connection = match Connection::open(&config, "lineage", 1, Templates::of_nodes()).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };
-    let tree = read(&connection.client, connection.context(true), &args.event_id).await;
+    let tree = connection.reader.tree(&args.event_id).await;
     connection.close().await;
     let format = match args.format {
         Shown::Text => Format::Text,

@@ -76,8 +76,8 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let (catalogue, problems) = settings::templates(&config.templates.path);
-    if let Err(error) = catalogue.offering(&args.template, Operation::Create, None) {
+    let (templates, problems) = settings::templates(&config.templates.path);
+    if let Err(error) = templates.offering(&args.template, Operation::Create, None) {
         problems.iter().for_each(|problem| super::warn(&problem.to_string()));
         return fail(EX_USAGE, &error.message);
     }
@@ -87,7 +87,7 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         Ok(opened) => opened,
         Err(text) => return fail(1, &text),
     };
-    let connection = match Connection::open(&config, "load", 1, catalogue).await {
+    let connection = match Connection::open(&config, "load", 1, templates).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };

@@ -71,10 +71,10 @@ pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
 }
 
 /// The same shape as in `beds.toml`; the rest of the file may be absent.
-fn credentials(path: &Path) -> Result<config::Databases, Vec<beds_core::Problem>> {
+fn credentials(path: &Path) -> Result<config::Databases, Vec<beds_core::Mistake>> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
-        vec![beds_core::Problem::new(&file, 0, format!("cannot be read: {e}"), "name it with --credentials")]
+        vec![beds_core::Mistake::new(&file, 0, format!("cannot be read: {e}"), "name it with --credentials")]
     })?;
     let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     // Applying needs no broker, but a configuration without one is incomplete.

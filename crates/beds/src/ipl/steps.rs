@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use beds_adapters::Stores;
 use beds_broker::{PoolSpec, Pools};
-use beds_core::{BedsError, Config, Problem, RecordStream, RoutingKey, Store};
+use beds_core::{BedsError, Config, Mistake, ReportStream, RoutingKey, Store};
 use beds_gateway::{Gateway, Lent, ProbePort, Probes};
-use beds_transport::{Client, Lease, Recorder, Transport, TransportError};
+use beds_transport::{Client, Lease, Reports, Transport, TransportError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +23,7 @@ use crate::{control, logging, metering, notary};
 /// The parts that speak to RabbitMQ.
 pub(super) struct Amqp {
     pub(super) transport: Transport,
-    pub(super) recorder: Recorder,
+    pub(super) reports: Reports,
     pub(super) client: Client,
 }
 
@@ -38,7 +38,7 @@ impl Ipl {
     pub(super) async fn templates(&self) -> Result<Arc<Domains>, IplError> {
         let domains = Arc::new(Domains::new(&self.config, Stores::new(&self.config).await?));
         let problems = domains.read();
-        self.step("templates", fitting(problems), || format!("{} templates", domains.catalogue.load().len()))?;
+        self.step("templates", fitting(problems), || format!("{} templates", domains.templates.load().len()))?;
         Ok(domains)
     }
 
@@ -46,15 +46,15 @@ impl Ipl {
         let config = &self.config;
         let environment = config.node.environment.as_str();
         let transport = Transport::start(&config.amqp, &config.node.name);
-        let recorder = transport.recorder(environment, config.records.clone());
+        let reports = transport.reports(environment, config.reports.clone());
         metering::start();
-        logging::report_to(&recorder);
-        if let Some(endpoint) = &config.records.otlp {
-            self.step("otlp", self.tell_traces(endpoint, &recorder), || endpoint.clone())?;
+        logging::report_to(&reports);
+        if let Some(endpoint) = &config.reports.otlp {
+            self.step("otlp", self.tell_traces(endpoint, &reports), || endpoint.clone())?;
         }
-        let client = transport.client(environment, &recorder, Arc::clone(&domains.catalogue));
+        let client = transport.client(environment, &reports, Arc::clone(&domains.templates));
         self.step("amqp", self.connected(&transport, &client).await, || config.amqp.url.address().to_owned())?;
-        Ok(Amqp { transport, recorder, client })
+        Ok(Amqp { transport, reports, client })
     }
 
     async fn connected(&self, transport: &Transport, client: &Client) -> Result<(), IplError> {
@@ -75,9 +75,9 @@ impl Ipl {
 
     pub(super) fn pools(&self, amqp: &Amqp, domains: &Domains) -> Result<(Arc<Pools>, Lease), IplError> {
         let (specs, streams) = (pools(&self.config), streams(&self.config));
-        let Amqp { transport, recorder, .. } = amqp;
+        let Amqp { transport, reports, .. } = amqp;
         let (lease, notices) = (transport.lease(), transport.notices());
-        let pools = Pools::spawn(transport, recorder, &domains.factory, &specs, &streams, &lease, &notices);
+        let pools = Pools::spawn(transport, reports, &domains.factory, &specs, &streams, &lease, &notices);
         self.step("pools", Ok(()), || {
             let events = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key));
             events
@@ -90,19 +90,19 @@ impl Ipl {
 
     /// Begins the tasks beside the pools: signatures, metrics, the pulse of the databases, the control socket.
     pub(super) fn watchers(&self, amqp: &Amqp, domains: &Arc<Domains>, pools: &Arc<Pools>) -> Result<(), IplError> {
-        let Amqp { transport, recorder, .. } = amqp;
+        let Amqp { transport, reports, .. } = amqp;
         let (admin, guards) = (&self.config.services.admin, transport.guards());
         if admin.is_local && admin.signing_key_file.is_none() {
             tracing::warn!("services.admin.signing_key_file is not set: heads of the audit trail are not signed.");
         }
         if let Some(key) = signing_key(&self.config)? {
-            let notary = Arc::new(Notary::new(key, Arc::clone(pools), recorder.clone()));
+            let notary = Arc::new(Notary::new(key, Arc::clone(pools), reports.clone()));
             let (interval, stop) = (admin.signing_interval, self.stop.clone());
             // It ends by itself, behind its last signature.
             let serve = move || Arc::clone(&notary).serve(interval, stop.clone());
             self.tasks.spawn(guards.clone().forever("the signatures of the audit trail", serve));
         }
-        let metered = (recorder.clone(), transport.clone());
+        let metered = (reports.clone(), transport.clone());
         let serve = move || metering::serve(metered.0.clone(), metered.1.clone());
         self.spawn(guards.clone().forever("the metrics", serve));
         let watching = Arc::clone(domains);
@@ -114,7 +114,7 @@ impl Ipl {
         if let Some(path) = &self.config.node.control {
             let socket =
                 control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
-            self.spawn(control::serve(socket, path.clone(), Arc::clone(domains), recorder.clone()));
+            self.spawn(control::serve(socket, path.clone(), Arc::clone(domains), reports.clone()));
         }
         Ok(())
     }
@@ -167,21 +167,21 @@ impl Ipl {
 
     /// Tells lineage to a tracing system too.
     #[cfg(feature = "otel")]
-    fn tell_traces(&self, endpoint: &str, recorder: &Recorder) -> Result<(), IplError> {
+    fn tell_traces(&self, endpoint: &str, reports: &Reports) -> Result<(), IplError> {
         let exporter = crate::otel::Exporter::new(endpoint, &self.config.node.name);
         let exporter = exporter.map_err(|error| IplError::Otlp(error.to_string()))?;
-        self.spawn(exporter.serve(recorder.tap(crate::otel::ROOM)));
+        self.spawn(exporter.serve(reports.tap(crate::otel::ROOM)));
         Ok(())
     }
 
     #[cfg(not(feature = "otel"))]
     #[expect(clippy::unused_self, reason = "the other build needs it")]
-    fn tell_traces(&self, _: &str, _: &Recorder) -> Result<(), IplError> {
+    fn tell_traces(&self, _: &str, _: &Reports) -> Result<(), IplError> {
         Err(IplError::Otlp("this binary was built without the feature otel".to_owned()))
     }
 }
 
-fn fitting(problems: Vec<Problem>) -> Result<(), IplError> {
+fn fitting(problems: Vec<Mistake>) -> Result<(), IplError> {
     if problems.is_empty() { Ok(()) } else { Err(IplError::Templates(problems)) }
 }
 
@@ -215,9 +215,9 @@ fn pools(config: &Config) -> Vec<PoolSpec> {
 }
 
 /// The streams of records that this node stores, with their tasks.
-fn streams(config: &Config) -> Vec<(RecordStream, u16)> {
+fn streams(config: &Config) -> Vec<(ReportStream, u16)> {
     let admin = &config.services.admin;
-    let streams = RecordStream::ALL.into_iter().map(|stream| (stream, admin.instances.of(stream).get()));
+    let streams = ReportStream::ALL.into_iter().map(|stream| (stream, admin.instances.of(stream).get()));
     if admin.is_local { streams.collect() } else { Vec::new() }
 }
 
@@ -232,5 +232,5 @@ fn signing_key(config: &Config) -> Result<Option<notary::Key>, IplError> {
 fn lend(client: &Client, domains: &Arc<Domains>, probes: Arc<Probes>, inbox: beds_core::config::Inbox) -> Lent {
     let factory = Arc::clone(&domains.factory);
     let describe = Box::new(move || factory.describe());
-    Lent { client: client.clone(), catalogue: Arc::clone(&domains.catalogue), describe, probes, inbox }
+    Lent { client: client.clone(), templates: Arc::clone(&domains.templates), describe, probes, inbox }
 }

@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 
 use arc_swap::ArcSwapOption;
 use beds_core::config::LogLevel;
-use beds_core::lineage::to_millis;
-use beds_transport::Recorder;
+use beds_trail::span::to_millis;
+use beds_transport::Reports;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
@@ -14,7 +14,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 /// The node that log lines of this process belong to: the last one that started.
-static RECORDER: LazyLock<ArcSwapOption<Recorder>> = LazyLock::new(ArcSwapOption::empty);
+static RECORDER: LazyLock<ArcSwapOption<Reports>> = LazyLock::new(ArcSwapOption::empty);
 
 /// A module that carries log lines must not make more of them.
 const CARRIERS: &[&str] = &["beds_transport", "lapin", "beds_broker::pool::scribe"];
@@ -22,9 +22,9 @@ const CARRIERS: &[&str] = &["beds_transport", "lapin", "beds_broker::pool::scrib
 /// The longest text of a line and of a field, in characters.
 const MOST: usize = 1000;
 
-/// From now on log lines are reported through this recorder.
-pub fn report_to(recorder: &Recorder) {
-    RECORDER.store(Some(std::sync::Arc::new(recorder.clone())));
+/// From now on log lines are reported through this reports.
+pub fn report_to(reports: &Reports) {
+    RECORDER.store(Some(std::sync::Arc::new(reports.clone())));
 }
 
 /// Log lines are not reported any more.
@@ -32,25 +32,25 @@ pub fn report_to_nobody() {
     RECORDER.store(None);
 }
 
-/// Hands log lines to the recorder. Never waits: a line that finds no room is counted and dropped.
+/// Hands log lines to the reports. Never waits: a line that finds no room is counted and dropped.
 pub(super) struct Reported;
 
 impl<S: Subscriber> Layer<S> for Reported {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let recorder = RECORDER.load();
-        let Some(recorder) = recorder.as_deref() else { return };
-        let is_wanted = rank(*metadata.level()) <= recorder.enabled().log_level;
+        let reports = RECORDER.load();
+        let Some(reports) = reports.as_deref() else { return };
+        let is_wanted = rank(*metadata.level()) <= reports.enabled().log_level;
         if !is_wanted || CARRIERS.iter().any(|carrier| metadata.target().starts_with(carrier)) {
             return;
         }
         let mut line = Line::default();
         event.record(&mut line);
-        recorder.log(json!({
-            "_id": recorder.event_id(),
+        reports.log(json!({
+            "_id": reports.event_id(),
             "at": to_millis(Timestamp::now()),
             "level": metadata.level().as_str(),
-            "node": recorder.node(),
+            "node": reports.node(),
             "event": line.event,
             "message": line.message,
             "fields": line.fields,

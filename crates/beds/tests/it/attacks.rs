@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use beds_core::EventId;
 use beds_core::Outcome;
-use beds_core::audit::{AuditRecord, Head, SealedBatch};
+use beds_trail::audit::{AuditRecord, Head, SealedBatch};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -162,8 +162,8 @@ async fn attacker(world: &World) -> Result<Live> {
         .node_with(|config| {
             config.node.control = None;
             config.services.admin.is_local = false;
-            config.records.audit = false;
-            config.records.lineage = false;
+            config.reports.audit = false;
+            config.reports.lineage = false;
         })
         .await
 }

@@ -1,4 +1,4 @@
-//! `beds check` tells the findings of the catalogue, each with its place and the next step.
+//! `beds check` tells the findings of the templates, each with its place and the next step.
 //!
 //! Not here: refusals (wall.rs, values.rs).
 
@@ -118,7 +118,7 @@ async fn an_inbox_that_nothing_prunes_or_that_forgets_too_soon_is_told() -> Resu
             && said.contains("the inbox keeps keys and answers for ever: the event beds_inbox_hourly is disabled"),
         "{said}"
     );
-    world.change_config("[records]", "[inbox]\nkeep_days = 30\n[records]")?;
+    world.change_config("[reports]", "[inbox]\nkeep_days = 30\n[reports]")?;
     let (code, said) = world.check()?;
     assert_eq!(code, 1, "{said}");
     assert!(

@@ -301,10 +301,10 @@ const TEMPLATES: [(Store, &str, &str, &str); 2] =
 async fn both_adapters_pass_the_suite() -> Result<()> {
     let world = World::new().await?;
     let config = settings::load(&world.config_file()).map_err(|p| anyhow::anyhow!("{p:?}"))?;
-    let (catalogue, _) = settings::templates(&config.templates.path);
+    let (templates, _) = settings::templates(&config.templates.path);
     let stores = Stores::new(&config).await?;
     for (store, template, id, missing) in TEMPLATES {
-        let (bound, _) = stores.bind(store, "main", &catalogue).await?;
+        let (bound, _) = stores.bind(store, "main", &templates).await?;
         let adapter = bound.into_iter().find(|bound| bound.template.name == template).unwrap().adapter;
         let open = move |key: Option<&str>| open_directly(&adapter, template, key);
         let target = Target { name: format!("{store} directly"), id, missing, open: Box::new(open) };

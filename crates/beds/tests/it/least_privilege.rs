@@ -62,7 +62,7 @@ async fn a_mongodb_login_with_only_the_role_serves_the_sample_and_the_trail_and_
     })
     .await?;
     // The role may see how long the inbox keeps its keys, so `beds check` can compare it.
-    world.change_config("[records]", "[inbox]\nkeep_days = 30\n[records]")?;
+    world.change_config("[reports]", "[inbox]\nkeep_days = 30\n[reports]")?;
     let (_, said) = world.check()?;
     for database in ["main", "msLogs"] {
         assert!(said.contains(&format!("databases.rec.{database}: the inbox forgets keys after 604800 s")), "{said}");

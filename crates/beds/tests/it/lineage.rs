@@ -1,7 +1,7 @@
 //! The events, calls and times of a request: the tree has exactly the nodes that it should have.
 
 use anyhow::Result;
-use beds_core::lineage::LineageRecord;
+use beds_trail::span::LineageReport;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -270,5 +270,5 @@ async fn an_id_that_nobody_knows_is_404_and_the_command_says_so() -> Result<()> 
 
 /// The nodes of a record, with their full ids.
 pub(crate) fn nodes_of(record: &Value) -> Value {
-    LineageRecord::deserialize(record).map(|record| json!(record.into_nodes())).unwrap_or_default()
+    LineageReport::deserialize(record).map(|record| json!(record.into_spans())).unwrap_or_default()
 }

@@ -82,7 +82,7 @@ impl World {
              [services.appserver]\nis_local = true\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 64\n\
              [services.rec]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
              [services.rel]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
-             [services.admin]\nis_local = true\n[records]\nhash_key = \"of the tests\"\n{databases}",
+             [services.admin]\nis_local = true\n[reports]\nhash_key = \"of the tests\"\n{databases}",
             variable("BEDS_TEST_AMQP_URL")?,
             self.name,
         );

@@ -18,7 +18,7 @@ fn mode(path: &Path) -> Result<u32> {
 
 fn read(id: &str, subject: &str) -> Value {
     json!({
-        "v": 1, "event_id": id, "root_id": id, "template": "Things", "operation": "fetch", "object": "name",
+        "v": 1, "event_id": id, "root_id": id, "template": "Things", "operation": "fetch", "fetch": "name",
         "params": {"name": "x"}, "actor": {"subject": subject},
         "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
     })
@@ -106,7 +106,7 @@ async fn control_characters_reach_no_terminal() -> Result<()> {
     for (number, change) in [
         json!({"actor": {"subject": "x\n2026-11-23T10:00:00  admin"}}),
         json!({"template": "T\u{1b}[2J"}),
-        json!({"object": "a\u{9b}31m"}),
+        json!({"fetch": "a\u{9b}31m"}),
         json!({"replay_of": "r\u{202e}x"}),
     ]
     .into_iter()
@@ -141,7 +141,7 @@ async fn forged_headers_decide_nothing_and_one_bad_letter_hides_no_other() -> Re
     let event = |id: &str, name: &str| {
         let mut event = read(id, "ana");
         event["operation"] = json!("create");
-        event["object"] = Value::Null;
+        event["fetch"] = Value::Null;
         event["params"] = json!({"name": name});
         event
     };

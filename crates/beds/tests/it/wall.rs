@@ -329,7 +329,7 @@ async fn a_parameter_that_is_left_out_of_a_match_selects_and_deletes_nothing() -
     assert_eq!(live.api.post("/v1/records/Notes", &json!({})).await?.code(), "BEDS-0023");
     // Null is refused on the AMQP way as well, where it can be said.
     let event = json!({
-        "v": 1, "event_id": "py.test.1", "root_id": "py.test.1", "template": "Notes", "operation": "fetch", "object": "defaulted",
+        "v": 1, "event_id": "py.test.1", "root_id": "py.test.1", "template": "Notes", "operation": "fetch", "fetch": "defaulted",
         "params": {"owner": null}, "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
     });
     world.rabbit(Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false}))).await?;

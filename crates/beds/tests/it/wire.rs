@@ -133,7 +133,7 @@ async fn names_that_a_publisher_makes_up_are_one_cause_in_the_log() -> Result<()
     for number in 0..30 {
         let mut event = event("fetch", json!({}));
         event["template"] = json!(format!("Nope{number}"));
-        event["object"] = json!(format!("o{number}"));
+        event["fetch"] = json!(format!("o{number}"));
         event["deadline"] = json!("2026-11-23T10:00:01Z");
         assert!(world.publish("rel.read", &event.to_string(), json!({})).await?);
     }

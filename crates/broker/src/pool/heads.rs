@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use beds_core::audit::Head;
+use beds_trail::audit::Head;
 
 /// Cheap to clone.
 #[derive(Debug, Clone, Default)]

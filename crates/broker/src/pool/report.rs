@@ -1,17 +1,17 @@
 //! The reports of a worker about one message: the event with its calls as lineage, and the act as audit. Values of fields
-//! never stand in either. Sending is `transport::Recorder`'s.
+//! never stand in either. Sending is `transport::Reports`'s.
 
 use std::time::{Duration, Instant};
 
-use beds_core::audit::AuditRecord;
 use beds_core::digest::{digest, keyed_hash};
 use beds_core::event::{MAX_ID_BYTES, MAX_NAME_BYTES};
-use beds_core::lineage::{LineageNode, LineageRecord, NodeKind, micros};
 use beds_core::outcome::Outcome;
 use beds_core::reply::Answer;
 use beds_core::steps::Noted;
 use beds_core::{Attempt, BedsError, ErrorKind, Event, EventId, Result};
-use beds_transport::{Delivery, Recorder};
+use beds_trail::audit::AuditRecord;
+use beds_trail::span::{LineageReport, Span, SpanKind, micros};
+use beds_transport::{Delivery, Reports};
 use jiff::Timestamp;
 
 use crate::metrics::Meters;
@@ -28,7 +28,7 @@ pub(super) struct Begun {
 /// Who reports.
 #[derive(Clone, Copy)]
 pub(super) struct Reporter<'t> {
-    pub(super) recorder: &'t Recorder,
+    pub(super) reports: &'t Reports,
     pub(super) worker: &'t str,
     pub(super) meters: &'t Meters,
 }
@@ -66,8 +66,8 @@ impl Reporter<'_> {
         delivery: &Delivery,
         outcome: Result<&Answer, &BedsError>,
         dead: Option<&str>,
-    ) -> (Option<LineageRecord>, Option<AuditRecord>) {
-        let enabled = self.recorder.enabled();
+    ) -> (Option<LineageReport>, Option<AuditRecord>) {
+        let enabled = self.reports.enabled();
         let (event, noted) = (&attempt.event, attempt.steps.take());
         let is_of_write_itself = event.operation.is_write() && (delivery.is_redelivered() || noted.repeat_of.is_none());
         let digest = match (enabled.lineage || enabled.audit, is_of_write_itself) {
@@ -75,7 +75,7 @@ impl Reporter<'_> {
             // A delivery after a lost acknowledgement tells of the same write: one record.
             (true, true) => digest(delivery.body()),
             // The same bytes, sent again, read again, or get the answer again: a record each time.
-            (true, false) => format!("{}-{}", digest(delivery.body()), unique(&self.recorder.event_id())),
+            (true, false) => format!("{}-{}", digest(delivery.body()), unique(&self.reports.event_id())),
         };
         let told = Told { begun, event, delivery, outcome, dead, digest, noted };
         let wait = Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
@@ -87,84 +87,67 @@ impl Reporter<'_> {
         (enabled.lineage.then(|| self.lineage(&told)), enabled.audit.then(|| self.audit(&told)))
     }
 
-    fn lineage(self, told: &Told<'_>) -> LineageRecord {
+    fn lineage(self, told: &Told<'_>) -> LineageReport {
         let Told { begun, event, delivery, digest, .. } = told;
         let wait = begun.start.duration_since(event.issued_at);
-        let kind = match (&event.replay_of, &event.origin) {
-            (Some(_), _) => NodeKind::Replay,
-            (None, Some(_)) => NodeKind::Http,
-            (None, None) => NodeKind::Amqp,
-        };
-        let mut nodes = vec![LineageNode {
-            event_id: event.event_id.clone(),
-            parent_id: event.parent_id.clone(),
-            depth: event.depth,
-            kind,
-            template: event.template.clone(),
-            operation: Some(event.operation),
-            object: event.object.clone(),
-            actor: event.actor.subject.clone(),
-            node: self.recorder.node().to_owned(),
-            deadline: None,
+        let mut spans = vec![Span {
             queue: delivery.queue().to_owned(),
             worker: self.worker.to_owned(),
-            start: event.issued_at,
             queue_wait_us: Duration::try_from(wait).ok().map(micros),
             duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
-            outcome: Outcome::of(&told.outcome),
             code: told.code().map(str::to_owned),
             digest: Some(digest.clone()),
-            traceparent: delivery
-                .traceparent()
-                .map(str::to_owned)
-                .or_else(|| event.origin.as_ref()?.traceparent.clone()),
+            ..Span::of(event, self.reports.node(), Outcome::of(&told.outcome))
         }];
-        self.add_children(&mut nodes, told);
-        LineageRecord::ended(event.root_id.clone(), nodes, Some(digest))
+        if let Some(trace) = delivery.traceparent() {
+            spans[0].traceparent = Some(trace.to_owned());
+        }
+        self.add_children(&mut spans, told);
+        LineageReport::ended(event.root_id.clone(), spans, Some(digest))
     }
 
     /// The redelivery, the calls and the dead letter of an event, below it.
-    fn add_children(self, nodes: &mut Vec<LineageNode>, told: &Told<'_>) {
+    fn add_children(self, spans: &mut Vec<Span>, told: &Told<'_>) {
         let Told { begun, event, delivery, noted, .. } = told;
         // Children of another delivery have other ids.
         let round = if delivery.is_redelivered() { format!("{}.", delivery.deliveries() + 1) } else { String::new() };
         let child =
             |number: usize, kind, start, outcome| self.child(event, &format!("{round}{number}"), kind, start, outcome);
         if delivery.is_redelivered() {
-            nodes.push(child(nodes.len(), NodeKind::Redelivery, begun.start, Outcome::Ok));
+            spans.push(child(spans.len(), SpanKind::Redelivery, begun.start, Outcome::Ok));
         }
         if let Some(first) = &noted.repeat_of {
-            let mut node = child(nodes.len(), NodeKind::Repeat, begun.start, Outcome::Ok);
-            node.object = Some(first.0.clone());
-            nodes.push(node);
+            let mut node = child(spans.len(), SpanKind::Repeat, begun.start, Outcome::Ok);
+            node.label = Some(first.0.clone());
+            spans.push(node);
         }
         for (number, step) in noted.calls.iter().enumerate() {
-            let kind = if number == 0 { NodeKind::Call } else { NodeKind::Retry };
+            let kind = if number == 0 { SpanKind::Call } else { SpanKind::Retry };
             let outcome = match (step.is_ended, step.code) {
                 (false, _) => Outcome::Unknown,
                 (true, None) => Outcome::Ok,
                 (true, Some(_)) => Outcome::Failed,
             };
-            let mut node = child(nodes.len(), kind, step.start, outcome);
-            node.object = Some(step.object.clone());
+            let mut node = child(spans.len(), kind, step.start, outcome);
+            node.label = Some(step.object.clone());
             node.duration_us = Some(micros(step.duration));
             node.code = step.code.map(str::to_owned);
-            nodes.push(node);
+            spans.push(node);
         }
         if let Some(reason) = told.dead {
-            let mut node = child(nodes.len(), NodeKind::DeadLetter, Timestamp::now(), Outcome::Failed);
-            node.object = Some(reason.to_owned());
+            let mut node = child(spans.len(), SpanKind::DeadLetter, Timestamp::now(), Outcome::Failed);
+            node.label = Some(reason.to_owned());
             node.code = told.code().map(str::to_owned);
-            nodes.push(node);
+            spans.push(node);
         }
     }
 
-    fn child(self, event: &Event, number: &str, kind: NodeKind, start: Timestamp, outcome: Outcome) -> LineageNode {
-        LineageNode {
+    fn child(self, event: &Event, number: &str, kind: SpanKind, start: Timestamp, outcome: Outcome) -> Span {
+        Span {
             parent_id: EventId::of_same_record(),
             depth: event.depth + 1,
             start,
-            ..LineageNode::new(EventId::default().child(number), "", kind, outcome)
+            ..Span::new(EventId::default().child(number), "", kind, outcome)
         }
     }
 
@@ -173,7 +156,7 @@ impl Reporter<'_> {
         // As the store writes the id, which a caller may spell in more than one way.
         let answered = outcome.as_ref().ok().and_then(|answer| answer.id.as_deref());
         let id = answered.or(event.id.as_deref());
-        let key = self.recorder.enabled().hash_key.as_ref();
+        let key = self.reports.enabled().hash_key.as_ref();
         AuditRecord {
             record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
             // A name that is no field's is the caller's text.
@@ -192,33 +175,33 @@ impl Reporter<'_> {
                 .repeat_of
                 .clone()
                 .filter(|first| *first != event.event_id || !told.delivery.is_redelivered()),
-            ..AuditRecord::of(event, self.recorder.node(), begun.start)
+            ..AuditRecord::of(event, self.reports.node(), begun.start)
         }
     }
 
     /// An id for a message that is no event, so that its dead letter has a place.
-    pub(super) fn malformed(self, delivery: &Delivery, error: &BedsError) -> Option<LineageRecord> {
-        if !self.recorder.enabled().lineage {
+    pub(super) fn malformed(self, delivery: &Delivery, error: &BedsError) -> Option<LineageReport> {
+        if !self.reports.enabled().lineage {
             return None;
         }
         let id = match delivery.message_id() {
-            "" => self.recorder.event_id(),
+            "" => self.reports.event_id(),
             id => EventId(id.replace(EventId::CHILD, ".").chars().take(MAX_ID_BYTES).collect()),
         };
-        let node = |event_id: EventId, kind| LineageNode {
+        let node = |event_id: EventId, kind| Span {
             queue: delivery.queue().to_owned(),
             worker: self.worker.to_owned(),
             code: Some(error.code().to_owned()),
-            ..LineageNode::new(event_id, self.recorder.node(), kind, Outcome::Failed)
+            ..Span::new(event_id, self.reports.node(), kind, Outcome::Failed)
         };
-        let root = node(id.clone(), NodeKind::Amqp);
-        let dead = LineageNode {
+        let root = node(id.clone(), SpanKind::Amqp);
+        let dead = Span {
             parent_id: id.clone(),
             depth: 1,
-            object: Some("malformed".to_owned()),
-            ..node(id.child("dead letter"), NodeKind::DeadLetter)
+            label: Some("malformed".to_owned()),
+            ..node(id.child("dead letter"), SpanKind::DeadLetter)
         };
-        Some(LineageRecord::ended(id, vec![root, dead], Some(&digest(delivery.body()))))
+        Some(LineageReport::ended(id, vec![root, dead], Some(&digest(delivery.body()))))
     }
 }
 

@@ -6,12 +6,12 @@ mod batch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use beds_core::audit::{Head, SealedRecord};
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, ErrorKind, Event, Fields, Operation, Payload, Query, RecordStream, Response, Result, Select,
+    Attempt, BedsError, ErrorKind, Event, Fields, Operation, Payload, Query, ReportStream, Response, Result, Select,
     Store,
 };
+use beds_trail::audit::{Head, SealedRecord};
 use beds_transport::{Delivery, Lease, Publisher};
 use fail::fail_point;
 use jiff::{SignedDuration, Timestamp};
@@ -45,7 +45,7 @@ pub(super) struct Scribe<'t> {
 
 impl Scribe<'_> {
     /// Stores one batch. It stays in the queue if the node stops first.
-    pub(super) async fn handle(&self, stream: RecordStream, delivery: &Delivery) {
+    pub(super) async fn handle(&self, stream: ReportStream, delivery: &Delivery) {
         let read = Event::from_slice(delivery.body()).and_then(|event| Batch::read(stream, event));
         let mut batch = match read {
             Ok(batch) => batch,
@@ -172,7 +172,7 @@ impl Scribe<'_> {
     }
 
     /// Records of a later release stay in their queue until this node is of it too.
-    async fn wait_for_later_release(&self, stream: RecordStream) {
+    async fn wait_for_later_release(&self, stream: ReportStream) {
         loop {
             tracing::error!(
                 stream = stream.as_str(),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use beds_core::{Complaints, RecordStream};
-use beds_transport::{Delivery, Lease, Notices, Recorder, Subscription, Transport};
+use beds_core::{Complaints, ReportStream};
+use beds_transport::{Delivery, Lease, Notices, Reports, Subscription, Transport};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,7 +36,7 @@ pub(super) struct Task {
     pub(super) work: Work,
     pub(super) prefetch: u16,
     pub(super) transport: Transport,
-    pub(super) recorder: Recorder,
+    pub(super) reports: Reports,
     pub(super) factory: Arc<Factory>,
     pub(super) stop: CancellationToken,
     pub(super) census: Arc<Census>,
@@ -89,14 +89,14 @@ async fn begin(task: &Task) -> Option<Subscription> {
             () = task.lease.held() => {}
         }
         // Another node of this name may have written into the chain meanwhile.
-        task.heads.forget(&super::chain(task.recorder.node(), &task.name));
+        task.heads.forget(&super::chain(task.reports.node(), &task.name));
     }
     (!task.stop.is_cancelled()).then(|| task.transport.subscribe(task.work.queue(), &task.name, task.prefetch))
 }
 
 /// Works until the pool stops, or the name of the node is lost.
 async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, subscription: &mut Subscription) {
-    let chain = super::chain(task.recorder.node(), &task.name);
+    let chain = super::chain(task.reports.node(), &task.name);
     let handler = Handler::new(task, meters, recording, &chain);
     let is_of_reports = matches!(handler, Handler::Reports(..));
     let mut pause = FIRST_PAUSE;
@@ -124,7 +124,7 @@ async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, subscriptio
 /// The worker of a task, by the kind of its messages.
 enum Handler<'t> {
     Events(Worker<'t>),
-    Reports(Scribe<'t>, RecordStream),
+    Reports(Scribe<'t>, ReportStream),
 }
 
 impl<'t> Handler<'t> {
@@ -134,7 +134,7 @@ impl<'t> Handler<'t> {
                 pool,
                 publisher: task.transport.publisher(),
                 factory: &task.factory,
-                reporter: Reporter { recorder: &task.recorder, worker: &task.name, meters },
+                reporter: Reporter { reports: &task.reports, worker: &task.name, meters },
                 recording,
                 complaints: &task.complaints,
                 stop: &task.stop,

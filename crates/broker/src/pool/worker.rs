@@ -139,11 +139,11 @@ impl Worker<'_> {
         if level == Level::DEBUG {
             return tracing::debug!(event.id = id, template, operation, code, "An event was refused.");
         }
-        let object = event.object.as_deref().unwrap_or_default();
+        let fetch = event.fetch.as_deref().unwrap_or_default();
         // Of an event that was not begun, the names are its publisher's choice: they must not fill the table of causes.
         let cause = match error.message.as_str() {
             NOT_BEGUN => NOT_BEGUN.to_owned(),
-            _ => format!("{template} {operation} {object} {code}"),
+            _ => format!("{template} {operation} {fetch} {code}"),
         };
         let Some(before) = self.complaints.say(&cause) else {
             return tracing::debug!(event.id = id, template, operation, code, source, "An event failed as others did.");
@@ -159,8 +159,8 @@ impl Worker<'_> {
 
     /// False where the work must be recorded and cannot be.
     fn may_begin(&self, event: &Event) -> bool {
-        let recorder = self.reporter.recorder;
-        (recorder.enabled().audit && recorder.can_audit()) || !self.factory.is_audit_required(&event.template)
+        let reports = self.reporter.reports;
+        (reports.enabled().audit && reports.can_audit()) || !self.factory.is_audit_required(&event.template)
     }
 
     fn late(&self) -> BedsError {

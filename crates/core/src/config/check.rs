@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::keys::KEYS;
 use super::{Config, DEFAULTS, parse_duration};
-use crate::shape::{Checked, Key, Kind, check};
-use crate::{Problem, Store};
+use crate::toml_check::{Checked, Key, Kind, check};
+use crate::{Mistake, Store};
 
 const PREFIX: &str = "BEDS__";
 
@@ -23,30 +23,30 @@ pub fn load(
     base: &Path,
     env: impl IntoIterator<Item = (String, String)>,
     read: ReadFile<'_>,
-) -> Result<Config, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let checked = check(file, text, KEYS, &mut problems);
+) -> Result<Config, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let checked = check(file, text, KEYS, &mut mistakes);
     let mut defaults_problems = Vec::new();
     let mut table = check("beds.default.toml", DEFAULTS, KEYS, &mut defaults_problems).table;
     debug_assert!(defaults_problems.is_empty(), "{defaults_problems:?}");
     merge(&mut table, checked.table.clone());
-    overlay(&mut table, env, &mut problems);
+    overlay(&mut table, env, &mut mistakes);
 
-    let mut rules = Rules { file, checked: &checked, table: &mut table, problems: &mut problems };
+    let mut rules = Rules { file, checked: &checked, table: &mut table, mistakes: &mut mistakes };
     rules.name();
     rules.one_of("node.environment", &["development", "production"]);
-    rules.one_of("records.log_level", &["off", "error", "warn", "info", "debug"]);
+    rules.one_of("reports.log_level", &["off", "error", "warn", "info", "debug"]);
     rules.durations();
     rules.at_least_one();
     rules.addresses();
     rules.urls(base, read);
-    if !problems.is_empty() {
-        problems.sort_by_key(|p| p.line);
-        return Err(problems);
+    if !mistakes.is_empty() {
+        mistakes.sort_by_key(|p| p.line);
+        return Err(mistakes);
     }
     let mut config: Config = Value::Table(table)
         .try_into()
-        .map_err(|e: toml::de::Error| vec![Problem::new(file, 1, e.message().to_owned(), "correct the value")])?;
+        .map_err(|e: toml::de::Error| vec![Mistake::new(file, 1, e.message().to_owned(), "correct the value")])?;
     config.templates.path = base.join(&config.templates.path);
     config.node.control = config.node.control.map(|path| base.join(path));
     let admin = &mut config.services.admin;
@@ -61,11 +61,11 @@ pub fn load(
 }
 
 /// Combinations that no single value shows.
-fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
+fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
     let gateway = &config.services.appserver;
     if gateway.is_local && config.node.environment == super::Environment::Production {
-        problems.push(Problem::new(
+        mistakes.push(Mistake::new(
             file,
             checked.line("services.appserver.is_local"),
             "the gateway does not start in production, because callers cannot be authenticated yet",
@@ -73,7 +73,7 @@ fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
         ));
     }
     if gateway.is_local && !gateway.listen.ip().is_loopback() {
-        problems.push(Problem::new(
+        mistakes.push(Mistake::new(
             file,
             checked.line("services.appserver.listen"),
             format!("{} is not a loopback address, and callers cannot be authenticated yet", gateway.listen),
@@ -82,10 +82,10 @@ fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
     }
     if gateway.default_timeout > gateway.max_timeout {
         let line = checked.line("services.appserver.default_timeout");
-        problems.push(Problem::new(file, line, "default_timeout is longer than max_timeout", "raise max_timeout"));
+        mistakes.push(Mistake::new(file, line, "default_timeout is longer than max_timeout", "raise max_timeout"));
     }
     if config.services.admin.is_local && !config.databases.rec.contains_key(super::LOGS_DATABASE) {
-        problems.push(Problem::new(
+        mistakes.push(Mistake::new(
             file,
             checked.line("services.admin.is_local"),
             "services.admin is local, but there is no database for the reports that it stores",
@@ -94,7 +94,7 @@ fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
     }
     for store in Store::ALL {
         if config.services.store(store).is_local && config.databases.of(store).is_empty() {
-            problems.push(Problem::new(
+            mistakes.push(Mistake::new(
                 file,
                 checked.line(&format!("services.{store}.is_local")),
                 format!("services.{store} is local, but there is no database for it"),
@@ -102,7 +102,7 @@ fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Problem> {
             ));
         }
     }
-    problems
+    mistakes
 }
 
 fn merge(base: &mut Table, over: Table) {
@@ -117,13 +117,13 @@ fn merge(base: &mut Table, over: Table) {
 }
 
 /// `BEDS__AMQP__URL=…` sets `amqp.url`. A database's name keeps the case that the file gives it, if the file names it.
-fn overlay(table: &mut Table, env: impl IntoIterator<Item = (String, String)>, problems: &mut Vec<Problem>) {
+fn overlay(table: &mut Table, env: impl IntoIterator<Item = (String, String)>, mistakes: &mut Vec<Mistake>) {
     for (variable, text) in env {
         let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
         let wanted: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
         let Some(key) = KEYS.iter().find(|key| fits(key, &wanted)) else {
             let fix = "name a key of beds.toml in capitals, its parts joined by two underscores";
-            problems.push(Problem::new(format!("environment variable {variable}"), 0, "no such key", fix));
+            mistakes.push(Mistake::new(format!("environment variable {variable}"), 0, "no such key", fix));
             continue;
         };
         let value = match key.kind {
@@ -133,7 +133,7 @@ fn overlay(table: &mut Table, env: impl IntoIterator<Item = (String, String)>, p
         };
         match value {
             Some(value) => set(table, &wanted, value),
-            None => problems.push(Problem::new(
+            None => mistakes.push(Mistake::new(
                 format!("environment variable {variable}"),
                 0,
                 format!("does not hold {}", if key.kind == Kind::Integer { "a whole number" } else { "true or false" }),
@@ -171,12 +171,12 @@ struct Rules<'a> {
     file: &'a str,
     checked: &'a Checked,
     table: &'a mut Table,
-    problems: &'a mut Vec<Problem>,
+    mistakes: &'a mut Vec<Mistake>,
 }
 
 impl Rules<'_> {
     fn refuse(&mut self, path: &str, message: String, fix: &str) {
-        self.problems.push(Problem::new(self.file, self.checked.line(path), message, fix));
+        self.mistakes.push(Mistake::new(self.file, self.checked.line(path), message, fix));
     }
 
     fn text(&self, path: &str) -> Option<String> {

@@ -1,6 +1,6 @@
 //! The table of every key that `beds.toml` may hold. `config/beds.default.toml` explains each.
 
-use crate::shape::{Key, Kind};
+use crate::toml_check::{Key, Kind};
 
 macro_rules! keys {
     ($($path:literal $kind:ident,)*) => { &[$(Key { path: $path, kind: Kind::$kind },)*] };
@@ -46,11 +46,11 @@ pub(super) const KEYS: &[Key] = keys! {
     "services.admin.instances.metrics" Integer,
     "services.admin.signing_key_file" Text,
     "services.admin.signing_interval" Text,
-    "records.lineage" Boolean,
-    "records.audit" Boolean,
-    "records.log_level" Text,
-    "records.otlp" Text,
-    "records.hash_key" Text,
+    "reports.lineage" Boolean,
+    "reports.audit" Boolean,
+    "reports.log_level" Text,
+    "reports.otlp" Text,
+    "reports.hash_key" Text,
     "databases.rec.*.url" Text,
     "databases.rec.*.url_file" Text,
     "databases.rel.*.url" Text,

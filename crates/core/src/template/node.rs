@@ -1,7 +1,7 @@
 //! The templates of BEDS's own, through which nodes store and read their reports. They are compiled in: no file of a
 //! folder can take their place. A later feature that has a template of its own adds it here.
 //!
-//! Not here: which of them callers may use, which is `routing`'s and `catalogue`'s.
+//! Not here: which of them callers may use, which is `routing`'s and `templates`'s.
 
 /// Name of the file, as messages show it, and its text.
 pub(crate) const FILES: &[(&str, &str)] = &[

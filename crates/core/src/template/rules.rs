@@ -4,19 +4,19 @@
 
 use toml::Value;
 
-use crate::Problem;
+use crate::Mistake;
 use crate::config::LOGS_DATABASE;
-use crate::shape::Checked;
+use crate::toml_check::Checked;
 
 /// Reports broken rules.
-pub(super) fn check(file: &str, checked: &Checked, problems: &mut Vec<Problem>) {
+pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
     let text = |key: &str| checked.table.get(key).and_then(Value::as_str).unwrap_or_default();
     let is_of_reports = text("store") == "rec" && text("database") == LOGS_DATABASE;
     for section in ["objects", "fetches", "jobs"] {
         let Some(Value::Table(table)) = checked.table.get(section) else { continue };
         for (name, value) in table {
             let line = checked.line(&format!("{section}.{name}"));
-            let mut refuse = |message: String, fix: &str| problems.push(Problem::new(file, line, message, fix));
+            let mut refuse = |message: String, fix: &str| mistakes.push(Mistake::new(file, line, message, fix));
             let object = match value {
                 Value::String(object) => Some(object.as_str()),
                 value => value.get("object").and_then(Value::as_str),

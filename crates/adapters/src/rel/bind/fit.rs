@@ -1,5 +1,5 @@
 //! Whether an offer's object may be called for its operation, and with which care. An object that must not be bound is a
-//! problem; a working object that is not as it should be, a warning.
+//! mistake; a working object that is not as it should be, a warning.
 //!
 //! Not here: which parameter takes which value, which is the parent's.
 
@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use beds_core::template::Offer;
-use beds_core::{Problem, Template};
+use beds_core::{Mistake, Template};
 
 use super::Guard;
 use crate::rel::catalog::{Catalog, Routine};
@@ -42,7 +42,7 @@ pub(super) fn fit<'c>(
     catalog: &'c Arc<Catalog>,
     template: &Template,
     offer: &Offer<'_>,
-    problems: &mut Vec<Problem>,
+    mistakes: &mut Vec<Mistake>,
 ) -> Option<Fit<'c>> {
     let fitted = || {
         let (routine, findings) = find(catalog, template, offer)?;
@@ -58,11 +58,11 @@ pub(super) fn fit<'c>(
     let (routine, findings, guard) = match fitted() {
         Ok(fitted) => fitted,
         Err(Misfit { message, fix }) => {
-            problems.push(template.problem(&offer.key, message, &fix));
+            mistakes.push(template.mistake(&offer.key, message, &fix));
             return None;
         }
     };
-    warn(catalog, template, offer, findings, problems);
+    warn(catalog, template, offer, findings, mistakes);
     let (reads_session, leaves_session) = (findings.reads_session, findings.leaves_session);
     let mut json_names = findings.json_names.clone();
     json_names.extend(routine.filter(|routine| routine.returns_json).map(|_| offer.object.to_owned()));
@@ -147,10 +147,10 @@ fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
     Ok(Guard::RolledBack)
 }
 
-fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Findings, problems: &mut Vec<Problem>) {
+fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Findings, mistakes: &mut Vec<Mistake>) {
     let object = offer.object;
     let mut warn = |message: String, fix: &str| {
-        problems.push(template.problem(&offer.key, message, fix).as_warning());
+        mistakes.push(template.mistake(&offer.key, message, fix).as_warning());
     };
     if offer.operation.is_write() && !findings.unsafe_tables.is_empty() {
         let tables: Vec<&str> = findings.unsafe_tables.iter().map(String::as_str).collect();
@@ -175,7 +175,7 @@ fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Fi
     }
 }
 
-/// Names that all objects of a template can answer, as far as the catalogue tells: columns of their tables, and every word of theirs.
+/// Names that all objects of a template can answer, as far as the catalog tells: columns of their tables, and every word of theirs.
 pub(in crate::rel) fn names<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet<&'c str> {
     let of = |object: &str| {
         let routine = catalog.routines.get(object).map(|routine| &routine.findings);

@@ -149,7 +149,7 @@ fn members(declared: &str) -> Vec<String> {
                     chars.next();
                     member.push('\'');
                 }
-                // As the catalogue writes a backslash.
+                // As the catalog writes a backslash.
                 '\\' => member.extend(chars.next().map(|(_, escaped)| escaped)),
                 '\'' => {
                     end = start + 1 + at + 1;

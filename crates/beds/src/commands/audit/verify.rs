@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use beds_core::audit::{Fault, Head, SealedBatch, SealedRecord, Verifier, time_text};
 use beds_core::{Config, ErrorKind, Result};
+use beds_trail::audit::{Fault, Head, SealedBatch, SealedRecord, Verifier, time_text};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -247,7 +247,7 @@ impl<'w> Walk<'w> {
     async fn go(&mut self) -> Result<()> {
         let name = self.name;
         let of_chain = || vec![("chain", json!(name))];
-        let last: Vec<SealedRecord> = match self.connection.fetch("Audit", "head", of_chain(), false).await {
+        let last: Vec<SealedRecord> = match self.connection.reader.fetch("Audit", "head", of_chain()).await {
             Ok(last) => last,
             Err(error) if error.kind == ErrorKind::Internal => {
                 self.faults.push(self.verifier.unreadable());
@@ -260,7 +260,7 @@ impl<'w> Walk<'w> {
         // A document that was inserted can lie about the end: only a page without any is one.
         while after < end || !self.has_caught_up {
             let params = vec![("chain", json!(self.name)), ("seq", json!(after)), ("limit", json!(limit))];
-            let page: Vec<Value> = match self.connection.fetch("Audit", "after", params, false).await {
+            let page: Vec<Value> = match self.connection.reader.fetch("Audit", "after", params).await {
                 Ok(page) => page,
                 // More than one answer can hold: large batches, of many records each.
                 Err(error) if error.kind == ErrorKind::ValueOutOfRange && limit > 1 => {
@@ -290,7 +290,7 @@ impl<'w> Walk<'w> {
             }
         }
         // Documents that a search would find and no page above shows.
-        let outside: Vec<Value> = self.connection.fetch("Audit", "outside", of_chain(), false).await?;
+        let outside: Vec<Value> = self.connection.reader.fetch("Audit", "outside", of_chain()).await?;
         if !outside.is_empty() {
             self.faults.push(self.verifier.inserted());
         }

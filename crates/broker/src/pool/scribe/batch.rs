@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use beds_core::audit::{AuditRecord, Head, SealedBatch};
-use beds_core::lineage::to_millis;
-use beds_core::{BedsError, ErrorKind, Event, Fields, Payload, RecordStream, Result};
+use beds_core::{BedsError, ErrorKind, Event, Fields, Payload, ReportStream, Result};
+use beds_trail::audit::{AuditRecord, Head, SealedBatch};
+use beds_trail::span::to_millis;
 use serde_json::{Value, json};
 
 pub(super) struct Batch {
@@ -27,21 +27,21 @@ enum Records {
 
 impl Batch {
     /// Reads a message of a lane.
-    pub(super) fn read(stream: RecordStream, mut event: Event) -> Result<Self> {
-        let is_head = stream == RecordStream::Audit && event.template == RecordStream::AUDIT_HEADS;
+    pub(super) fn read(stream: ReportStream, mut event: Event) -> Result<Self> {
+        let is_head = stream == ReportStream::Audit && event.template == ReportStream::AUDIT_HEADS;
         if !is_head && event.template != stream.template() {
             return Err(BedsError::new(ErrorKind::BadEvent, "not a batch of this queue"));
         }
         let mut fields = std::mem::take(&mut event.params);
         let records = match stream {
-            RecordStream::Log | RecordStream::Metrics => Records::Loose(payload(fields)),
-            RecordStream::Lineage => {
+            ReportStream::Log | ReportStream::Metrics => Records::Loose(payload(fields)),
+            ReportStream::Lineage => {
                 fields.insert("_id".to_owned(), event.event_id.0.as_str().into());
                 fields.insert("at".to_owned(), json!(to_millis(event.issued_at)));
                 Records::Together(payload(fields))
             }
-            RecordStream::Audit if is_head => Records::Head(payload(fields)),
-            RecordStream::Audit => Records::Chained(chained(&mut fields)?),
+            ReportStream::Audit if is_head => Records::Head(payload(fields)),
+            ReportStream::Audit => Records::Chained(chained(&mut fields)?),
         };
         let mut batch = Self { event, records };
         batch.forget(HashSet::new());

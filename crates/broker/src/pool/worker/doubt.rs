@@ -68,7 +68,7 @@ impl Worker<'_> {
     pub(super) async fn report_before_last_attempt(&self, taken: &Taken<'_>) {
         let unknown = self.late();
         let (lineage, audit) = self.reports(taken, Err(&unknown), None);
-        let kept = async { self.reporter.recorder.keep(lineage, audit).await.confirmed().await };
+        let kept = async { self.reporter.reports.keep(lineage, audit).await.confirmed().await };
         if !tokio::time::timeout(REPLY_PATIENCE, kept).await.unwrap_or(false) {
             let id = &taken.attempt.event.event_id.0;
             tracing::warn!(event.id = id, "The last attempt at a message could not be recorded.");

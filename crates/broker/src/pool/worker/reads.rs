@@ -49,7 +49,7 @@ impl Worker<'_> {
     /// Answers a read of a template with `audit = "required"` after RabbitMQ has confirmed its audit record.
     async fn answer_after_its_record(&self, taken: &Taken<'_>, outcome: Result<Answer>) {
         let (lineage, audit) = self.reports(taken, outcome.as_ref(), None);
-        let kept = async { self.reporter.recorder.keep(lineage, audit).await.confirmed().await };
+        let kept = async { self.reporter.reports.keep(lineage, audit).await.confirmed().await };
         let outcome = match tokio::time::timeout(taken.attempt.event.remaining(), kept).await {
             Ok(true) => outcome,
             Ok(false) | Err(_) => Err(not_recorded()),

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::audit::AuditRecord;
-use beds_core::lineage::LineageRecord;
 use beds_core::reply::{Answer, ReplyRef};
 use beds_core::{Attempt, BedsError, EventId, Operation, Reply, Result};
+use beds_trail::audit::AuditRecord;
+use beds_trail::span::LineageReport;
 use beds_transport::Delivery;
 use fail::fail_point;
 
@@ -28,7 +28,7 @@ pub(super) struct Taken<'m> {
 }
 
 /// The reports about one message, as far as they are switched on.
-pub(super) type Reports = (Option<LineageRecord>, Option<AuditRecord>);
+pub(super) type Reports = (Option<LineageReport>, Option<AuditRecord>);
 
 impl Worker<'_> {
     pub(super) async fn answer(&self, taken: &Taken<'_>, outcome: Result<&Answer, &BedsError>) {
@@ -55,10 +55,10 @@ impl Worker<'_> {
     /// as the prefetch goes.
     pub(super) async fn settle(&self, delivery: &Arc<Delivery>, (lineage, audit): Reports) {
         if !self.pool.key.is_write() {
-            self.reporter.recorder.offer(lineage, audit);
+            self.reporter.reports.offer(lineage, audit);
             return delivery.ack();
         }
-        let kept = self.reporter.recorder.keep(lineage, audit).await;
+        let kept = self.reporter.reports.keep(lineage, audit).await;
         fail_point!("reported", |_| super::die());
         if kept.is_empty() {
             return delivery.ack();

@@ -4,7 +4,7 @@
 
 use beds_core::EventId;
 use beds_core::Outcome;
-use beds_core::audit::AuditRecord;
+use beds_trail::audit::AuditRecord;
 use jiff::ToSpan;
 
 use super::*;

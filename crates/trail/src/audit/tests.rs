@@ -17,7 +17,8 @@ fn record(number: u64) -> AuditRecord {
         address: "127.0.0.1".into(),
         template: "Users".into(),
         operation: if number.is_multiple_of(3) { "create".into() } else { "fetch".into() },
-        object: None,
+        fetch: None,
+        target: None,
         record: Some(format!("{number:x}")),
         fields: vec!["email".into(), "name".into()],
         rows: 1,
@@ -27,6 +28,28 @@ fn record(number: u64) -> AuditRecord {
         digest: Some(format!("{number:016x}")),
         repeat_of: None,
     }
+}
+
+/// Records as the release before wrote them: a named fetch was their `object`.
+const OF_RELEASE_BEFORE: [&str; 2] = [
+    r#"{"about":"ms.test.1","depth":1,"at":"2026-11-23T10:00:00Z","actor":"ana","address":"127.0.0.1","template":"Flights","operation":"fetch","object":"route","fields":["origin"],"rows":3,"outcome":"ok","node":"ms","digest":"00ff"}"#,
+    r#"{"about":"ms.test.2","root_id":"ms.test.1","depth":2,"at":"2026-11-23T10:00:01Z","actor":"bob","template":"Users","operation":"discard","object":"ms.test.3","rows":0,"outcome":"ok","node":"ms"}"#,
+];
+
+#[test]
+fn a_chain_of_the_release_before_holds() {
+    let mut head = Head::start("ms");
+    let read = |text: &str| serde_json::from_str::<AuditRecord>(text).unwrap();
+    let records: Vec<SealedRecord> = OF_RELEASE_BEFORE.iter().map(|text| head.seal(&read(text), text)).collect();
+    // The hash that the release before signed.
+    assert_eq!(head.hash, "5d09836dfa073ffb29d3972a0db6776accadec20b8bda62730a069206c907fa2");
+    assert_eq!(verify(&records, &[head.clone()]).unwrap(), head);
+    assert_eq!(records[0].open().unwrap().fetch.as_deref(), Some("route"));
+    // A record of this release goes on with it.
+    let next = AuditRecord { fetch: Some("day".into()), ..record(1) };
+    let next = seal(&mut head, &next);
+    assert!(next.record.contains(r#""fetch":"day""#) && !next.record.contains("object"), "{}", next.record);
+    assert_eq!(verify(&[records, vec![next]].concat(), &[head.clone()]).unwrap(), head);
 }
 
 fn first(faults: Vec<Fault>) -> Result<(), Fault> {

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::Outcome;
-use crate::digest::hex;
-use crate::{Event, EventId};
+use beds_core::Outcome;
+use beds_core::digest::hex;
+use beds_core::{Event, EventId};
 
 pub use verify::{Fault, Verifier};
 
@@ -33,9 +33,12 @@ pub struct AuditRecord {
     pub template: String,
     /// An operation on records, or an operator's act: `replay`, `discard`.
     pub operation: String,
-    /// The named fetch, where it is one.
+    /// The named fetch, where it is one. The release before called it `object`.
+    #[serde(default, alias = "object", skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<String>,
+    /// Of an operator's act: the event that is replayed or discarded; where the letter is no event, its queue and id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub object: Option<String>,
+    pub target: Option<String>,
     /// A keyed hash of the record's id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
@@ -47,7 +50,7 @@ pub struct AuditRecord {
     pub code: Option<String>,
     /// The node that did it.
     pub node: String,
-    /// Of the message, where there was one: [`crate::digest::digest`]. Of a read, and of an answer that was given again, a text
+    /// Of the message, where there was one: [`beds_core::digest::digest`]. Of a read, and of an answer that was given again, a text
     /// of its own follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -78,7 +81,7 @@ impl AuditRecord {
             at,
             address,
             template: event.template.clone(),
-            object: event.object.clone(),
+            fetch: event.fetch.clone(),
             ..Self::of_act(event.event_id.clone(), &event.actor.subject, event.operation.as_str(), Outcome::Ok, node)
         }
     }
@@ -94,7 +97,8 @@ impl AuditRecord {
             address: String::new(),
             template: String::new(),
             operation: operation.to_owned(),
-            object: None,
+            fetch: None,
+            target: None,
             record: None,
             fields: Vec::new(),
             rows: 0,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use beds_core::{EventId, RecordStream};
+use beds_core::{EventId, ReportStream};
 use fail::fail_point;
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -42,7 +42,7 @@ pub(super) struct Lane<T> {
     sender: mpsc::Sender<Entry<T>>,
     /// Told of each record with a waiting task.
     urgent: Arc<Notify>,
-    stream: RecordStream,
+    stream: ReportStream,
     dropped: Arc<AtomicU64>,
     is_taken: Arc<AtomicBool>,
 }
@@ -54,7 +54,7 @@ struct Entry<T> {
 }
 
 impl<T: Serialize + Send + Sync + 'static> Lane<T> {
-    pub(super) fn start(stream: RecordStream, origin: &Origin, tasks: &TaskTracker) -> Self {
+    pub(super) fn start(stream: ReportStream, origin: &Origin, tasks: &TaskTracker) -> Self {
         let (sender, entries) = mpsc::channel(ROOM);
         let key = format!("{stream}.{}", origin.node);
         let (urgent, is_taken) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
@@ -93,7 +93,7 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
 }
 
 struct Work<T> {
-    stream: RecordStream,
+    stream: ReportStream,
     key: String,
     origin: Origin,
     entries: mpsc::Receiver<Entry<T>>,

@@ -1,4 +1,4 @@
-//! [`Recorder`]: the reports of a node about itself, on their way to `beds.logs`. Each stream has a lane: a bounded buffer
+//! [`Reports`]: the reports of a node about itself, on their way to `beds.logs`. Each stream has a lane: a bounded buffer
 //! and one task that sends records that came together as one message. A record that is kept is never lost on this side; one
 //! that is offered is dropped, and counted, when the buffer is full. Not here: the content of a record (crate core).
 
@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use beds_core::Outcome;
-use beds_core::audit::AuditRecord;
-use beds_core::lineage::LineageRecord;
-use beds_core::{EventId, RecordStream, config};
+use beds_core::{EventId, ReportStream, config};
+use beds_trail::audit::AuditRecord;
+use beds_trail::span::LineageReport;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -23,21 +23,21 @@ use lane::Lane;
 
 /// Reports for one node. Cheap to clone.
 #[derive(Clone)]
-pub struct Recorder {
+pub struct Reports {
     shared: Arc<RecorderParts>,
 }
 
 struct RecorderParts {
     node: String,
     environment: String,
-    enabled: config::Records,
-    lineage: Lane<LineageRecord>,
+    enabled: config::Reports,
+    lineage: Lane<LineageReport>,
     audit: Lane<String>,
     logs: Lane<Value>,
     metrics: Lane<Value>,
     dropped: Arc<AtomicU64>,
     /// Another reader of the lineage.
-    tap: OnceLock<mpsc::Sender<LineageRecord>>,
+    tap: OnceLock<mpsc::Sender<LineageReport>>,
     finish: CancellationToken,
     lanes: TaskTracker,
     publisher: Publisher,
@@ -63,14 +63,14 @@ impl Kept {
     }
 }
 
-impl Recorder {
+impl Reports {
     pub(crate) fn start(
         publisher: &Publisher,
         guards: &Guards,
         tasks: &TaskTracker,
         node: &str,
         environment: &str,
-        enabled: config::Records,
+        enabled: config::Reports,
     ) -> Self {
         let origin = lane::Origin {
             publisher: publisher.clone(),
@@ -85,10 +85,10 @@ impl Recorder {
             node: node.to_owned(),
             environment: environment.to_owned(),
             enabled,
-            lineage: Lane::start(RecordStream::Lineage, &origin, &lanes),
-            audit: Lane::start(RecordStream::Audit, &origin, &lanes),
-            logs: Lane::start(RecordStream::Log, &origin, &lanes),
-            metrics: Lane::start(RecordStream::Metrics, &origin, &lanes),
+            lineage: Lane::start(ReportStream::Lineage, &origin, &lanes),
+            audit: Lane::start(ReportStream::Audit, &origin, &lanes),
+            logs: Lane::start(ReportStream::Log, &origin, &lanes),
+            metrics: Lane::start(ReportStream::Metrics, &origin, &lanes),
             dropped: Arc::clone(&origin.dropped),
             tap: OnceLock::new(),
             finish: origin.finish.clone(),
@@ -105,7 +105,7 @@ impl Recorder {
     }
 
     /// The streams that this node records.
-    pub fn enabled(&self) -> &config::Records {
+    pub fn enabled(&self) -> &config::Reports {
         &self.shared.enabled
     }
 
@@ -115,7 +115,7 @@ impl Recorder {
     }
 
     /// Reports the end of a read, or another record that may be dropped under pressure.
-    pub fn offer(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) {
+    pub fn offer(&self, lineage: Option<LineageReport>, audit: Option<AuditRecord>) {
         if let Some(record) = lineage {
             self.show(&record);
             self.shared.lineage.offer(record);
@@ -126,7 +126,7 @@ impl Recorder {
     }
 
     /// Reports the end of a write. Waits for room; its result tells when RabbitMQ has the records.
-    pub async fn keep(&self, lineage: Option<LineageRecord>, audit: Option<AuditRecord>) -> Kept {
+    pub async fn keep(&self, lineage: Option<LineageReport>, audit: Option<AuditRecord>) -> Kept {
         let mut kept = Kept::default();
         if let Some(record) = lineage {
             self.show(&record);
@@ -139,13 +139,13 @@ impl Recorder {
     }
 
     /// A copy of each lineage record from now on, for one other listener; while it has no room, it misses some.
-    pub fn tap(&self, room: usize) -> mpsc::Receiver<LineageRecord> {
+    pub fn tap(&self, room: usize) -> mpsc::Receiver<LineageReport> {
         let (sender, records) = mpsc::channel(room);
         drop(self.shared.tap.set(sender));
         records
     }
 
-    fn show(&self, record: &LineageRecord) {
+    fn show(&self, record: &LineageReport) {
         if let Some(tap) = self.shared.tap.get() {
             drop(tap.try_send(record.clone()));
         }
@@ -163,8 +163,8 @@ impl Recorder {
 
     /// Reports the signed end of an audit chain, which `head` becomes as JSON. Resolves when RabbitMQ has it.
     pub async fn audit_head(&self, head: &Value) -> TransportResult<()> {
-        let (id, key) = (self.event_id(), format!("{}.{}", RecordStream::Audit, self.node()));
-        let body = Envelope::new(&id, RecordStream::AUDIT_HEADS, head);
+        let (id, key) = (self.event_id(), format!("{}.{}", ReportStream::Audit, self.node()));
+        let body = Envelope::new(&id, ReportStream::AUDIT_HEADS, head);
         let body = serde_json::to_vec(&body).unwrap_or_default();
         self.shared.publisher.records(&key, &id.0, &body).await
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table};
 
-use crate::Problem;
+use crate::Mistake;
 
 /// One key that may stand in a file, as a dotted path. `*` stands for any name.
 #[derive(Debug, Clone, Copy)]
@@ -72,15 +72,15 @@ impl Checked {
     }
 }
 
-/// Reads a file and compares it with the keys that it may hold. Mistakes are added to `problems`; the rest of the file is
+/// Reads a file and compares it with the keys that it may hold. Mistakes are added to `mistakes`; the rest of the file is
 /// returned, so that later checks can go on and report theirs too.
-pub fn check(file: &str, text: &str, keys: &[Key], problems: &mut Vec<Problem>) -> Checked {
+pub fn check(file: &str, text: &str, keys: &[Key], mistakes: &mut Vec<Mistake>) -> Checked {
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let line = error.span().map_or(1, |span| line_at(text, span.start));
-        problems.push(Problem::new(file, line, format!("not TOML: {}", error.message()), "correct the syntax"));
+        mistakes.push(Mistake::new(file, line, format!("not TOML: {}", error.message()), "correct the syntax"));
     }
-    let mut walk = Walk { file, text, keys, problems, lines: BTreeMap::new() };
+    let mut walk = Walk { file, text, keys, mistakes, lines: BTreeMap::new() };
     let table = walk.table(root.get_ref(), "");
     Checked { table, lines: walk.lines }
 }
@@ -114,7 +114,7 @@ struct Walk<'a> {
     file: &'a str,
     text: &'a str,
     keys: &'a [Key],
-    problems: &'a mut Vec<Problem>,
+    mistakes: &'a mut Vec<Mistake>,
     lines: BTreeMap<String, usize>,
 }
 
@@ -151,7 +151,7 @@ impl Walk<'_> {
             (_, DeValue::Table(inner)) if self.is_section(path) => Some(toml::Value::Table(self.table(inner, path))),
             (Some(key), value) => {
                 let message = format!("`{path}` must be {}, not {}", key.kind.words(), value.type_str());
-                self.problems.push(Problem::new(
+                self.mistakes.push(Mistake::new(
                     self.file,
                     line,
                     message,
@@ -161,7 +161,7 @@ impl Walk<'_> {
             }
             (None, _) if self.is_section(path) => {
                 let message = format!("`{path}` must be a table");
-                self.problems.push(Problem::new(self.file, line, message, format!("write [{path}]")));
+                self.mistakes.push(Mistake::new(self.file, line, message, format!("write [{path}]")));
                 None
             }
             (None, _) => {
@@ -170,7 +170,7 @@ impl Walk<'_> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("remove it; known here: {}", known.join(", ")),
                 };
-                self.problems.push(Problem::new(self.file, line, format!("unknown key `{path}`"), fix));
+                self.mistakes.push(Mistake::new(self.file, line, format!("unknown key `{path}`"), fix));
                 None
             }
         }
@@ -239,16 +239,16 @@ mod tests {
         Key { path: "roles", kind: Kind::Texts },
     ];
 
-    fn problems(text: &str) -> Vec<String> {
-        let mut problems = Vec::new();
-        check("f.toml", text, KEYS, &mut problems);
-        problems.iter().map(ToString::to_string).collect()
+    fn mistakes(text: &str) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        check("f.toml", text, KEYS, &mut mistakes);
+        mistakes.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn every_mistake_is_reported_at_once_with_its_line() {
         let found =
-            problems("roles = [1]\n[node]\nnaem = \"x\"\nsize = \"y\"\n[databases.a]\nurl = 3\n[other]\nz = 1\n");
+            mistakes("roles = [1]\n[node]\nnaem = \"x\"\nsize = \"y\"\n[databases.a]\nurl = 3\n[other]\nz = 1\n");
         assert_eq!(found.len(), 5, "{found:#?}");
         assert!(found[0].starts_with("f.toml:1: `roles` must be a list of texts"));
         assert!(found[1].contains("f.toml:3: unknown key `node.naem`. Fix: did you mean `name`?"));
@@ -259,9 +259,9 @@ mod tests {
 
     #[test]
     fn a_good_file_has_no_problems_and_keeps_its_lines() {
-        let mut problems = Vec::new();
-        let checked = check("f", "[node]\nname = \"a\"\nsize = 0x10\n", KEYS, &mut problems);
-        assert!(problems.is_empty());
+        let mut mistakes = Vec::new();
+        let checked = check("f", "[node]\nname = \"a\"\nsize = 0x10\n", KEYS, &mut mistakes);
+        assert!(mistakes.is_empty());
         assert_eq!(checked.table["node"]["size"].as_integer(), Some(16));
         assert_eq!(checked.line("node.size"), 3);
         assert_eq!(checked.line("node.missing"), 1);
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn broken_syntax_is_one_problem_with_a_line() {
-        let found = problems("[node]\nname = \n");
+        let found = mistakes("[node]\nname = \n");
         assert!(found.iter().any(|p| p.starts_with("f.toml:2: not TOML")), "{found:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! [`Problem`]: one mistake in a file that a person wrote, or one thing that a person should know, with the place and the
+//! [`Mistake`]: one mistake in a file that a person wrote, or one thing that a person should know, with the place and the
 //! fix.
 //!
 //! Not here: errors of requests, which are `error`'s.
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// One mistake in `beds.toml`, a template, or between a template and the database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
+pub struct Mistake {
     pub file: String,
     /// 1-based; 0 where the mistake has no line, such as in an environment variable.
     pub line: usize,
@@ -24,14 +24,14 @@ pub struct Problem {
 pub enum Severity {
     /// The named thing does not work.
     #[default]
-    Problem,
+    Mistake,
     /// It works, and a part of it is not as it should be.
     Warning,
 }
 
-impl Problem {
+impl Mistake {
     pub fn new(file: impl Into<String>, line: usize, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { file: file.into(), line, message: message.into(), fix: fix.into(), severity: Severity::Problem }
+        Self { file: file.into(), line, message: message.into(), fix: fix.into(), severity: Severity::Mistake }
     }
 
     /// The same as a warning.
@@ -46,7 +46,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = if self.is_warning() { "warning: " } else { "" };
         match self.line {

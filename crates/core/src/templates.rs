@@ -1,4 +1,4 @@
-//! [`Catalogue`]: the templates that a node knows, by name, and the descriptions of their operations.
+//! [`Templates`]: the templates that a node knows, by name, and the descriptions of their operations.
 //!
 //! Not here: reading the files, which is the binary's; binding them to a database, which is the adapters'.
 
@@ -8,46 +8,46 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::text::{list, quote};
-use crate::{BedsError, ErrorKind, Operation, Problem, RecordStream, Result, Template, template};
+use crate::{BedsError, ErrorKind, Mistake, Operation, ReportStream, Result, Template, template};
 
 /// The templates of a node. Immutable: a reload makes a new one.
 #[derive(Debug, Clone, Default)]
-pub struct Catalogue {
+pub struct Templates {
     templates: BTreeMap<String, Arc<Template>>,
 }
 
-impl Catalogue {
+impl Templates {
     /// Reads the texts of template files, given as name of the file and text, and adds BEDS's own templates.
     ///
     /// A file with mistakes is left out and its mistakes are reported, so that one bad file does not take the others away.
     /// A file with the name of one of BEDS's own is left out with a warning.
-    pub fn parse(files: &[(String, String)]) -> (Self, Vec<Problem>) {
-        let mut catalogue = Self::of_nodes();
-        let mut problems = Vec::new();
+    pub fn parse(files: &[(String, String)]) -> (Self, Vec<Mistake>) {
+        let mut templates = Self::of_nodes();
+        let mut mistakes = Vec::new();
         for (file, text) in files {
             // Only its name counts, not the rest of the file: one of an earlier release is no mistake.
             let named = text.parse::<toml::Table>().ok();
             let name = named.as_ref().and_then(|table| table.get("name")?.as_str()).unwrap_or_default();
-            if catalogue.templates.get(name).is_some_and(|template| template.is_of_nodes) {
+            if templates.templates.get(name).is_some_and(|template| template.is_of_nodes) {
                 let message = format!("the template {name} is compiled in, so this file is ignored");
-                problems.push(
-                    Problem::new(file, 1, message, "remove the file, or give its template another name").as_warning(),
+                mistakes.push(
+                    Mistake::new(file, 1, message, "remove the file, or give its template another name").as_warning(),
                 );
                 continue;
             }
             match Template::parse(file, text) {
                 Ok(template) => {
-                    if let Some(first) = catalogue.templates.get(&template.name) {
+                    if let Some(first) = templates.templates.get(&template.name) {
                         let message = format!("the template {} is also in {}", template.name, first.source.file);
-                        problems.push(template.problem("name", message, "give each template its own name"));
+                        mistakes.push(template.mistake("name", message, "give each template its own name"));
                     } else {
-                        catalogue.templates.insert(template.name.clone(), Arc::new(template));
+                        templates.templates.insert(template.name.clone(), Arc::new(template));
                     }
                 }
-                Err(mistakes) => problems.extend(mistakes),
+                Err(found) => mistakes.extend(found),
             }
         }
-        (catalogue, problems)
+        (templates, mistakes)
     }
 
     /// BEDS's own templates alone.
@@ -104,7 +104,7 @@ impl Catalogue {
 
 /// An error where only the nodes themselves do this with the template.
 pub fn is_for_callers(template: &str, operation: Operation) -> Result<()> {
-    if operation.is_write() && RecordStream::is_written_by_nodes(template) {
+    if operation.is_write() && ReportStream::is_written_by_nodes(template) {
         let text = format!("{template} is written by the nodes alone; it can be read");
         return Err(BedsError::new(ErrorKind::NoSuchOperation, text));
     }
@@ -135,14 +135,14 @@ mod tests {
     fn the_templates_of_nodes_are_compiled_in_and_no_file_replaces_them() {
         let forged =
             "name = \"Audit\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"x\"\n";
-        let (catalogue, problems) = Catalogue::parse(&[("templates/a.toml".to_owned(), forged.to_owned())]);
-        assert_eq!(catalogue.len(), template::node::FILES.len());
-        assert_eq!(catalogue.get("Audit").unwrap().object(Operation::Create, None), Some("audit_create"));
-        assert!(problems.len() == 1 && problems[0].is_warning(), "{problems:?}");
-        assert!(problems[0].to_string().starts_with("templates/a.toml:1: warning: "), "{}", problems[0]);
-        for stream in RecordStream::ALL {
-            assert!(catalogue.get(stream.template()).unwrap().is_of_nodes);
+        let (templates, mistakes) = Templates::parse(&[("templates/a.toml".to_owned(), forged.to_owned())]);
+        assert_eq!(templates.len(), template::node::FILES.len());
+        assert_eq!(templates.get("Audit").unwrap().object(Operation::Create, None), Some("audit_create"));
+        assert!(mistakes.len() == 1 && mistakes[0].is_warning(), "{mistakes:?}");
+        assert!(mistakes[0].to_string().starts_with("templates/a.toml:1: warning: "), "{}", mistakes[0]);
+        for stream in ReportStream::ALL {
+            assert!(templates.get(stream.template()).unwrap().is_of_nodes);
         }
-        assert!(catalogue.get(RecordStream::AUDIT_HEADS).unwrap().is_of_nodes);
+        assert!(templates.get(ReportStream::AUDIT_HEADS).unwrap().is_of_nodes);
     }
 }
