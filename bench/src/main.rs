@@ -7,6 +7,7 @@ mod contender;
 mod http_once;
 mod load;
 mod measure;
+mod neighbours;
 mod options;
 mod process;
 mod report;
@@ -75,8 +76,8 @@ fn whole_run(options: RunOptions) -> Result<()> {
         note("starting BEDS and loading the flights");
         let templates = sessions::prepare(&settings, beds)?;
         let environment = [
-            ("BEDS__RECORDS__LINEAGE", "false"),
-            ("BEDS__RECORDS__AUDIT", "false"),
+            ("BEDS__REPORTS__LINEAGE", "false"),
+            ("BEDS__REPORTS__AUDIT", "false"),
             ("BEDS__TEMPLATES__PATH", templates.as_str()),
         ];
         let started = setup::start(beds, &environment)?;
@@ -112,6 +113,8 @@ fn whole_run(options: RunOptions) -> Result<()> {
         note("measuring sessions");
         let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
         text.push_str(&sessions::measure(&settings, &contender)?);
+        note("measuring quick reads beside slow ones");
+        text.push_str(&neighbours::measure(&settings, &contender)?);
     }
     if let Some(events) = settings.options.trees
         && let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Recording)

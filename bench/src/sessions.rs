@@ -42,12 +42,20 @@ const OBJECTS: [(&str, &str, &str, &str); 4] = [
     ),
 ];
 
+/// A read that takes five seconds.
+const SLOW: (&str, &str, &str, &str) = (
+    "slow",
+    "five seconds",
+    "IN p_id BIGINT UNSIGNED",
+    "BEGIN DO SLEEP(5); SELECT * FROM flights WHERE flight_id = p_id; END",
+);
+
 /// Makes the objects and a folder of templates with one for them; answers the folder.
 pub(crate) fn prepare(settings: &Settings, beds: &Beds) -> Result<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut conn = Conn::new(Opts::from_url(&settings.services.maria)?).await?;
-        for (name, _, parameters, body) in OBJECTS {
+        for (name, _, parameters, body) in OBJECTS.into_iter().chain([SLOW]) {
             conn.query_drop(format!("CREATE OR REPLACE PROCEDURE bench_{name}({parameters}) READS SQL DATA {body}"))
                 .await?;
             conn.query_drop(format!("GRANT EXECUTE ON PROCEDURE bench_{name} TO beds_runtime")).await?;
@@ -60,7 +68,8 @@ pub(crate) fn prepare(settings: &Settings, beds: &Beds) -> Result<String> {
         let path = entry?.path();
         std::fs::copy(&path, folder.join(path.file_name().context("a file has a name")?))?;
     }
-    let fetches: String = OBJECTS.iter().map(|(name, ..)| format!("{name} = \"bench_{name}\"\n")).collect();
+    let fetches: String =
+        OBJECTS.iter().chain([&SLOW]).map(|(name, ..)| format!("{name} = \"bench_{name}\"\n")).collect();
     let text =
         format!("name = \"Bench\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"flight_id\"\n[fetches]\n{fetches}");
     std::fs::write(folder.join("bench.toml"), text)?;

@@ -4,6 +4,7 @@
 mod heads;
 mod report;
 mod scribe;
+mod source;
 mod supervisor;
 mod worker;
 
@@ -11,16 +12,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_channel::Receiver;
 use beds_core::{Complaints, ReportStream, RoutingKey};
 use beds_trail::audit::Head;
-use beds_transport::{Lease, Notices, Reports, Transport};
+use beds_transport::{Delivery, Lease, Notices, Reports, Transport};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Factory;
+use source::Source;
 
-/// Messages that RabbitMQ hands to a task ahead of time, so that it need not wait for the next one. The task still
-/// works on one at a time. `bench` measured both; docs/decisions/0005 has the figures.
+/// Messages at hand for each task of a queue's pool, so that none waits for RabbitMQ between two. A task still works on one
+/// at a time. docs/decisions/0028 has the figures.
 const READ_PREFETCH: u16 = 4;
 const WRITE_PREFETCH: u16 = 2;
 
@@ -43,27 +46,20 @@ fn task_name(queue: &str, number: u16) -> String {
     format!("{queue}-{number}")
 }
 
-/// The kind of message that a task takes from its queue.
-#[derive(Debug, Clone, Copy)]
+/// The kind of message that a task works on, and where it comes from.
+#[derive(Debug, Clone)]
 enum Work {
-    /// Requests.
-    Events(PoolSpec),
-    /// Batches of nodes' reports.
-    Records(ReportStream),
+    /// Requests, from the node's one consumer of the queue.
+    Events { pool: PoolSpec, messages: Receiver<Delivery> },
+    /// Batches of nodes' reports, from a consumer of the task's own: each task writes a chain.
+    Reports(ReportStream),
 }
 
 impl Work {
-    fn queue(self) -> &'static str {
+    fn queue(&self) -> &'static str {
         match self {
-            Work::Events(pool) => beds_transport::topology::queue_of(pool.key),
-            Work::Records(stream) => stream.as_str(),
-        }
-    }
-
-    fn events(self) -> Option<PoolSpec> {
-        match self {
-            Work::Events(pool) => Some(pool),
-            Work::Records(_) => None,
+            Work::Events { pool, .. } => beds_transport::topology::queue_of(pool.key),
+            Work::Reports(stream) => stream.as_str(),
         }
     }
 }
@@ -98,17 +94,27 @@ impl Pools {
         let (tasks, stop, census) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
         let heads = heads::Heads::default();
         let complaints = Arc::new(Complaints::default());
-        let events = pools.iter().map(|pool| {
-            let prefetch = if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH };
-            (pool.key.as_str(), pool.tasks, prefetch, Work::Events(*pool))
-        });
-        let records = streams.iter().map(|(stream, tasks)| (stream.as_str(), *tasks, 1, Work::Records(*stream)));
-        for (queue, count, prefetch, work) in events.chain(records) {
+        let mut works: Vec<(Work, u16)> = Vec::new();
+        for pool in pools {
+            let (sender, messages) = source::hand_out();
+            let source = Source {
+                transport: transport.clone(),
+                queue: beds_transport::topology::queue_of(pool.key),
+                prefetch: pool.tasks.saturating_mul(if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH }),
+                stop: stop.clone(),
+                messages: sender,
+            };
+            let name = format!("the consumer of {}", source.queue);
+            let run = move || source.clone().run();
+            tasks.spawn(supervisor::keep(name, stop.clone(), Arc::clone(&census), tasks.clone(), run));
+            works.push((Work::Events { pool: *pool, messages }, pool.tasks));
+        }
+        works.extend(streams.iter().map(|(stream, count)| (Work::Reports(*stream), *count)));
+        for (work, count) in works {
             for number in 1..=count {
                 let task = supervisor::Task {
-                    name: task_name(queue, number),
-                    work,
-                    prefetch,
+                    name: task_name(work.queue(), number),
+                    work: work.clone(),
                     transport: transport.clone(),
                     reports: reports.clone(),
                     factory: Arc::clone(factory),
@@ -120,7 +126,8 @@ impl Pools {
                     notices: notices.clone(),
                 };
                 census.wanted.fetch_add(1, Ordering::Relaxed);
-                tasks.spawn(supervisor::supervise(task, tasks.clone()));
+                let (name, run) = (task.name.clone(), move || supervisor::run(task.clone()));
+                tasks.spawn(supervisor::keep(name, stop.clone(), Arc::clone(&census), tasks.clone(), run));
             }
         }
         tasks.close();

@@ -1,19 +1,25 @@
-//! [`Subscription`] and [`Delivery`]: messages in. A message is given back with `reject`, never `nack`: from RabbitMQ
-//! 4.3 on a `nack` does not count towards the delivery limit. Not here: the meaning of a message (crate broker).
+//! [`Subscription`]: messages in, from one queue.
+//!
+//! Not here: a message (consume/delivery.rs), its acknowledgement (consume/acks.rs).
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod acks;
+mod delivery;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::traceparent::{TRACEPARENT, is_traceparent};
 use futures_util::{FutureExt, StreamExt};
-use lapin::options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions};
-use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{BasicProperties, Channel, Consumer};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Consumer};
 
 use crate::consumers::{Consumers, Wanted};
 use crate::link::Link;
 use crate::topology::{self, QueueKind, Topology};
 use crate::{TransportError, TransportResult};
+use acks::Acks;
+pub use delivery::Delivery;
+pub(crate) use delivery::{IN_DOUBT, WAITS};
 
 /// One consumer of one queue with its own channel. It comes back after every loss, with its queue and its prefetch.
 pub struct Subscription {
@@ -28,9 +34,8 @@ pub struct Subscription {
     pause: Duration,
 }
 
-/// Headers of a message that has waited: how often, and that an attempt before may have had an effect.
-pub(crate) const WAITS: &str = "beds-waits";
-pub(crate) const IN_DOUBT: &str = "beds-in-doubt";
+/// Acknowledgements of reads that are sent together, at most.
+const MOST_TOGETHER: u16 = 16;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -39,16 +44,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 struct Open {
     channel: Channel,
     consumer: Consumer,
-    finished: Arc<Finished>,
-}
-
-/// Messages of one channel that are done with and not yet acknowledged. Reads are done with in the order in which they
-/// came, so one acknowledgement stands for all up to it: RabbitMQ and both connections are spared the others.
-struct Finished {
-    channel: Channel,
-    /// How many make an acknowledgement; with fewer it goes out when no further message is at hand.
-    group: u16,
-    state: Mutex<(u16, u64)>,
+    acks: Arc<Acks>,
+    /// One message at a time, until the head of the queue is none that may have ended a node.
+    is_narrow: bool,
+    /// Taken, and to be given out next.
+    held: Option<Delivery>,
 }
 
 impl Subscription {
@@ -77,25 +77,48 @@ impl Subscription {
                 }
                 continue;
             };
-            let at_hand = open.consumer.next().now_or_never();
-            let next = match at_hand {
+            if let Some(delivery) = open.held.take() {
+                return delivery;
+            }
+            let next = match open.consumer.next().now_or_never() {
                 Some(next) => next,
                 None => {
-                    open.finished.acknowledge();
+                    open.acks.idle();
                     open.consumer.next().await
                 }
             };
             match next {
                 Some(Ok(inner)) => {
-                    return Delivery { inner, queue: self.queue, finished: Arc::clone(&open.finished) };
+                    open.acks.begin(inner.delivery_tag);
+                    let delivery = Delivery::new(inner, self.queue, Arc::clone(&open.acks));
+                    if !open.is_narrow || delivery.is_suspect() {
+                        return delivery;
+                    }
+                    // The head of the queue is clean: the others may come beside each other.
+                    open.held = Some(delivery);
+                    if let Err(error) = self.widen().await {
+                        tracing::debug!(queue = self.queue, %error, "A consumer could not be widened; it begins anew.");
+                        self.close();
+                    }
                 }
                 // The connection broke, or the queue was deleted: begin again.
-                Some(Err(_)) | None => {
-                    self.open = None;
-                    self.wanted.closed();
-                }
+                Some(Err(_)) | None => self.close(),
             }
         }
+    }
+
+    fn close(&mut self) {
+        self.open = None;
+        self.wanted.closed();
+    }
+
+    /// Consumes with the whole prefetch. The one message that is at hand was taken, so the consumer before has no other.
+    async fn widen(&mut self) -> TransportResult<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default()).await?;
+        open.consumer = consume(&open.channel, self.queue, &self.tag, self.prefetch).await?;
+        open.is_narrow = false;
+        Ok(())
     }
 
     /// Says once why the queue cannot be consumed, and waits a while.
@@ -111,7 +134,7 @@ impl Subscription {
     pub async fn cancel(&mut self) {
         if let Some(open) = self.open.take() {
             self.wanted.closed();
-            open.finished.acknowledge();
+            open.acks.idle();
             let cancelled = open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default());
             if tokio::time::timeout(Duration::from_secs(1), cancelled).await.is_err() {
                 tracing::debug!(queue = self.queue, "RabbitMQ did not answer the cancel.");
@@ -122,172 +145,23 @@ impl Subscription {
     async fn open(&self) -> TransportResult<Open> {
         let live = self.link.live().await;
         let channel = live.connection.create_channel().await?;
-        self.topology.declare_queue(&channel, self.queue).await?;
-        channel.basic_qos(self.prefetch, BasicQosOptions::default()).await?;
-        let tag = format!("{}.{}", self.tag, uuid::Uuid::new_v4().simple());
-        let options = BasicConsumeOptions::default();
-        let consumer = channel.basic_consume(self.queue.into(), tag.into(), options, FieldTable::default()).await?;
-        let group = if topology::kind_of(self.queue) == Some(QueueKind::Volatile) { self.prefetch } else { 1 };
-        let finished = Finished { channel: channel.clone(), group, state: Mutex::default() };
-        Ok(Open { channel, consumer, finished: Arc::new(finished) })
+        let waiting = self.topology.declare_queue(&channel, self.queue).await?;
+        let kind = topology::kind_of(self.queue);
+        // After a crash its messages are at the head of the queue, and one of them may have been the cause. Handed out together,
+        // the others would be counted with it, and become dead letters with it.
+        let is_narrow = kind == Some(QueueKind::Durable) && waiting > 0;
+        let prefetch = if is_narrow { 1 } else { self.prefetch };
+        let consumer = consume(&channel, self.queue, &self.tag, prefetch).await?;
+        // Writes need not be done with in order: each waits for its own reports.
+        let group = if kind == Some(QueueKind::Volatile) { (self.prefetch / 4).clamp(1, MOST_TOGETHER) } else { 1 };
+        let acks = Arc::new(Acks::new(channel.clone(), usize::from(group)));
+        Ok(Open { channel, consumer, acks, is_narrow, held: None })
     }
 }
 
-impl Finished {
-    fn add(&self, tag: u64) {
-        if self.group == 1 {
-            // They need not be done with in order: each waits for its own records.
-            return settled(self.channel.basic_ack(tag, BasicAckOptions::default()).now_or_never());
-        }
-        let count = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            *state = (state.0 + 1, tag);
-            state.0
-        };
-        if count >= self.group {
-            self.acknowledge();
-        }
-    }
-
-    /// Hands the acknowledgement to the connection. Nothing depends on when it is written: RabbitMQ hands out no more than
-    /// the prefetch until it is. Through the channel, because lapin's own `Acker` would take the way round by a task.
-    fn acknowledge(&self) {
-        let (count, tag) = std::mem::take(&mut *self.state.lock().unwrap_or_else(PoisonError::into_inner));
-        if count > 0 {
-            let options = BasicAckOptions { multiple: count > 1 };
-            settled(self.channel.basic_ack(tag, options).now_or_never());
-        }
-    }
-}
-
-/// A settlement that does not arrive means a redelivery, which takes effect once; so it is only noted.
-fn settled(sent: Option<lapin::Result<()>>) {
-    if let Some(Err(error)) = sent {
-        tracing::debug!(%error, "A message could not be settled; it will come again.");
-    }
-}
-
-/// One message, not yet acknowledged. Dropping it leaves it with this consumer until its channel closes.
-pub struct Delivery {
-    inner: lapin::message::Delivery,
-    queue: &'static str,
-    finished: Arc<Finished>,
-}
-
-impl Delivery {
-    pub fn queue(&self) -> &'static str {
-        self.queue
-    }
-
-    /// Counts the messages of this consumer, from 1 after each connection.
-    pub fn number(&self) -> u64 {
-        self.inner.delivery_tag
-    }
-
-    pub fn body(&self) -> &[u8] {
-        &self.inner.data
-    }
-
-    pub fn reply_to(&self) -> Option<&str> {
-        self.inner.properties.reply_to().as_ref().map(|text| text.as_str())
-    }
-
-    /// The id by which the requester finds the answer: its correlation id, else the message id.
-    pub fn correlation_id(&self) -> &str {
-        self.inner.properties.correlation_id().as_ref().map_or_else(|| self.message_id(), |text| text.as_str())
-    }
-
-    pub fn message_id(&self) -> &str {
-        self.inner.properties.message_id().as_ref().map_or("", |text| text.as_str())
-    }
-
-    /// The trace of a client that is no gateway, if it sent one.
-    pub fn traceparent(&self) -> Option<&str> {
-        match self.header(TRACEPARENT)? {
-            AMQPValue::LongString(text) => {
-                std::str::from_utf8(text.as_bytes()).ok().filter(|text| is_traceparent(text))
-            }
-            _ => None,
-        }
-    }
-
-    /// True where RabbitMQ has handed the message out before.
-    pub fn is_redelivered(&self) -> bool {
-        self.inner.redelivered
-    }
-
-    /// True where an attempt before may have had an effect: the message is redelivered, or it waited because that was not
-    /// known. Of a message that never waited, the second is its publisher's word: the inbox is then asked, and nothing is
-    /// recorded otherwise.
-    pub fn is_in_doubt(&self) -> bool {
-        self.is_redelivered() || self.header(IN_DOUBT).is_some()
-    }
-
-    /// How often the message has waited for better times; for a new message, the publisher's own number.
-    pub fn waits(&self) -> u32 {
-        self.header(WAITS).and_then(count).unwrap_or(0)
-    }
-
-    fn header(&self, name: &str) -> Option<&AMQPValue> {
-        self.inner.properties.headers().as_ref()?.inner().get(name)
-    }
-
-    /// The properties that matter to BEDS. The others are its publisher's own: RabbitMQ closes the channel of a node that publishes
-    /// with the `user_id` of another login.
-    pub(crate) fn essence(&self) -> BasicProperties {
-        let of = &self.inner.properties;
-        let mut essence = BasicProperties::default();
-        let texts: [(&Option<ShortString>, With); 6] = [
-            (of.content_type(), BasicProperties::with_content_type),
-            (of.kind(), BasicProperties::with_type),
-            (of.app_id(), BasicProperties::with_app_id),
-            (of.message_id(), BasicProperties::with_message_id),
-            (of.correlation_id(), BasicProperties::with_correlation_id),
-            (of.reply_to(), BasicProperties::with_reply_to),
-        ];
-        for (text, with) in texts {
-            if let Some(text) = text {
-                essence = with(essence, text.clone());
-            }
-        }
-        essence
-    }
-
-    /// How often it was handed out before, as a quorum queue counts; a classic queue only knows "before". Of a message that is
-    /// handed out for the first time, a count is its publisher's own.
-    pub fn deliveries(&self) -> u32 {
-        if !self.inner.redelivered {
-            return 0;
-        }
-        self.header("x-delivery-count").and_then(count).unwrap_or(1)
-    }
-
-    /// The message is done with.
-    pub fn ack(&self) {
-        self.finished.add(self.inner.delivery_tag);
-    }
-
-    /// The message goes back to its queue, or becomes a dead letter at its delivery limit.
-    pub fn requeue(&self) {
-        self.finished.acknowledge();
-        let options = BasicRejectOptions { requeue: true };
-        settled(self.finished.channel.basic_reject(self.inner.delivery_tag, options).now_or_never());
-    }
-}
-
-/// Sets a property that is a short text.
-type With = fn(BasicProperties, ShortString) -> BasicProperties;
-
-/// A number in whichever width it was written.
-fn count(value: &AMQPValue) -> Option<u32> {
-    match value {
-        AMQPValue::LongLongInt(n) => u32::try_from(*n).ok(),
-        AMQPValue::LongInt(n) => u32::try_from(*n).ok(),
-        AMQPValue::LongUInt(n) => Some(*n),
-        AMQPValue::ShortInt(n) => u32::try_from(*n).ok(),
-        AMQPValue::ShortShortInt(n) => u32::try_from(*n).ok(),
-        AMQPValue::ShortShortUInt(n) => Some(u32::from(*n)),
-        AMQPValue::ShortUInt(n) => Some(u32::from(*n)),
-        _ => None,
-    }
+async fn consume(channel: &Channel, queue: &'static str, tag: &str, prefetch: u16) -> TransportResult<Consumer> {
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    let tag = format!("{tag}.{}", uuid::Uuid::new_v4().simple());
+    let options = BasicConsumeOptions::default();
+    Ok(channel.basic_consume(queue.into(), tag.into(), options, FieldTable::default()).await?)
 }

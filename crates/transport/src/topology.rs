@@ -133,12 +133,13 @@ impl Topology {
         Ok(())
     }
 
-    /// Declares one queue and its binding.
-    pub(crate) async fn declare_queue(&self, channel: &Channel, queue: &str) -> lapin::Result<()> {
+    /// Declares one queue and its binding, and says how many messages wait in it.
+    pub(crate) async fn declare_queue(&self, channel: &Channel, queue: &str) -> lapin::Result<u32> {
+        let mut waiting = 0;
         for route in ROUTES.iter().filter(|route| route.queue == queue) {
-            self.declare_route(channel, route).await?;
+            waiting = self.declare_route(channel, route).await?;
         }
-        Ok(())
+        Ok(waiting)
     }
 
     /// How many messages wait in each queue.
@@ -154,9 +155,9 @@ impl Topology {
         Ok(lengths)
     }
 
-    async fn declare_route(&self, channel: &Channel, route: &Route) -> lapin::Result<()> {
+    async fn declare_route(&self, channel: &Channel, route: &Route) -> lapin::Result<u32> {
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare(route.queue.into(), options, self.arguments(route.kind)).await?;
+        let declared = channel.queue_declare(route.queue.into(), options, self.arguments(route.kind)).await?;
         let options = QueueBindOptions::default();
         channel
             .queue_bind(
@@ -166,7 +167,8 @@ impl Topology {
                 options,
                 FieldTable::default(),
             )
-            .await
+            .await?;
+        Ok(declared.message_count())
     }
 
     fn arguments(&self, kind: QueueKind) -> FieldTable {

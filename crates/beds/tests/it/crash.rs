@@ -5,7 +5,7 @@ use anyhow::Result;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::rig::{Process, World, eventually};
+use crate::rig::{Process, World, envelope, eventually};
 
 /// Sends one write with a key to a node that dies at a fail point, then again to one that does not.
 async fn dies_and_is_repeated(
@@ -103,5 +103,46 @@ async fn a_redelivered_delete_takes_effect_once() -> Result<()> {
         dies_and_is_repeated(&world, point, &Method::DELETE, &location, &json!({})).await?;
     }
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_ends_its_process_takes_no_other_with_it() -> Result<()> {
+    let world = World::new().await?;
+    // The queue is there before its messages.
+    let mut first = world.process("").await?;
+    first.signal("TERM")?;
+    assert_eq!(first.ended().await?, Some(0));
+    for number in 0..41 {
+        let mut params = json!({"name": format!("n{number}")});
+        if number == 20 {
+            params["abort_for_test"] = json!(1);
+        }
+        let id = format!("py.poison.{number}");
+        let event = envelope(&id, "Things", "create", params);
+        assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id, "delivery_mode": 2})).await?);
+    }
+    let mut deaths = 0;
+    let mut last = loop {
+        let mut process = world.silent_process_with("poison=return")?;
+        let path = format!("/api/queues/{}/beds.dead", world.name);
+        let mut is_done = false;
+        eventually("the process has ended, or there is a dead letter", async || {
+            is_done = world.rabbit(Method::GET, &path, None).await?["messages"] == 1;
+            Ok(is_done || process.has_ended()?)
+        })
+        .await?;
+        if is_done {
+            break process;
+        }
+        deaths += 1;
+        assert!(deaths <= 6, "the first delivery and five more");
+    };
+    assert_eq!(deaths, 6);
+    eventually("all others are done", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "40")).await?;
+    assert_eq!(world.dead_letter().await?["properties"]["message_id"], "py.poison.20");
+    assert!(world.take("beds.dead").await?.is_empty(), "one dead letter");
+    last.signal("TERM")?;
+    assert_eq!(last.ended().await?, Some(0), "{}", world.log());
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use beds::{Node, ipl, settings};
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -163,8 +163,13 @@ impl World {
 
     /// A process for a node without a gateway. Whether it is ready is the test's to find out.
     pub(crate) fn silent_process(&self) -> Result<Process> {
+        self.silent_process_with("")
+    }
+
+    /// The same with fail points set.
+    pub(crate) fn silent_process_with(&self, failpoints: &str) -> Result<Process> {
         let api = Api { url: String::new(), http: self.http.clone() };
-        Ok(Process { child: self.spawn("", "127.0.0.1:0")?, api })
+        Ok(Process { child: self.spawn(failpoints, "127.0.0.1:0")?, api })
     }
 
     /// A node whose log goes into a pipe without a reader.
@@ -251,9 +256,14 @@ impl World {
         Ok(self.sql(sql)? != "0")
     }
 
-    /// Waits until every task of the world's one node takes messages.
+    /// Waits until the world's one node takes messages from each of its queues: it has one consumer for reads and one for writes
+    /// of each store, and one for each task that stores reports.
     pub(crate) async fn all_consume(&self) -> Result<()> {
-        eventually("all consumers are there", async || Ok(self.prefetches().await?.len() == 15)).await
+        let config = beds::settings::load(&self.config_file()).map_err(|mistakes| anyhow!("{mistakes:?}"))?;
+        let services = &config.services;
+        let stores = [services.rec.is_local, services.rel.is_local].into_iter().filter(|is_local| *is_local).count();
+        let wanted = 2 * stores + services.admin.instances.total();
+        eventually("all consumers are there", async || Ok(self.prefetches().await?.len() == wanted)).await
     }
 
     /// Queue and prefetch of every consumer of a queue of work, sorted. RabbitMQ's statistics can show consumers of a closed
@@ -349,6 +359,10 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
     }
 
     /// Waits for the process to end and answers its exit code; none if a signal ended it.

@@ -1,10 +1,10 @@
 //! A panic on a message is logged, and the task goes on after a pause; a task that panics outside a message is replaced,
 //! with growing pauses. The pool never shrinks.
 //!
-//! The task's consumer outlives it: only the message that it panicked on goes back to the queue. Were the channel
+//! The consumer outlives the task: only the message that it panicked on goes back to the queue. Were the channel
 //! closed instead, its innocent neighbours would be counted as failed deliveries too.
 //!
-//! Not here: the work on a message (worker.rs, scribe.rs).
+//! Not here: the consumer of a queue (source.rs), the work on a message (worker.rs, scribe.rs).
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_channel::Receiver;
 use beds_core::{Complaints, ReportStream};
 use beds_transport::{Delivery, Lease, Notices, Reports, Subscription, Transport};
 use futures_util::FutureExt;
@@ -34,7 +35,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub(super) struct Task {
     pub(super) name: String,
     pub(super) work: Work,
-    pub(super) prefetch: u16,
     pub(super) transport: Transport,
     pub(super) reports: Reports,
     pub(super) factory: Arc<Factory>,
@@ -48,15 +48,21 @@ pub(super) struct Task {
 }
 
 /// Keeps one place in the pool filled until the pool stops.
-pub(super) async fn supervise(task: Task, tasks: TaskTracker) {
+pub(super) async fn keep<R: Future<Output = ()> + Send + 'static>(
+    name: String,
+    stop: CancellationToken,
+    census: Arc<Census>,
+    tasks: TaskTracker,
+    run: impl Fn() -> R,
+) {
     let mut pause = FIRST_PAUSE;
-    while !task.stop.is_cancelled() {
+    while !stop.is_cancelled() {
         // A panic outside the handling of a message would be a fault of the pool itself; it must not cost a place either.
-        match tasks.spawn(run(task.clone())).await {
+        match tasks.spawn(run()).await {
             Ok(()) => return,
             Err(error) => {
-                tracing::error!(task.name = task.name, %error, "A broker task ended; it is replaced.");
-                task.census.replaced.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(task.name = name, %error, "A broker task ended; it is replaced.");
+                census.replaced.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -64,49 +70,77 @@ pub(super) async fn supervise(task: Task, tasks: TaskTracker) {
     }
 }
 
-async fn run(task: Task) {
+/// Works until the pool stops.
+pub(super) async fn run(task: Task) {
     let meters = Meters::of(task.work.queue());
     let _present = (task.census.enter(), meters.present());
     let recording = TaskTracker::new();
-    while let Some(mut subscription) = begin(&task).await {
-        work(&task, &meters, &recording, &mut subscription).await;
+    while let Some(mut feed) = begin(&task).await {
+        work(&task, &meters, &recording, &mut feed).await;
         if task.stop.is_cancelled() {
             // Finished messages are acknowledged when their records are confirmed; the pools' grace bounds the wait.
             recording.close();
             recording.wait().await;
         }
-        subscription.cancel().await;
+        feed.end().await;
     }
 }
 
-/// A subscription; none where the pool stops. Only the node that has its name stores the reports of nodes.
-async fn begin(task: &Task) -> Option<Subscription> {
-    if task.work.events().is_none() {
-        tokio::select! {
-            // A pool that stops must not forget its heads: they are signed once more behind its end.
-            biased;
-            () = task.stop.cancelled() => return None,
-            () = task.lease.held() => {}
+/// The place where a task's messages come from.
+enum Feed<'t> {
+    Shared(&'t Receiver<Delivery>),
+    Own(Box<Subscription>),
+}
+
+impl Feed<'_> {
+    /// The next message; none where the pool stops, or the node has lost the name under which it stores reports.
+    async fn next(&mut self, task: &Task) -> Option<Delivery> {
+        match self {
+            Feed::Shared(messages) => tokio::select! {
+                biased;
+                () = task.stop.cancelled() => None,
+                delivery = messages.recv() => delivery.ok(),
+            },
+            Feed::Own(subscription) => tokio::select! {
+                biased;
+                () = task.stop.cancelled() => None,
+                () = task.lease.lost() => None,
+                delivery = subscription.next() => Some(delivery),
+            },
         }
-        // Another node of this name may have written into the chain meanwhile.
-        task.heads.forget(&super::chain(task.reports.node(), &task.name));
     }
-    (!task.stop.is_cancelled()).then(|| task.transport.subscribe(task.work.queue(), &task.name, task.prefetch))
+
+    async fn end(self) {
+        if let Feed::Own(mut subscription) = self {
+            subscription.cancel().await;
+        }
+    }
+}
+
+/// A feed; none where the pool stops. Only the node that has its name stores the reports of nodes.
+async fn begin(task: &Task) -> Option<Feed<'_>> {
+    let stream = match &task.work {
+        Work::Events { messages, .. } => return (!task.stop.is_cancelled()).then_some(Feed::Shared(messages)),
+        Work::Reports(stream) => stream,
+    };
+    tokio::select! {
+        // A pool that stops must not forget its heads: they are signed once more behind its end.
+        biased;
+        () = task.stop.cancelled() => return None,
+        () = task.lease.held() => {}
+    }
+    // Another node of this name may have written into the chain meanwhile.
+    task.heads.forget(&super::chain(task.reports.node(), &task.name));
+    let subscribe = || Feed::Own(Box::new(task.transport.subscribe(stream.as_str(), &task.name, 1)));
+    (!task.stop.is_cancelled()).then(subscribe)
 }
 
 /// Works until the pool stops, or the name of the node is lost.
-async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, subscription: &mut Subscription) {
+async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, feed: &mut Feed<'_>) {
     let chain = super::chain(task.reports.node(), &task.name);
     let handler = Handler::new(task, meters, recording, &chain);
-    let is_of_reports = matches!(handler, Handler::Reports(..));
     let mut pause = FIRST_PAUSE;
-    loop {
-        let delivery = tokio::select! {
-            biased;
-            () = task.stop.cancelled() => return,
-            () = task.lease.lost(), if is_of_reports => return,
-            delivery = subscription.next() => delivery,
-        };
+    while let Some(delivery) = feed.next(task).await {
         let _busy = meters.busy();
         let delivery = Arc::new(delivery);
         match AssertUnwindSafe(handler.handle(&delivery)).catch_unwind().await {
@@ -129,9 +163,9 @@ enum Handler<'t> {
 
 impl<'t> Handler<'t> {
     fn new(task: &'t Task, meters: &'t Meters, recording: &'t TaskTracker, chain: &'t str) -> Self {
-        match task.work {
-            Work::Events(pool) => Handler::Events(Worker {
-                pool,
+        match &task.work {
+            Work::Events { pool, .. } => Handler::Events(Worker {
+                pool: *pool,
                 publisher: task.transport.publisher(),
                 factory: &task.factory,
                 reporter: Reporter { reports: &task.reports, worker: &task.name, meters },
@@ -140,7 +174,7 @@ impl<'t> Handler<'t> {
                 stop: &task.stop,
                 notices: &task.notices,
             }),
-            Work::Records(stream) => {
+            Work::Reports(stream) => {
                 let scribe = Scribe {
                     chain,
                     publisher: task.transport.publisher(),
@@ -150,7 +184,7 @@ impl<'t> Handler<'t> {
                     lease: &task.lease,
                     meters,
                 };
-                Handler::Reports(scribe, stream)
+                Handler::Reports(scribe, *stream)
             }
         }
     }

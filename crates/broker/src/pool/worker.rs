@@ -115,6 +115,10 @@ impl Worker<'_> {
         }
         let work = async {
             fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
+            fail_point!("poison", event.params.contains_key("abort_for_test"), |_| {
+                die();
+                Err(not_recorded())
+            });
             call.await
         };
         tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late()))
