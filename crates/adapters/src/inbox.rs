@@ -1,4 +1,6 @@
-//! Errors of the inbox, the same for both stores. How a key is claimed is `rel::once`'s and `rec::once`'s.
+//! Errors of the inbox, the same for both stores.
+//!
+//! Not here: how a key is claimed (rel/once.rs, rec/once.rs).
 
 use beds_core::{BedsError, ErrorKind};
 

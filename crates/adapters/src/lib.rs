@@ -1,5 +1,7 @@
 //! REC (MongoDB) and REL (MariaDB): the only crate that names a database driver. It calls named objects that a DBA
 //! owns, and exports no driver type. It knows neither AMQP nor HTTP.
+//!
+//! Not here: queues (crate transport), HTTP (crate gateway).
 
 mod answer;
 mod attempts;

@@ -1,4 +1,6 @@
 //! The commands: one file each. Standard output is for results, standard error for everything else.
+//!
+//! Not here: the work of a command (commands/*.rs).
 
 mod audit;
 mod check;

@@ -1,5 +1,7 @@
 //! The control socket of a node: `beds reload` speaks through it and learns the result. One line in, one line of
 //! JSON out. Only users with the right to write to the socket file may speak.
+//!
+//! Not here: the reload itself (domains.rs).
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};

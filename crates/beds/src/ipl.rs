@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use beds_core::config::Environment;
 use beds_core::{BedsError, Config, Mistake, Store};
-use beds_gateway::GatewayError;
+use beds_gateway::{GatewayError, Router};
 use beds_transport::TransportError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,6 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Starts a node.
 pub async fn boot(config: Config) -> Result<Node, IplError> {
+    boot_with(config, Router::new()).await
+}
+
+/// Starts a node whose gateway serves an application's routes too ([`beds_gateway::Gateway::merge`]).
+pub async fn boot_with(config: Config, routes: Router) -> Result<Node, IplError> {
     let ipl = Ipl::begin(config);
     let domains = ipl.templates().await?;
     let amqp = ipl.amqp(&domains).await?;
@@ -29,7 +34,7 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
     let (pools, lease) = ipl.pools(&amqp, &domains)?;
     ipl.watchers(&amqp, &domains, &pools)?;
     let probes = ipl.probes(&amqp, &domains, &pools, &lease)?;
-    let gateway = ipl.gateway(&amqp, &domains, probes)?;
+    let gateway = ipl.gateway(&amqp, &domains, probes, routes)?;
     ipl.step("ready", Ok(()), || ipl.config.node.name.clone())?;
     Ok(Node {
         transport: amqp.transport,

@@ -1,5 +1,7 @@
 //! A BEDS node: everything put together. [`ipl::boot`] starts a node from a [`beds_core::Config`]; an application links
 //! this crate and reaches templates through [`Client`], which implements [`NamasteCore`] over RabbitMQ.
+//!
+//! Not here: the rooms (the other crates).
 
 pub mod commands;
 pub mod control;

@@ -1,5 +1,7 @@
 //! Lineage told to a tracing system as OTLP spans: the same tree, for users that have one. Best effort; `msLogs` is the
 //! authority. Only in a build with the feature `otel`.
+//!
+//! Not here: the spans that are stored (crate trail).
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,7 @@
 //! Everything behind the queue: pools of supervised broker tasks, and the factory that finds a template's adapter at
 //! run time. It sees `dyn TemplateAdapter` and never names an adapter, a database or a driver.
+//!
+//! Not here: adapters (crate adapters), messages on the wire (crate transport).
 
 mod dispatch;
 mod factory;

@@ -1,4 +1,6 @@
 //! Counters and timers of the pools. No id and no value is ever a label; the labels are queues and a few fixed words.
+//!
+//! Not here: counters of the gateway (`gateway::metrics`), the snapshot (`beds::metering`).
 
 use std::time::Duration;
 

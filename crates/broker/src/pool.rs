@@ -103,6 +103,7 @@ impl Pools {
                 prefetch: pool.tasks.saturating_mul(if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH }),
                 stop: stop.clone(),
                 messages: sender,
+                untaken: messages.clone(),
             };
             let name = format!("the consumer of {}", source.queue);
             let run = move || source.clone().run();

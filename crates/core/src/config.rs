@@ -1,5 +1,6 @@
-//! The content of `beds.toml`, read and checked. Reading the file and the environment is the binary's; here is only
-//! text in and [`Config`] or a list of every mistake out.
+//! The content of `beds.toml`, read and checked. Text in, and [`Config`] or a list of every mistake out.
+//!
+//! Not here: reading the file and the environment (`beds::settings`), the checks (config/check.rs).
 
 mod check;
 mod keys;

@@ -1,5 +1,6 @@
-//! [`BedsError`]: everything that can go wrong with a request, with a stable code. Errors of configuration files are
-//! [`crate::Mistake`]s; driver errors stay in `adapters` as sources.
+//! [`BedsError`]: everything that can go wrong with a request, with a stable code.
+//!
+//! Not here: mistakes in files (mistake.rs), driver errors (they stay in crate adapters as sources).
 
 use std::error::Error as StdError;
 

@@ -1,5 +1,7 @@
 //! The event: the form of every request on the wire, with its lineage, its caller and its deadline.
 //! The envelope is a public interface (docs/wire.md): a program in any language may publish one to `beds.events`.
+//!
+//! Not here: the work on it (attempt.rs), keys and digests of other things (digest.rs).
 
 use std::sync::LazyLock;
 

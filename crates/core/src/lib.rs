@@ -1,5 +1,7 @@
 //! The vocabulary of BEDS: events, templates, records and errors, the trait [`NamasteCore`] and the types of `beds.toml`.
 //! Nothing here does I/O, and nothing here knows a driver, a broker or a socket.
+//!
+//! Not here: reports (crate trail), I/O of any kind.
 
 pub mod attempt;
 pub mod complaints;

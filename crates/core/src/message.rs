@@ -1,5 +1,6 @@
 //! The arguments and results of [`crate::NamasteCore`]: [`Payload`], [`Query`] and [`Response`].
-//! Their form on the wire is in `event` (requests) and `reply` (answers).
+//!
+//! Not here: their form on the wire (event.rs for requests, reply.rs for answers).
 
 use serde_json::value::RawValue;
 

@@ -4,6 +4,8 @@
 //! {"v":1,"event_id":"…","status":200,"answer":{"id":"42","records":[{…}],"next":"42","result_sets":[],"out":{…}}}
 //! {"v":1,"event_id":"…","status":404,"error":{"code":"BEDS-0007","message":"…"}}
 //! ```
+//!
+//! Not here: how a reply travels (crate transport), how an answer is made (crate adapters).
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

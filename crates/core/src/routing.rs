@@ -1,5 +1,6 @@
 //! The words that decide where an event goes: [`Operation`], [`Store`], the two families of stores, and [`RoutingKey`].
-//! Which exchange and queue a key belongs to is `transport::topology`'s to say.
+//!
+//! Not here: exchanges and queues (`transport::topology`).
 
 use std::fmt;
 

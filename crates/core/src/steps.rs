@@ -1,4 +1,6 @@
 //! [`Steps`]: where an adapter notes its calls of database objects while it works on an event.
+//!
+//! Not here: the time of an attempt (attempt.rs), the spans that steps become (crate trail).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
 //! A checker for TOML files that people write: it reports every mistake at once, each with its line and a fix.
-//! `config` and `template` give it their tables of keys; the meaning of the values is theirs.
+//!
+//! Not here: the keys and the meaning of values (`config`, `template`).
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,8 @@
 //! The W3C trace context of a caller: its header and its form.
 //!
 //! Source: <https://www.w3.org/TR/trace-context/>.
+//!
+//! Not here: the spans of BEDS (crate trail).
 
 /// The header in which a caller's trace travels, over HTTP and AMQP.
 pub const TRACEPARENT: &str = "traceparent";

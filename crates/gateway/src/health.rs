@@ -1,4 +1,6 @@
 //! `/healthz`: the process answers. `/readyz`: its services are there. `/metrics`: its counters.
+//!
+//! Not here: the services of a node (`beds::ipl::readiness`).
 
 use std::sync::Arc;
 

@@ -1,5 +1,7 @@
 //! The appServer room: HTTP in, events out. It sees the templates and `transport`'s client, and can name neither a database
 //! nor a broker task. Every route is on one page, in `router`.
+//!
+//! Not here: queues (crate transport), work on events (crate broker).
 
 mod connections;
 mod dead_letters;
@@ -21,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use axum::Router;
 use axum::extract::State;
 use axum_server::Handle;
 use beds_core::config::{AppServer, Inbox};
@@ -32,6 +33,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use axum::{Router, routing};
 pub use health::{Probes, Readiness, Service};
 
 use crate::metrics::Meters;
@@ -62,6 +64,8 @@ pub struct Gateway {
     listener: TcpListener,
     address: SocketAddr,
     room: Arc<Room>,
+    /// Routes of an application.
+    more: Router,
 }
 
 /// The state, as a handler takes it.
@@ -98,16 +102,29 @@ impl Gateway {
         let config = AppServer { listen: address, ..config.clone() };
         let complaints = Complaints::default();
         let room = Room { config, lent, meters, complaints, in_flight, bodies, tasks };
-        Ok(Self { listener, address, room: Arc::new(room) })
+        Ok(Self { listener, address, room: Arc::new(room), more: Router::new() })
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// Serves further routes too, behind the same checks of host, origin and form. Their handlers bound bodies and requests at
+    /// once themselves; a path without a route is answered by the gateway.
+    ///
+    /// # Panics
+    /// Where a path is the gateway's own.
+    #[must_use]
+    pub fn merge(self, routes: Router) -> Self {
+        let more = self.more.merge(routes);
+        // Put together here too, so that a path that is there twice ends the start and not a task.
+        drop(router::router(Arc::clone(&self.room), more.clone()));
+        Self { more, ..self }
+    }
+
     /// Serves until `stop`; then refuses new requests and lets those that run finish within `grace`.
     pub async fn run(self, stop: CancellationToken, grace: Duration) -> std::io::Result<()> {
-        let (app, probes) = (router::router(Arc::clone(&self.room)), Arc::clone(&self.room.lent.probes));
+        let (app, probes) = (router::router(Arc::clone(&self.room), self.more), Arc::clone(&self.room.lent.probes));
         let config = &self.room.config;
         let limits =
             Limits { header: config.header_timeout, write: config.body_timeout, connections: config.max_connections };

@@ -1,5 +1,7 @@
 //! How many requests are worked on at once. Beyond that the answer is 503 at once: a queue here would only make every
 //! caller wait.
+//!
+//! Not here: connections (connections.rs).
 
 use beds_core::{BedsError, ErrorKind, Result};
 use tokio::sync::SemaphorePermit;

@@ -1,5 +1,7 @@
 //! Counters and timers of the gateway. The labels are the method and the class of the status: nothing that a caller can
 //! make up.
+//!
+//! Not here: counters of the pools (`broker::metrics`).
 
 use std::time::Instant;
 

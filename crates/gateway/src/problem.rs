@@ -1,4 +1,6 @@
 //! Errors as RFC 9457 problem documents. The text is written for the caller; sources stay in the log.
+//!
+//! Not here: kinds and codes of errors (`core::error`).
 
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue, StatusCode};

@@ -1,19 +1,6 @@
-//! Every route of the gateway:
+//! Every route of the gateway, as one table: the router is made of it, and the README's table is compared with it.
 //!
-//! | request | becomes |
-//! |---|---|
-//! | `POST /v1/records/{template}` | create |
-//! | `GET /v1/records/{template}/{id}` | fetch |
-//! | `GET /v1/records/{template}` | list |
-//! | `GET /v1/records/{template}/by/{fetch}` | named fetch |
-//! | `PATCH /v1/records/{template}/{id}` | update |
-//! | `DELETE /v1/records/{template}/{id}` | delete |
-//! | `GET /v1/templates`, `/v1/templates/{template}` | - |
-//! | `GET /v1/lineage/{event_id}` | named fetches of `Lineage`, `Audit` and `Logs` |
-//! | `GET /v1/dead-letters`, `/v1/dead-letters/{id}` | a pass through `beds.dead` |
-//! | `POST /v1/dead-letters/{id}/replay`, `/v1/dead-letters/replay?cause=` | the same, and new events |
-//! | `DELETE /v1/dead-letters/{id}`, `/v1/dead-letters?cause=` | the same |
-//! | `GET /healthz`, `/readyz`, `/metrics` | - |
+//! Not here: the handlers (a file for each group of routes).
 
 use std::any::Any;
 use std::sync::Arc;
@@ -23,29 +10,83 @@ use axum::extract::State;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::ProblemDocument;
 use crate::{Room, dead_letters, front, health, lineage, records, templates, unread};
 
-pub(crate) fn router(room: Arc<Room>) -> Router {
-    let records = Router::new()
-        .route("/{template}", get(records::list).post(records::create))
-        .route("/{template}/{id}", get(records::fetch).patch(records::update).delete(records::delete))
-        .route("/{template}/by/{fetch}", get(records::named));
-    let routes = Router::new()
-        .nest("/v1/records", records)
-        .route("/v1/templates", get(templates::all))
-        .route("/v1/templates/{template}", get(templates::one))
-        .route("/v1/lineage/{event_id}", get(lineage::lineage))
-        .route("/v1/dead-letters", get(dead_letters::list).delete(dead_letters::discard_all))
-        .route("/v1/dead-letters/replay", post(dead_letters::replay_all))
-        .route("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard))
-        .route("/v1/dead-letters/{id}/replay", post(dead_letters::replay))
-        .layer(from_fn_with_state(Arc::clone(&room), front::check));
-    routes
+/// A request that the gateway answers.
+struct Route {
+    path: &'static str,
+    handler: fn() -> MethodRouter<Arc<Room>>,
+    /// For documents: the method, the query and the answer.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only the comparison with the README reads them"))]
+    words: [&'static str; 3],
+}
+
+impl Route {
+    const fn new(
+        method: &'static str,
+        path: &'static str,
+        query: &'static str,
+        answer: &'static str,
+        handler: fn() -> MethodRouter<Arc<Room>>,
+    ) -> Self {
+        Self { path, handler, words: [method, query, answer] }
+    }
+}
+
+const ROUTES: &[Route] = &[
+    Route::new("POST", "/v1/records/{template}", "", "201, `Location`, the record", || post(records::create)),
+    Route::new("GET", "/v1/records/{template}/{id}", "", "200, the record; or 404", || get(records::fetch)),
+    Route::new(
+        "GET",
+        "/v1/records/{template}",
+        "?limit=&after=",
+        "200, `{\"records\":[…],\"next\":…,\"more\":…}`; `more`: the page may have been cut",
+        || get(records::list),
+    ),
+    Route::new("GET", "/v1/records/{template}/by/{fetch}", "?…", "200, the same", || get(records::named)),
+    Route::new("PATCH", "/v1/records/{template}/{id}", "", "200, the record", || patch(records::update)),
+    Route::new("DELETE", "/v1/records/{template}/{id}", "", "200, the deleted record", || delete(records::delete)),
+    Route::new("GET", "/v1/templates", "", "the templates, with their operations and parameters", || {
+        get(templates::all)
+    }),
+    Route::new("GET", "/v1/templates/{template}", "", "one of them", || get(templates::one)),
+    Route::new(
+        "GET",
+        "/v1/lineage/{event_id}",
+        "?format=",
+        "everything that came of a request: json, text or dot",
+        || get(lineage::lineage),
+    ),
+    Route::new(
+        "GET",
+        "/v1/dead-letters",
+        "",
+        "messages that could not be worked on, by cause: [docs/operations.md](docs/operations.md)",
+        || get(dead_letters::list),
+    ),
+    Route::new("GET", "/v1/dead-letters/{id}", "", "one of them, without sensitive values", || get(dead_letters::show)),
+    Route::new("POST", "/v1/dead-letters/{id}/replay", "", "it is sent again, as a new event", || {
+        post(dead_letters::replay)
+    }),
+    Route::new("POST", "/v1/dead-letters/replay", "?cause=", "all of a cause are sent again", || {
+        post(dead_letters::replay_all)
+    }),
+    Route::new("DELETE", "/v1/dead-letters/{id}", "", "it is thrown away", || delete(dead_letters::discard)),
+    Route::new("DELETE", "/v1/dead-letters", "?cause=", "all of a cause are thrown away", || {
+        delete(dead_letters::discard_all)
+    }),
+];
+
+/// The gateway's routes, and `more` of an application, behind the same checks.
+pub(crate) fn router(room: Arc<Room>, more: Router) -> Router {
+    let own = ROUTES.iter().fold(Router::new(), |routes, route| routes.route(route.path, (route.handler)()));
+    let checked = own.merge(more.with_state(())).layer(from_fn_with_state(Arc::clone(&room), front::check));
+    checked
         .merge(health::routes(Arc::clone(&room.lent.probes)))
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
@@ -69,4 +110,25 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
     tracing::error!(panic = text, "A request handler panicked.");
     ProblemDocument::from(BedsError::new(ErrorKind::Internal, "the request could not be answered")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_the_routes() {
+        let readme = include_str!("../../../README.md");
+        let table = readme.split("| request | answer |\n|---|---|\n").nth(1).unwrap();
+        let listed: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+        let of = |route: &Route| {
+            let [method, query, answer] = route.words;
+            format!("| `{method} {}{query}` | {answer} |", route.path)
+        };
+        let mut wanted: Vec<String> = ROUTES.iter().map(of).collect();
+        let probes =
+            "| `GET /healthz`, `/readyz`, `/metrics` | the process answers; its services are there; its counters |";
+        wanted.push(probes.to_owned());
+        assert_eq!(listed, wanted);
+    }
 }

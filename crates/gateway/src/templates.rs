@@ -1,4 +1,6 @@
 //! `GET /v1/templates`: the operations for callers, from the templates and from the bindings on this node.
+//!
+//! Not here: whether a template fits its database (crate adapters).
 
 use std::sync::Arc;
 

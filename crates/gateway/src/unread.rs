@@ -1,6 +1,8 @@
 //! Bytes that the caller is still sending when its answer is ready: a body that is too large, or unwanted. A
 //! connection that is closed with unread bytes in it is reset, and the reset can overtake the answer; so the rest is read
 //! and thrown away, for a bounded time, and the caller is told not to use the connection again.
+//!
+//! Not here: the limits of a body that is wanted (request.rs).
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! The audit trail: the records, and the chain that shows whether any of them was changed, deleted, inserted, reordered or
-//! cut off. Pure: records in, verdict out. Signing heads is the binary's.
+//! cut off. Pure: records in, verdict out.
+//!
+//! Not here: the check of a chain (audit/verify.rs), signatures (`beds::notary`).
 
 mod verify;
 

@@ -1,5 +1,6 @@
-//! The record of an event and of its children: [`LineageReport`]. How records travel is `transport::reports`'s; how they
-//! are stored is the DBA's.
+//! [`Span`], one step in the tree of a request, and [`LineageReport`], the spans that ended together.
+//!
+//! Not here: how reports travel (`transport::reports`), how they are stored (`broker::pool::scribe`).
 
 use std::time::Duration;
 

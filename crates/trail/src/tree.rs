@@ -1,5 +1,6 @@
 //! [`Tree`]: everything that came of one root event, put together from the records, and shown as JSON, text or Graphviz.
-//! Where the records come from is the caller's.
+//!
+//! Not here: reading the reports (read.rs).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

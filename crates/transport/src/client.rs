@@ -147,7 +147,13 @@ impl Client {
 
     async fn call(&self, event: Event) -> Result<Answer> {
         let is_write = event.operation.is_write();
-        let store = self.templates.load().get(&event.template)?.store;
+        let store = match self.templates.load().get(&event.template) {
+            Ok(template) => template.store,
+            Err(error) => {
+                report_refused(&self.reports, &event, &error);
+                return Err(error);
+            }
+        };
         let begun = Begun::now(&self.reports);
         let answered = self.exchange(&event, RoutingKey::new(store, is_write)).await;
         if let Err(error) = &answered {

@@ -108,7 +108,10 @@ impl Subscription {
     }
 
     fn close(&mut self) {
-        self.open = None;
+        if let Some(open) = self.open.take() {
+            // The channel may live where only the consumer has gone.
+            open.acks.idle();
+        }
         self.wanted.closed();
     }
 
@@ -130,14 +133,20 @@ impl Subscription {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 
-    /// Tells RabbitMQ to send nothing more. Messages that were sent and not begun go back when the channel closes.
+    /// Tells RabbitMQ to send nothing more, and gives back the messages at hand: another node may have a task for them.
     pub async fn cancel(&mut self) {
-        if let Some(open) = self.open.take() {
+        if let Some(mut open) = self.open.take() {
             self.wanted.closed();
             open.acks.idle();
             let cancelled = open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default());
             if tokio::time::timeout(Duration::from_secs(1), cancelled).await.is_err() {
                 tracing::debug!(queue = self.queue, "RabbitMQ did not answer the cancel.");
+            }
+            if let Some(held) = open.held.take() {
+                held.requeue();
+            }
+            while let Some(Some(Ok(inner))) = open.consumer.next().now_or_never() {
+                open.acks.give_back(inner.delivery_tag);
             }
         }
     }

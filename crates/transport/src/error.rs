@@ -1,4 +1,6 @@
 //! [`TransportError`]: the failures between a node and RabbitMQ, and their meaning for the message.
+//!
+//! Not here: errors that callers see (`core::error`).
 
 use beds_core::{BedsError, ErrorKind};
 

@@ -1,6 +1,8 @@
 //! AMQP for BEDS: the topology, publishing with confirms, consuming, request and reply, and the application's
 //! [`Client`]. The only crate that names lapin. It finds the queue of a template's
 //! store, and knows no database and no HTTP.
+//!
+//! Not here: databases (crate adapters), HTTP (crate gateway).
 
 mod client;
 mod consume;

@@ -1,6 +1,8 @@
 //! [`Link`]: one connection to RabbitMQ that never gives up. lapin's own recovery stays off: it does not recover
 //! channel errors or deleted queues, so a layer that rebuilds is needed anyway, and one such layer is enough
 //! (docs/decisions/0003).
+//!
+//! Not here: the sockets (socket.rs), channels of consumers (consume.rs).
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

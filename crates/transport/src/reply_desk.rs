@@ -1,6 +1,8 @@
 //! [`ReplyDesk`]: the requesters that wait, and their answers. One exclusive reply queue for each connection;
 //! docs/decisions/0004 says why not direct reply-to. Entries remove themselves when their waiter is dropped, so nothing
 //! grows.
+//!
+//! Not here: sending a request (outbox.rs, publish.rs).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

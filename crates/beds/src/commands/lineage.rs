@@ -1,4 +1,6 @@
 //! `beds lineage`: the tree of an event in the terminal.
+//!
+//! Not here: how a tree is read and drawn (crate trail).
 
 use std::process::ExitCode;
 

@@ -1,4 +1,6 @@
 //! `beds run`: a node from start to SIGTERM.
+//!
+//! Not here: the steps of the start (ipl.rs).
 
 use std::process::ExitCode;
 

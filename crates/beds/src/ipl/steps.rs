@@ -9,7 +9,7 @@ use std::time::Duration;
 use beds_adapters::Stores;
 use beds_broker::{PoolSpec, Pools};
 use beds_core::{BedsError, Config, Mistake, ReportStream, RoutingKey, Store};
-use beds_gateway::{Gateway, Lent, ProbePort, Probes};
+use beds_gateway::{Gateway, Lent, ProbePort, Probes, Router};
 use beds_transport::{Client, Lease, Reports, Transport, TransportError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -146,12 +146,13 @@ impl Ipl {
         amqp: &Amqp,
         domains: &Arc<Domains>,
         probes: Arc<Probes>,
+        routes: Router,
     ) -> Result<Listening, IplError> {
         let config = &self.config;
         let mut listening = Listening { address: None, tasks: TaskTracker::new(), stop: CancellationToken::new() };
         if config.services.appserver.is_local {
             let lent = lend(&amqp.client, domains, probes, config.inbox);
-            let bound = Gateway::bind(&config.services.appserver, lent)?;
+            let bound = Gateway::bind(&config.services.appserver, lent)?.merge(routes);
             let address = bound.address();
             listening.address = Some(address);
             let (stop, grace) = (listening.stop.clone(), config.node.shutdown_grace);

@@ -1,5 +1,7 @@
 //! Log lines on their way to the admin node. The lines of the modules that carry them are left out, or they would feed on
 //! themselves; the console has them.
+//!
+//! Not here: the console (logging.rs), how reports travel (`transport::reports`).
 
 use std::sync::LazyLock;
 

@@ -202,3 +202,16 @@ async fn callers_who_read_nothing_are_cut_off() -> Result<()> {
     drop(deaf);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_of_an_application_are_behind_the_same_checks() -> Result<()> {
+    let world = World::new().await?;
+    let routes = beds_gateway::Router::new().route("/own", beds_gateway::routing::get(|| async { "mine" }));
+    let live = world.node_of_application(|_| {}, routes).await?;
+    let url = format!("{}/own", live.api.url);
+    assert_eq!(live.api.http.get(&url).send().await?.text().await?, "mine");
+    let foreign = live.api.http.get(&url).header("Host", "elsewhere.example").send().await?;
+    assert_eq!(foreign.status(), 421);
+    assert_eq!(live.api.get("/v1/records/Things").await?.status, 200, "the gateway's own are there");
+    Ok(())
+}

@@ -138,10 +138,19 @@ impl World {
 
     /// A node in this process whose configuration was changed.
     pub(crate) async fn node_with(&self, change: impl FnOnce(&mut beds_core::Config)) -> Result<Live> {
+        self.node_of_application(change, beds_gateway::Router::new()).await
+    }
+
+    /// The same with routes of an application.
+    pub(crate) async fn node_of_application(
+        &self,
+        change: impl FnOnce(&mut beds_core::Config),
+        routes: beds_gateway::Router,
+    ) -> Result<Live> {
         beds::logging::start(false);
         let mut config = settings::load(&self.config_file()).map_err(|p| anyhow::anyhow!("{p:?}"))?;
         change(&mut config);
-        let node = ipl::boot(config).await?;
+        let node = ipl::boot_with(config, routes).await?;
         let url = format!("http://{}", node.address().context("the gateway is local")?);
         Ok(Live { node, api: Api { url, http: self.http.clone() } })
     }

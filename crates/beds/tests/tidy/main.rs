@@ -211,6 +211,9 @@ fn a_panic_unwinds_in_every_profile() {
 fn every_file_opens_with_what_lives_in_it_and_stays_small() {
     for (file, text) in crate_sources() {
         assert!(text.starts_with("//!"), "{file} does not open with //!");
+        let mut header = text.lines().take_while(|line| line.starts_with("//!"));
+        // Some say it behind the first sentence.
+        assert!(header.any(|line| line.contains("Not here: ")), "{file}: the header lacks `Not here: ...`");
         let lines = without_tests(&text).lines().count();
         assert!(lines <= 400, "{file} has {lines} lines");
         assert!(!file.ends_with("/mod.rs"), "{file}: use foo.rs and foo/");

@@ -1,5 +1,7 @@
 //! [`Heads`]: the ends of the audit chains that this process writes, for the notary that signs them. They come from the
 //! writes of this process and not from the database, so that an addition to the database gets no signature.
+//!
+//! Not here: signatures (`beds::notary`).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,7 @@
 //! The reports of a worker about one message: the event with its calls as lineage, and the act as audit. Values of fields
-//! never stand in either. Sending is `transport::Reports`'s.
+//! never stand in either.
+//!
+//! Not here: sending (`transport::reports`), the order of report and acknowledgement (worker/settle.rs).
 
 use std::time::{Duration, Instant};
 

@@ -16,6 +16,8 @@ pub(super) struct Source {
     pub(super) stop: CancellationToken,
     /// To the tasks of the pool.
     pub(super) messages: Sender<Delivery>,
+    /// The other end, for a message that no task has taken when the pool stops.
+    pub(super) untaken: Receiver<Delivery>,
 }
 
 /// The way from a source to its tasks. It has room for one message: the others wait where the prefetch bounds them.
@@ -39,5 +41,8 @@ impl Source {
             }
         }
         subscription.cancel().await;
+        while let Ok(delivery) = self.untaken.try_recv() {
+            delivery.requeue();
+        }
     }
 }

@@ -120,7 +120,10 @@ impl Feed<'_> {
 /// A feed; none where the pool stops. Only the node that has its name stores the reports of nodes.
 async fn begin(task: &Task) -> Option<Feed<'_>> {
     let stream = match &task.work {
-        Work::Events { messages, .. } => return (!task.stop.is_cancelled()).then_some(Feed::Shared(messages)),
+        Work::Events { messages, .. } => {
+            let is_over = task.stop.is_cancelled() || messages.is_closed();
+            return (!is_over).then_some(Feed::Shared(messages));
+        }
         Work::Reports(stream) => stream,
     };
     tokio::select! {
@@ -146,8 +149,16 @@ async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, feed: &mut 
         match AssertUnwindSafe(handler.handle(&delivery)).catch_unwind().await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(panic) => {
-                report(task, &delivery, panic.as_ref());
-                handler.after_panic(&delivery, &message_of(panic.as_ref())).await;
+                let text = message_of(panic.as_ref());
+                drop(panic);
+                let ending = async {
+                    report(task, &delivery, &text);
+                    handler.after_panic(&delivery, &text).await;
+                };
+                // Left unsettled, it would keep its place among the messages at hand until the channel closes.
+                if AssertUnwindSafe(ending).catch_unwind().await.is_err() {
+                    delivery.requeue();
+                }
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -204,7 +215,7 @@ impl<'t> Handler<'t> {
     }
 }
 
-fn report(task: &Task, delivery: &Delivery, panic: &(dyn Any + Send)) {
+fn report(task: &Task, delivery: &Delivery, panic: &str) {
     Meters::of(task.work.queue()).restarted();
     task.census.replaced.fetch_add(1, Ordering::Relaxed);
     let template = beds_core::Event::from_slice(delivery.body()).map(|event| event.template).unwrap_or_default();
@@ -214,7 +225,7 @@ fn report(task: &Task, delivery: &Delivery, panic: &(dyn Any + Send)) {
         template,
         deliveries = delivery.deliveries() + 1,
         // A text may quote a value.
-        panic = message_of(panic).split(['`', '"', '\'']).next(),
+        panic = panic.split(['`', '"', '\'']).next(),
         "A broker task panicked; it is replaced.",
     );
 }

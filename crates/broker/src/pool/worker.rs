@@ -14,7 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, Complaints, ErrorKind, Event, Result};
+use beds_core::{Attempt, BedsError, Complaints, ErrorKind, Event, EventId, Result};
+use beds_transport::topology::DELIVERY_LIMIT;
 use beds_transport::{Delivery, Notices, Publisher};
 use fail::fail_point;
 use tokio_util::sync::CancellationToken;
@@ -75,7 +76,12 @@ impl Worker<'_> {
         match (self.pool.key.is_write(), taken) {
             (true, Ok(taken)) => self.give_back_after_panic(&taken, &error).await,
             (false, Ok(taken)) => self.refuse_after_panic(&taken, &error).await,
-            (_, Err(_)) => self.bury_unread(delivery, "panic", &error).await,
+            (true, Err(_)) if delivery.deliveries() < DELIVERY_LIMIT => delivery.requeue(),
+            (true, Err(_)) => self.bury_unread(delivery, "panic", &error).await,
+            (false, Err(_)) => {
+                self.refuse(delivery, &EventId(delivery.message_id().to_owned()), &error).await;
+                delivery.ack();
+            }
         }
     }
 

@@ -1,4 +1,6 @@
 //! From the text of `beds.toml` and the environment to a [`Config`], or to every mistake in them at once.
+//!
+//! Not here: the keys (keys.rs), the types (config.rs).
 
 use std::path::Path;
 

@@ -1,4 +1,6 @@
 //! The table of every key that `beds.toml` may hold. `config/beds.default.toml` explains each.
+//!
+//! Not here: the checks of values (check.rs).
 
 use crate::toml_check::{Key, Kind};
 

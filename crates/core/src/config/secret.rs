@@ -1,4 +1,6 @@
 //! [`Url`]: an address with a password in it, which is never printed.
+//!
+//! Not here: files with secrets (check.rs reads them).
 
 use std::fmt;
 

@@ -1,4 +1,6 @@
 //! Attacks on a chain. Each must be found, and located.
+//!
+//! Not here: attacks on a stored trail (`beds/tests/it/attacks.rs`).
 
 use super::*;
 

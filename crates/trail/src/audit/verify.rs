@@ -1,4 +1,6 @@
 //! [`Verifier`]: reads a chain record by record and names everything that is wrong with it.
+//!
+//! Not here: reading the records (`beds::commands::audit::verify`).
 
 use std::fmt;
 

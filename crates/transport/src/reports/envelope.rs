@@ -1,4 +1,6 @@
 //! A node's report, written as an event as `core::Event` reads it, without a copy of its records.
+//!
+//! Not here: when it is sent (lane.rs).
 
 use beds_core::event::ENVELOPE_VERSION;
 use beds_core::{EventId, Operation};

@@ -1,5 +1,7 @@
 //! [`Lane`]: the buffer of one stream and the task that empties it. A message is an event of the stream's template whose
 //! one parameter is the list of records, so the admin node works on it like on any other.
+//!
+//! Not here: which reports there are (reports.rs).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

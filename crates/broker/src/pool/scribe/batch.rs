@@ -1,5 +1,7 @@
 //! [`Batch`]: the records of one message, and the document that they become. Audit records get their place in the chain
-//! here, because only their writer knows which came before. When and how often is the scribe's.
+//! here, because only their writer knows which came before.
+//!
+//! Not here: when and how often a batch is stored (scribe.rs).
 
 use std::collections::HashSet;
 
