@@ -12,6 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
+use tokio::time::Instant;
 
 use crate::consumers::{Consumers, Wanted};
 use crate::link::Link;
@@ -37,6 +38,9 @@ pub struct Subscription {
 /// Acknowledgements of reads that are sent together, at most.
 const MOST_TOGETHER: u16 = 16;
 
+/// So long a consumer of writes takes one message at a time when it finds some in its queue.
+const CALM: Duration = Duration::from_secs(3);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -45,8 +49,9 @@ struct Open {
     channel: Channel,
     consumer: Consumer,
     acks: Arc<Acks>,
-    /// One message at a time, until the head of the queue is none that may have ended a node.
-    is_narrow: bool,
+    /// One message at a time until then, and as long as the last one may have ended a node.
+    narrow_until: Option<Instant>,
+    is_suspect: bool,
     /// Taken, and to be given out next.
     held: Option<Delivery>,
 }
@@ -84,22 +89,33 @@ impl Subscription {
                 Some(next) => next,
                 None => {
                     open.acks.idle();
-                    open.consumer.next().await
+                    let is_calm = async {
+                        match open.narrow_until.filter(|_| !open.is_suspect) {
+                            Some(until) => tokio::time::sleep_until(until).await,
+                            None => std::future::pending().await,
+                        }
+                    };
+                    tokio::select! {
+                        next = open.consumer.next() => next,
+                        () = is_calm => {
+                            self.widen().await;
+                            continue;
+                        }
+                    }
                 }
             };
             match next {
                 Some(Ok(inner)) => {
                     open.acks.begin(inner.delivery_tag);
                     let delivery = Delivery::new(inner, self.queue, Arc::clone(&open.acks));
-                    if !open.is_narrow || delivery.is_suspect() {
+                    open.is_suspect = delivery.is_suspect();
+                    let is_calm = open.narrow_until.is_some_and(|until| until <= Instant::now());
+                    if !is_calm || open.is_suspect {
                         return delivery;
                     }
                     // The head of the queue is clean: the others may come beside each other.
                     open.held = Some(delivery);
-                    if let Err(error) = self.widen().await {
-                        tracing::debug!(queue = self.queue, %error, "A consumer could not be widened; it begins anew.");
-                        self.close();
-                    }
+                    self.widen().await;
                 }
                 // The connection broke, or the queue was deleted: begin again.
                 Some(Err(_)) | None => self.close(),
@@ -115,12 +131,24 @@ impl Subscription {
         self.wanted.closed();
     }
 
-    /// Consumes with the whole prefetch. The one message that is at hand was taken, so the consumer before has no other.
-    async fn widen(&mut self) -> TransportResult<()> {
+    /// Consumes with the whole prefetch from now on, or begins anew where that fails.
+    async fn widen(&mut self) {
+        if let Err(error) = self.try_to_widen().await {
+            tracing::debug!(queue = self.queue, %error, "A consumer could not be widened; it begins anew.");
+            self.close();
+        }
+    }
+
+    async fn try_to_widen(&mut self) -> TransportResult<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
         open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default()).await?;
+        // The consumer before may have got one message more.
+        if let Some(Some(Ok(inner))) = open.consumer.next().now_or_never() {
+            open.acks.begin(inner.delivery_tag);
+            open.held = Some(Delivery::new(inner, self.queue, Arc::clone(&open.acks)));
+        }
         open.consumer = consume(&open.channel, self.queue, &self.tag, self.prefetch).await?;
-        open.is_narrow = false;
+        open.narrow_until = None;
         Ok(())
     }
 
@@ -156,15 +184,16 @@ impl Subscription {
         let channel = live.connection.create_channel().await?;
         let waiting = self.topology.declare_queue(&channel, self.queue).await?;
         let kind = topology::kind_of(self.queue);
-        // After a crash its messages are at the head of the queue, and one of them may have been the cause. Handed out together,
-        // the others would be counted with it, and become dead letters with it.
+        // After a crash its messages come back to the head of the queue, a moment after their connection has gone, and one of them
+        // may have been the cause. Handed out together, the others would be counted with it, and become dead letters with it.
         let is_narrow = kind == Some(QueueKind::Durable) && waiting > 0;
-        let prefetch = if is_narrow { 1 } else { self.prefetch };
+        let narrow_until = is_narrow.then(|| Instant::now() + CALM);
+        let prefetch = if narrow_until.is_some() { 1 } else { self.prefetch };
         let consumer = consume(&channel, self.queue, &self.tag, prefetch).await?;
         // Writes need not be done with in order: each waits for its own reports.
         let group = if kind == Some(QueueKind::Volatile) { (self.prefetch / 4).clamp(1, MOST_TOGETHER) } else { 1 };
         let acks = Arc::new(Acks::new(channel.clone(), usize::from(group)));
-        Ok(Open { channel, consumer, acks, is_narrow, held: None })
+        Ok(Open { channel, consumer, acks, narrow_until, is_suspect: false, held: None })
     }
 }
 
