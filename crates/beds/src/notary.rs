@@ -1,5 +1,5 @@
 //! Signs the heads of the audit chains that this node writes. A person with access to the database cannot sign, so a chain
-//! that was made anew does not fit. Not here: the chain itself (core/audit.rs).
+//! that was made anew does not fit. Not here: the chain itself (crate trail).
 
 use std::collections::HashMap;
 use std::io::Write as _;

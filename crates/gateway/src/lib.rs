@@ -64,8 +64,7 @@ pub struct Gateway {
     listener: TcpListener,
     address: SocketAddr,
     room: Arc<Room>,
-    /// Routes of an application.
-    more: Router,
+    routes: Router<Arc<Room>>,
 }
 
 /// The state, as a handler takes it.
@@ -102,7 +101,8 @@ impl Gateway {
         let config = AppServer { listen: address, ..config.clone() };
         let complaints = Complaints::default();
         let room = Room { config, lent, meters, complaints, in_flight, bodies, tasks };
-        Ok(Self { listener, address, room: Arc::new(room), more: Router::new() })
+        let room = Arc::new(room);
+        Ok(Self { listener, address, routes: router::own(&room), room })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -116,15 +116,13 @@ impl Gateway {
     /// Where a path is the gateway's own.
     #[must_use]
     pub fn merge(self, routes: Router) -> Self {
-        let more = self.more.merge(routes);
-        // Put together here too, so that a path that is there twice ends the start and not a task.
-        drop(router::router(Arc::clone(&self.room), more.clone()));
-        Self { more, ..self }
+        let routes = router::checked(&self.room, routes.with_state(()));
+        Self { routes: self.routes.merge(routes), ..self }
     }
 
     /// Serves until `stop`; then refuses new requests and lets those that run finish within `grace`.
     pub async fn run(self, stop: CancellationToken, grace: Duration) -> std::io::Result<()> {
-        let (app, probes) = (router::router(Arc::clone(&self.room), self.more), Arc::clone(&self.room.lent.probes));
+        let (app, probes) = (router::served(Arc::clone(&self.room), self.routes), Arc::clone(&self.room.lent.probes));
         let config = &self.room.config;
         let limits =
             Limits { header: config.header_timeout, write: config.body_timeout, connections: config.max_connections };

@@ -82,12 +82,20 @@ const ROUTES: &[Route] = &[
     }),
 ];
 
-/// The gateway's routes, and `more` of an application, behind the same checks.
-pub(crate) fn router(room: Arc<Room>, more: Router) -> Router {
-    let own = ROUTES.iter().fold(Router::new(), |routes, route| routes.route(route.path, (route.handler)()));
-    let checked = own.merge(more.with_state(())).layer(from_fn_with_state(Arc::clone(&room), front::check));
-    checked
-        .merge(health::routes(Arc::clone(&room.lent.probes)))
+/// The gateway's own routes.
+pub(crate) fn own(room: &Arc<Room>) -> Router<Arc<Room>> {
+    let routes = ROUTES.iter().fold(Router::new(), |routes, route| routes.route(route.path, (route.handler)()));
+    checked(room, routes).merge(health::routes(Arc::clone(&room.lent.probes)))
+}
+
+/// Routes behind the checks of host, origin and form.
+pub(crate) fn checked(room: &Arc<Room>, routes: Router<Arc<Room>>) -> Router<Arc<Room>> {
+    routes.layer(from_fn_with_state(Arc::clone(room), front::check))
+}
+
+/// All routes, ready to serve.
+pub(crate) fn served(room: Arc<Room>, routes: Router<Arc<Room>>) -> Router {
+    routes
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))

@@ -17,7 +17,7 @@ use beds_core::{BedsError, ErrorKind, EventId};
 const BAR: usize = 24;
 /// Levels below one top. Many a JSON reader takes no more than 128.
 const DEEPEST: u32 = 60;
-/// How long after its deadline a request without a report of its end still counts as running: its span may have died.
+/// How long after its deadline a request without a report of its end still counts as running: its node may have died.
 const LOST_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// The tree of one root.

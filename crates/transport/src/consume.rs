@@ -56,6 +56,16 @@ struct Open {
     held: Option<Delivery>,
 }
 
+/// The next thing that happens to a consumer.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box for each message would cost more")]
+enum Came {
+    Message(lapin::message::Delivery),
+    /// The messages of a node that died would be back by now.
+    Calm,
+    /// The connection broke, or the queue was deleted.
+    End,
+}
+
 impl Subscription {
     pub(crate) fn new(
         link: Link,
@@ -85,27 +95,8 @@ impl Subscription {
             if let Some(delivery) = open.held.take() {
                 return delivery;
             }
-            let next = match open.consumer.next().now_or_never() {
-                Some(next) => next,
-                None => {
-                    open.acks.idle();
-                    let is_calm = async {
-                        match open.narrow_until.filter(|_| !open.is_suspect) {
-                            Some(until) => tokio::time::sleep_until(until).await,
-                            None => std::future::pending().await,
-                        }
-                    };
-                    tokio::select! {
-                        next = open.consumer.next() => next,
-                        () = is_calm => {
-                            self.widen().await;
-                            continue;
-                        }
-                    }
-                }
-            };
-            match next {
-                Some(Ok(inner)) => {
+            match open.came().await {
+                Came::Message(inner) => {
                     open.acks.begin(inner.delivery_tag);
                     let delivery = Delivery::new(inner, self.queue, Arc::clone(&open.acks));
                     open.is_suspect = delivery.is_suspect();
@@ -117,8 +108,9 @@ impl Subscription {
                     open.held = Some(delivery);
                     self.widen().await;
                 }
-                // The connection broke, or the queue was deleted: begin again.
-                Some(Err(_)) | None => self.close(),
+                Came::Calm => self.widen().await,
+                // Begin again.
+                Came::End => self.close(),
             }
         }
     }
@@ -194,6 +186,34 @@ impl Subscription {
         let group = if kind == Some(QueueKind::Volatile) { (self.prefetch / 4).clamp(1, MOST_TOGETHER) } else { 1 };
         let acks = Arc::new(Acks::new(channel.clone(), usize::from(group)));
         Ok(Open { channel, consumer, acks, narrow_until, is_suspect: false, held: None })
+    }
+}
+
+impl Open {
+    /// Waits for a message, or for the end of the time in which they come one by one.
+    async fn came(&mut self) -> Came {
+        let next = match self.consumer.next().now_or_never() {
+            Some(next) => next,
+            None => {
+                self.acks.idle();
+                // A message that may have ended a node is still at hand: it is worked on alone.
+                let until = self.narrow_until.filter(|_| !self.is_suspect);
+                let calm = async {
+                    match until {
+                        Some(until) => tokio::time::sleep_until(until).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    next = self.consumer.next() => next,
+                    () = calm => return Came::Calm,
+                }
+            }
+        };
+        match next {
+            Some(Ok(inner)) => Came::Message(inner),
+            Some(Err(_)) | None => Came::End,
+        }
     }
 }
 

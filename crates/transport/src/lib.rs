@@ -149,7 +149,7 @@ impl Transport {
         self.publisher.link().now().is_ok_and(|live| live.connection.status().blocked())
     }
 
-    /// The client through which the gateway and applications reach the templates of `templates`.
+    /// The client through which the gateway and applications reach these templates.
     pub fn client(&self, environment: &str, reports: &Reports, templates: Arc<ArcSwap<Templates>>) -> Client {
         Client::start(self, environment, reports, templates)
     }

@@ -45,13 +45,15 @@ impl Reader {
     /// # Errors
     /// [`beds_core::ErrorKind::NoSuchRecord`] where no report of it has come within a second.
     pub async fn tree(&self, id: &str) -> Result<Tree> {
-        for _ in 1..LOOKS {
+        for look in 1..=LOOKS {
             if let Some(tree) = read::tree(self, id).await? {
                 return Ok(tree);
             }
-            tokio::time::sleep(BETWEEN_LOOKS).await;
+            if look < LOOKS {
+                tokio::time::sleep(BETWEEN_LOOKS).await;
+            }
         }
-        read::tree(self, id).await?.ok_or_else(|| tree::unknown(id))
+        Err(tree::unknown(id))
     }
 }
 

@@ -24,10 +24,10 @@ use lane::Lane;
 /// Reports for one node. Cheap to clone.
 #[derive(Clone)]
 pub struct Reports {
-    shared: Arc<RecorderParts>,
+    shared: Arc<Parts>,
 }
 
-struct RecorderParts {
+struct Parts {
     node: String,
     environment: String,
     enabled: config::Reports,
@@ -81,7 +81,7 @@ impl Reports {
             finish: CancellationToken::new(),
         };
         let lanes = TaskTracker::new();
-        let shared = RecorderParts {
+        let shared = Parts {
             node: node.to_owned(),
             environment: environment.to_owned(),
             enabled,

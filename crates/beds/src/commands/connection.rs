@@ -25,7 +25,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects as `{node}-{command}`, or says why not and ends with `code`. The command reaches the templates of `templates`.
+    /// Connects as `{node}-{command}`, or says why not and ends with `code`. The command reaches these templates.
     pub(super) async fn open(config: &Config, command: &str, code: u8, templates: Templates) -> Result<Self, ExitCode> {
         let transport = Transport::start(&config.amqp, &format!("{}-{command}", config.node.name));
         let environment = config.node.environment.as_str();

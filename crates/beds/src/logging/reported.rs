@@ -16,7 +16,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
 /// The node that log lines of this process belong to: the last one that started.
-static RECORDER: LazyLock<ArcSwapOption<Reports>> = LazyLock::new(ArcSwapOption::empty);
+static REPORTS: LazyLock<ArcSwapOption<Reports>> = LazyLock::new(ArcSwapOption::empty);
 
 /// A module that carries log lines must not make more of them.
 const CARRIERS: &[&str] = &["beds_transport", "lapin", "beds_broker::pool::scribe"];
@@ -24,23 +24,23 @@ const CARRIERS: &[&str] = &["beds_transport", "lapin", "beds_broker::pool::scrib
 /// The longest text of a line and of a field, in characters.
 const MOST: usize = 1000;
 
-/// From now on log lines are reported through this reports.
+/// From now on log lines are reported, too.
 pub fn report_to(reports: &Reports) {
-    RECORDER.store(Some(std::sync::Arc::new(reports.clone())));
+    REPORTS.store(Some(std::sync::Arc::new(reports.clone())));
 }
 
 /// Log lines are not reported any more.
 pub fn report_to_nobody() {
-    RECORDER.store(None);
+    REPORTS.store(None);
 }
 
-/// Hands log lines to the reports. Never waits: a line that finds no room is counted and dropped.
+/// Reports log lines. Never waits: a line that finds no room is counted and dropped.
 pub(super) struct Reported;
 
 impl<S: Subscriber> Layer<S> for Reported {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let reports = RECORDER.load();
+        let reports = REPORTS.load();
         let Some(reports) = reports.as_deref() else { return };
         let is_wanted = rank(*metadata.level()) <= reports.enabled().log_level;
         if !is_wanted || CARRIERS.iter().any(|carrier| metadata.target().starts_with(carrier)) {

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::Result;
+use futures_util::FutureExt;
 use reqwest::Method;
 use serde_json::json;
 
@@ -213,5 +214,9 @@ async fn routes_of_an_application_are_behind_the_same_checks() -> Result<()> {
     let foreign = live.api.http.get(&url).header("Host", "elsewhere.example").send().await?;
     assert_eq!(foreign.status(), 421);
     assert_eq!(live.api.get("/v1/records/Things").await?.status, 200, "the gateway's own are there");
+    live.node.shutdown().await;
+    let taken = beds_gateway::Router::new().route("/healthz", beds_gateway::routing::get(|| async { "mine" }));
+    let start = std::panic::AssertUnwindSafe(world.node_of_application(|_| {}, taken)).catch_unwind();
+    assert!(start.await.is_err(), "a path of the gateway's own ends the start");
     Ok(())
 }

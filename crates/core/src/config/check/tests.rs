@@ -1,0 +1,77 @@
+//! Tests of the reading of `beds.toml` and the environment.
+//!
+//! Not here: the commands that read it (`beds/tests/it/command_line.rs`).
+
+use super::*;
+use crate::config::Environment;
+
+const GOOD: &str = "[amqp]\nurl = \"amqp://u:p@h/v\"\n";
+
+fn read(path: &Path) -> std::io::Result<String> {
+    if path == Path::new("/etc/beds/amqp.url") {
+        Ok("amqp://a:b@c/d\n".into())
+    } else {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+}
+
+fn with(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+    let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    load("beds.toml", text, Path::new("/etc/beds"), env, &read).map_err(|p| p.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn the_compiled_in_file_is_the_defaults() {
+    let config = with(GOOD, &[]).unwrap();
+    assert_eq!(config.node.environment, Environment::Development);
+    assert_eq!(config.services.rel.instances.total(), 16);
+    assert_eq!(config.templates.path, Path::new("/etc/beds/templates"));
+    for key in KEYS {
+        let name = key.path.rsplit('.').next().unwrap();
+        assert!(DEFAULTS.contains(&format!("{name} = ")), "beds.default.toml does not explain {}", key.path);
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let found = with(
+        "[node]\nname = \"a b\"\nshutdown_grace = \"soon\"\n[amqp]\nurll = \"x\"\n[services.rel]\nis_local = 1\n",
+        &[],
+    )
+    .unwrap_err();
+    let text = found.join("\n");
+    for part in ["beds.toml:2", "beds.toml:3", "beds.toml:5", "did you mean `url`", "beds.toml:7", "[amqp] has no url"]
+    {
+        assert!(text.contains(part), "{part} is not in\n{text}");
+    }
+}
+
+#[test]
+fn the_environment_wins_and_is_checked_too() {
+    let config =
+        with(GOOD, &[("BEDS__NODE__NAME", "n2"), ("BEDS__SERVICES__REL__INSTANCES__READ", "3"), ("PATH", "/")])
+            .unwrap();
+    assert_eq!((config.node.name.as_str(), config.services.rel.instances.read.get()), ("n2", 3));
+    let logs = with(GOOD, &[("BEDS__DATABASES__REC__MSLOGS__URL", "mongodb://a:b@127.0.0.1:1/logs")]).unwrap();
+    assert!(logs.databases.rec.contains_key("msLogs"), "as BEDS itself spells it");
+    let found = with(GOOD, &[("BEDS__NODE__NMAE", "x"), ("BEDS__AMQP__MAX_QUEUE_LENGTH", "many")]).unwrap_err();
+    assert_eq!(found.len(), 2, "{found:?}");
+}
+
+#[test]
+fn a_secret_can_be_a_file_and_is_never_printed() {
+    let config = with("[amqp]\nurl_file = \"amqp.url\"\n", &[]).unwrap();
+    assert_eq!(config.amqp.url.expose(), "amqp://a:b@c/d");
+    assert!(!format!("{config:?}").contains("a:b"));
+    assert!(with("[amqp]\nurl_file = \"none\"\n", &[]).unwrap_err()[0].contains("beds.toml:2"));
+    let found = with("[amqp]\nurl = \"http://ana:s3cret@h\"\n", &[]).unwrap_err();
+    assert!(!found[0].contains("s3cret"), "{found:?}");
+}
+
+#[test]
+fn an_open_gateway_is_refused() {
+    let gateway = |rest: &str| with(&format!("{GOOD}[services.appserver]\nis_local = true\n{rest}"), &[]);
+    assert!(gateway("").is_ok());
+    assert!(gateway("listen = \"0.0.0.0:80\"\n").unwrap_err()[0].contains("loopback"));
+    assert!(gateway("[node]\nenvironment = \"production\"\n").unwrap_err()[0].contains("production"));
+}
