@@ -110,7 +110,7 @@ async fn a_dead_letter_is_a_node() -> Result<()> {
     let id = format!("py.test.{}", uuid::Uuid::new_v4().simple());
     let event = json!({
         "v": 1, "event_id": id, "root_id": id, "template": "Things", "operation": "create",
-        "params": {"name": "forbidden"}, "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+        "params": {"name": "forbidden"}, "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00.000Z",
     });
     assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id})).await?);
     let nodes = tree(&live.api, &id, &["amqp", "audit", "log"]).await?;
@@ -127,7 +127,7 @@ async fn publish_child(world: &World, root: &str, key: &str, template: &str, nam
     let event = json!({
         "v": 1, "event_id": id, "parent_id": root, "root_id": root, "depth": 1, "template": template,
         "operation": "create", "params": {"name": name},
-        "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+        "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00.000Z",
     });
     assert!(world.publish(key, &event.to_string(), json!({"message_id": id})).await?);
     Ok(())
@@ -207,7 +207,7 @@ async fn a_callers_trace_is_kept_with_its_root() -> Result<()> {
     let by_amqp = format!("py.test.{}", uuid::Uuid::new_v4().simple());
     let event = json!({
         "v": 1, "event_id": by_amqp, "root_id": by_amqp, "template": "Things", "operation": "list",
-        "issued_at": "2026-11-23T10:00:00.000Z", "deadline": "2126-11-23T10:00:00.000Z",
+        "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00.000Z",
     });
     let headers = json!({"headers": {"traceparent": trace}});
     assert!(world.publish("rel.read", &event.to_string(), headers).await?);

@@ -6,6 +6,6 @@ use serde_json::{Value, json};
 pub(crate) fn envelope(id: &str, template: &str, operation: &str, params: Value) -> Value {
     json!({
         "v": 1, "event_id": id, "root_id": id, "template": template, "operation": operation, "params": params,
-        "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
+        "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00Z",
     })
 }
