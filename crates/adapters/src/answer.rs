@@ -9,6 +9,15 @@ use serde_json::value::RawValue;
 
 use crate::operations::no_such_record;
 
+/// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
+pub(crate) const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+
+/// The error of an answer that is larger; `advice` ends its sentence.
+pub(crate) fn too_large(advice: &str) -> BedsError {
+    let text = format!("the answer is larger than {} MiB; {advice}", MAX_ANSWER_BYTES >> 20);
+    BedsError::new(ErrorKind::ValueOutOfRange, text)
+}
+
 /// One set of rows or documents, written as JSON.
 #[derive(Debug, Default)]
 pub(crate) struct Set {

@@ -6,6 +6,7 @@
 mod answer;
 mod attempts;
 mod bound;
+mod ended;
 mod inbox;
 mod iso;
 mod operations;
@@ -13,6 +14,7 @@ mod pulse;
 mod rec;
 mod rel;
 pub mod schema;
+mod source;
 mod stores;
 
 pub use bound::Bound;

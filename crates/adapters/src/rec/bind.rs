@@ -15,6 +15,7 @@ use super::convert::{Kind, Spec};
 use super::{convert, lint};
 use crate::answer::{Form, Page};
 use crate::operations;
+use crate::source::Source;
 
 /// How many documents are inserted at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,14 @@ pub(super) enum Bulk {
 pub(super) struct Binding {
     pub(super) command: Command,
     pub(super) form: Form,
-    parameters: BTreeMap<String, Spec>,
+    /// By the names of the parameters.
+    slots: BTreeMap<String, Slot>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    source: Source,
+    spec: Spec,
 }
 
 /// Fits one offer to the catalog. An offer that does not fit is reported and gives no binding.
@@ -90,7 +98,12 @@ pub(super) fn bind(
         shape: offer.answer,
         id: template.id.clone(),
     };
-    Some(Binding { command, form, parameters })
+    let slot = |(name, spec): (String, Spec)| {
+        let is_whole = offer.operation.is_write() && spec.kind == Kind::Document;
+        let source = Source::of(&name, offer, is_whole && matches!(name.as_str(), "document" | "changes"));
+        (name, Slot { source, spec })
+    };
+    Some(Binding { command, form, slots: parameters.into_iter().map(slot).collect() })
 }
 
 impl Binding {
@@ -99,34 +112,9 @@ impl Binding {
         let fields = event.fields();
         self.check_names(fields)?;
         let mut arguments = Arguments::new();
-        for (name, spec) in &self.parameters {
-            let value = match name.as_str() {
-                "event_id" => Some(Bson::String(event.event_id.0.clone())),
-                "actor" => Some(Bson::String(event.actor.subject.clone())),
-                "id" if !self.form.is_named && self.form.operation != Operation::Create => match event.record_id() {
-                    Some(id) => Some(spec.read("id", id)?),
-                    None => None,
-                },
-                "limit" if !self.form.operation.is_write() => match (fields.get(name), &spec.default) {
-                    (None, Some(default)) => Some(default.clone()),
-                    _ => {
-                        let limit = Bson::Int32(operations::limit(fields)? as i32);
-                        spec.check(name, &limit)?;
-                        Some(limit)
-                    }
-                },
-                "document" | "changes" if spec.kind == Kind::Document && self.form.operation.is_write() => {
-                    Some(spec.convert_whole(fields, event.text)?)
-                }
-                _ => match fields.get(name) {
-                    // Arguments of a read come from a URL, so numbers and dates may be text there.
-                    Some(Json::String(text)) if event.text || !self.form.operation.is_write() => {
-                        Some(spec.read(name, text)?)
-                    }
-                    Some(value) => Some(spec.convert(name, value)?),
-                    None => None,
-                },
-            };
+        for (name, slot) in &self.slots {
+            let spec = &slot.spec;
+            let value = self.argument(name, slot, event)?;
             match value.or_else(|| spec.default.clone()) {
                 Some(value) => drop(arguments.insert(name.clone(), value)),
                 None if spec.is_required => return Err(operations::missing(name)),
@@ -134,22 +122,47 @@ impl Binding {
             }
         }
         for name in &self.command.matched {
-            if !self.parameters[name].is_nullable && arguments.get(name).is_none_or(holds_null) {
+            if !self.slots[name].spec.is_nullable && arguments.get(name).is_none_or(holds_null) {
                 return Err(operations::missing(name));
             }
         }
         Ok(arguments)
     }
 
+    /// The value of one parameter; none where the request has none.
+    fn argument(&self, name: &str, Slot { source, spec }: &Slot, event: &Event) -> Result<Option<Bson>> {
+        let fields = event.fields();
+        match source {
+            Source::EventId => Ok(Some(Bson::String(event.event_id.0.clone()))),
+            Source::Actor => Ok(Some(Bson::String(event.actor.subject.clone()))),
+            Source::Id => event.record_id().map(|id| spec.read("id", id)).transpose(),
+            Source::Limit if spec.default.is_some() && !fields.contains_key(name) => Ok(None),
+            Source::Limit => {
+                let limit = Bson::Int32(operations::limit(fields)? as i32);
+                spec.check(name, &limit).map(|()| Some(limit))
+            }
+            Source::Document => spec.convert_whole(fields, event.text).map(Some),
+            Source::After | Source::Field(_) => match fields.get(name) {
+                // Arguments of a read come from a URL, so numbers and dates may be text there.
+                Some(Json::String(text)) if event.text || !self.form.operation.is_write() => {
+                    spec.read(name, text).map(Some)
+                }
+                Some(value) => spec.convert(name, value).map(Some),
+                None => Ok(None),
+            },
+            Source::Nothing => Ok(None),
+        }
+    }
+
     /// The page that the arguments ask for, or that the DBA's own limit makes. One document is no page.
     pub(super) fn page(&self, arguments: &Arguments) -> Page {
-        let has = |name: &str| self.parameters.contains_key(name);
-        let asked = if has("limit") {
+        let has = |wanted: &Source| self.slots.values().any(|slot| slot.source == *wanted);
+        let asked = if has(&Source::Limit) {
             arguments.get("limit")
         } else {
             self.command.document().get("limit").filter(|l| size(l) != Some(1))
         };
-        Page { size: asked.and_then(size), has_next: has("limit") && has("after"), has_spare: false }
+        Page { size: asked.and_then(size), has_next: has(&Source::Limit) && has(&Source::After), has_spare: false }
     }
 
     /// None where a create is a write like others. Where the DBA gives an insert its `ordered`, each document is inserted for
@@ -163,17 +176,16 @@ impl Binding {
     /// Fields and their types, for `/v1/templates` and `beds check`.
     pub(super) fn parameters(&self) -> BTreeMap<String, String> {
         let mut parameters = BTreeMap::new();
-        for (name, spec) in &self.parameters {
-            match name.as_str() {
-                "event_id" | "actor" => {}
-                "id" if !self.form.is_named => {}
-                "limit" if !self.form.operation.is_write() => {
-                    drop(parameters.insert(name.clone(), "1 to 500".to_owned()))
-                }
-                "document" | "changes" if !spec.properties.is_empty() => {
+        for (name, Slot { source, spec }) in &self.slots {
+            match source {
+                Source::EventId | Source::Actor | Source::Id | Source::Nothing => {}
+                Source::Limit => drop(parameters.insert(name.clone(), "1 to 500".to_owned())),
+                Source::Document if !spec.properties.is_empty() => {
                     parameters.extend(spec.properties.iter().map(|(name, spec)| (name.clone(), spec.kind.words())));
                 }
-                _ => drop(parameters.insert(name.clone(), spec.kind.words())),
+                Source::Document | Source::After | Source::Field(_) => {
+                    drop(parameters.insert(name.clone(), spec.kind.words()));
+                }
             }
         }
         parameters
@@ -186,12 +198,8 @@ impl Binding {
 
     /// The operation takes the whole payload and names no field: any field goes.
     pub(super) fn takes_any_field(&self) -> bool {
-        let whole = self.parameters.iter().find(|(name, spec)| {
-            matches!(name.as_str(), "document" | "changes")
-                && spec.kind == Kind::Document
-                && self.form.operation.is_write()
-        });
-        whole.is_some_and(|(_, spec)| spec.properties.is_empty())
+        let whole = self.slots.values().find(|slot| slot.source == Source::Document);
+        whole.is_some_and(|slot| slot.spec.properties.is_empty())
     }
 
     fn check_names(&self, fields: &Fields) -> Result<()> {

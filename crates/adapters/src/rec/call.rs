@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, ErrorKind, Operation, Result};
+use beds_core::{Attempt, BedsError, Operation, Result};
 use bson::oid::ObjectId;
 use bson::{Bson, Document};
 use futures_util::TryStreamExt;
@@ -17,10 +17,7 @@ use super::command::Arguments;
 use super::connect::Database;
 use super::error;
 use super::json::{id_text, write_document};
-use crate::answer::{Page, Set};
-
-/// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+use crate::answer::{MAX_ANSWER_BYTES, Page, Set, too_large};
 
 /// MongoDB's code for "run it again".
 const WRITE_CONFLICT: i32 = 112;
@@ -102,8 +99,7 @@ async fn documents(handle: &Handle, command: Document, binding: &Binding, page: 
     while let Some(document) = cursor.try_next().await? {
         size += push(&mut set, &document, binding);
         if size > MAX_ANSWER_BYTES {
-            let text = format!("the answer is larger than {} MiB; ask for a smaller page", MAX_ANSWER_BYTES >> 20);
-            return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
+            return Err(Failure::Beds(too_large("ask for a smaller page")));
         }
     }
     binding.form.answer(vec![set], None, page).map_err(Failure::Beds)
@@ -171,8 +167,7 @@ pub(super) async fn write(
     let mut set = Set::default();
     let size: usize = records.iter().map(|document| push(&mut set, document, binding)).sum();
     if size > MAX_ANSWER_BYTES {
-        let text = format!("the answer is larger than {} MiB; nothing was changed", MAX_ANSWER_BYTES >> 20);
-        return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
+        return Err(Failure::Beds(too_large("nothing was changed")));
     }
     binding.form.answer(vec![set], None, Page::default()).map_err(Failure::Beds)
 }

@@ -19,6 +19,7 @@ use super::catalog::{Catalog, Mode, Parameter, Routine};
 use super::convert::SqlType;
 use crate::answer::{Form, Page};
 use crate::operations;
+use crate::source::Source;
 
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
@@ -74,20 +75,6 @@ pub(super) struct Out {
 struct Slot {
     source: Source,
     sql_type: SqlType,
-}
-
-/// Where a parameter's value comes from.
-#[derive(Debug, PartialEq, Eq)]
-enum Source {
-    Id,
-    Limit,
-    After,
-    Document,
-    EventId,
-    Actor,
-    Field(String),
-    /// An OUT parameter takes nothing in.
-    Nothing,
 }
 
 /// Names that the objects of a template can answer, as far as the catalog tells.
@@ -271,18 +258,10 @@ impl Binding {
 }
 
 fn source(parameter: &Parameter, offer: &Offer<'_>) -> Source {
-    let field = field_of(&parameter.name);
-    let is_read = !offer.operation.is_write();
-    match field {
-        _ if parameter.mode == Mode::Out => Source::Nothing,
-        "event_id" => Source::EventId,
-        "actor" => Source::Actor,
-        "limit" if is_read => Source::Limit,
-        "after" if is_read => Source::After,
-        "document" if SqlType::of(parameter).is_text() => Source::Document,
-        // A named fetch may have an argument called id; the basic operations have the record's.
-        "id" if offer.name.is_none() && offer.operation != beds_core::Operation::Create => Source::Id,
-        field => Source::Field(field.to_owned()),
+    let name = field_of(&parameter.name);
+    match parameter.mode {
+        Mode::Out => Source::Nothing,
+        _ => Source::of(name, offer, name == "document" && SqlType::of(parameter).is_text()),
     }
 }
 

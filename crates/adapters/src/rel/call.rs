@@ -3,7 +3,7 @@
 //! Not here: which values, which is `bind`'s; the transactions of writes, which are `once`'s.
 
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, ErrorKind, Result};
+use beds_core::{Attempt, BedsError, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Params, Value as Sql};
 
@@ -11,10 +11,7 @@ use super::bind::{Binding, Guard};
 use super::connect::{Database, Loan};
 use super::error;
 use super::json::ResultColumns;
-use crate::answer::Set;
-
-/// The most that one answer may hold, in bytes of JSON. RabbitMQ 4 takes messages of at most 16 MiB.
-const MAX_ANSWER_BYTES: usize = 8 * 1024 * 1024;
+use crate::answer::{MAX_ANSWER_BYTES, Set, too_large};
 
 /// Why a call gave no answer.
 pub(super) enum Failure {
@@ -155,8 +152,7 @@ async fn call_on(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Resul
             let Ok(record) = columns.record(&row) else { continue };
             size += record.get().len();
             if size > MAX_ANSWER_BYTES {
-                let text = format!("the answer is larger than {} MiB; ask for a smaller page", MAX_ANSWER_BYTES >> 20);
-                return Err(Failure::Beds(BedsError::new(ErrorKind::ValueOutOfRange, text)));
+                return Err(Failure::Beds(too_large("ask for a smaller page")));
             }
             // The values of OUT parameters come last, as a set of one row.
             if !binding.out.is_empty() && set.rows.is_empty() {

@@ -4,28 +4,20 @@
 //! Not here: the decision that a read is given up (broker/src/pool/worker.rs).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt;
 use mongodb::Client;
 use mongodb::options::{ReadConcern, ReadPreference, SelectionCriteria};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::ended::{ToEnd, until_ended};
 use crate::rec::error;
 
 /// How many ends are worked on at a time, each with a connection.
 pub(in crate::rec) const AT_A_TIME: usize = 2;
-/// Between two looks at whether the read has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long the server may take for one look.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
-/// Behind it, `maxTimeMS` has ended the read.
-const LONGEST: Duration = Duration::from_secs(60);
-
 /// Ends reads of one database. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::rec) struct Ender {
@@ -39,6 +31,24 @@ pub(in crate::rec) struct GivenUp {
     ender: Ender,
     comment: String,
     done: CancellationToken,
+}
+
+/// The operation with a comment.
+struct Call<'e> {
+    ender: &'e Ender,
+    comment: &'e str,
+    /// This node's own work on it has ended, so it has ended in the server too.
+    done: &'e CancellationToken,
+}
+
+impl ToEnd for Call<'_> {
+    async fn end_once(&self, _: u32) -> Result<bool, String> {
+        if !self.done.is_cancelled() {
+            // It may not have begun there yet.
+            self.ender.once(self.comment).await.map_err(|error| error::kind(&error).code().to_owned())?;
+        }
+        Ok(!self.done.is_cancelled())
+    }
 }
 
 impl Ender {
@@ -57,22 +67,7 @@ impl Ender {
     async fn end(self, comment: String, done: CancellationToken) {
         // The semaphore is never closed.
         let _place = self.places.acquire().await.ok();
-        let begun = Instant::now();
-        while !done.is_cancelled() && begun.elapsed() < LONGEST {
-            match tokio::time::timeout(ANSWERED_WITHIN, self.once(&comment)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    let code = error::kind(&error).code();
-                    tracing::debug!(code, "A read that was given up could not be ended yet.");
-                }
-                Err(_) => tracing::debug!("The server did not say in time whether a read that was given up has ended."),
-            }
-            // It may not have begun there yet.
-            tokio::select! {
-                () = done.cancelled() => {}
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
-            }
-        }
+        until_ended(&Call { ender: &self, comment: &comment, done: &done }).await;
     }
 
     /// Looks for the operation, and ends it.

@@ -4,21 +4,15 @@
 //! Not here: the decision that a call is given up (broker/src/pool/worker.rs).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
-/// How long KILL QUERY may take. A handler in a routine can swallow it; KILL CONNECTION ends the rest.
-const GENTLE: Duration = Duration::from_millis(400);
-/// Between two looks at whether the call has ended.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How long the server may take for one look.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
-/// How long the end is waited for. Behind it, the server's own limits have to help.
-const LONGEST: Duration = Duration::from_secs(60);
+use crate::ended::{ToEnd, until_ended};
+
+/// So often it is looked at whether KILL QUERY was enough. A handler in a routine can swallow it; KILL CONNECTION ends the rest.
+const GENTLE: u32 = 8;
 /// Connections to end calls with. They are made when they are needed.
 const CONNECTIONS: usize = 2;
 
@@ -30,6 +24,23 @@ pub(super) fn new_lock() -> String {
 /// The statement by which a connection takes its name. No other connection can have it.
 pub(super) fn take_lock(lock: &str) -> String {
     format!("DO GET_LOCK('{lock}', 0)")
+}
+
+/// The statement of the connection with a lock.
+struct Call<'e> {
+    ender: &'e Ender,
+    lock: &'e str,
+}
+
+impl ToEnd for Call<'_> {
+    async fn end_once(&self, before: u32) -> Result<bool, String> {
+        let how = match before {
+            0 => "query",
+            1..GENTLE => "look",
+            _ => "connection",
+        };
+        self.ender.once(self.lock, how).await.map_err(|error| error.to_string())
+    }
 }
 
 pub(super) struct Ender {
@@ -46,19 +57,7 @@ impl Ender {
 
     /// Ends the statement of the connection with this lock, and waits until it has ended.
     pub(super) async fn end(&self, lock: &str) {
-        let begun = Instant::now();
-        let mut how = "query";
-        while begun.elapsed() < LONGEST {
-            match tokio::time::timeout(ANSWERED_WITHIN, self.once(lock, how)).await {
-                Ok(Ok(false)) => return,
-                Ok(Ok(true)) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "A call that was given up could not be ended yet."),
-                Err(_) => tracing::debug!("The server did not say in time whether a call that was given up has ended."),
-            }
-            how = if begun.elapsed() < GENTLE { "look" } else { "connection" };
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        tracing::warn!("A call that was given up did not end; the server's own limits have to end it.");
+        until_ended(&Call { ender: self, lock }).await;
     }
 
     /// True while the lock is held.
