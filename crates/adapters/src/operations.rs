@@ -137,6 +137,11 @@ pub(crate) fn double(field: &str, number: &serde_json::Number) -> Result<f64> {
     if is_same { Ok(double) } else { Err(out_of_range(field, "is a number that 64 bits of floating point can hold")) }
 }
 
+/// Values that cannot be handed to the database as they are.
+pub(crate) fn unwritten(error: impl std::error::Error + Send + Sync + 'static) -> BedsError {
+    BedsError::new(ErrorKind::Internal, "the fields could not be written for the database").with_source(error)
+}
+
 pub(crate) fn missing(field: &str) -> BedsError {
     BedsError::new(ErrorKind::MissingParameter, format!("`{field}` is missing")).with_field(field)
 }

@@ -110,12 +110,6 @@ impl Ipl {
 
     /// Runs work until the node stops.
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.stop.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = work => {}
-            }
-        });
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(work));
     }
 }

@@ -72,13 +72,17 @@ pub struct Stored {
 
 impl Stored {
     /// The text that is kept.
-    pub fn text(event_id: &EventId, answer: &Answer) -> String {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`], where the answer cannot be written.
+    pub fn text(event_id: &EventId, answer: &Answer) -> Result<String> {
         #[derive(Serialize)]
         struct Kept<'a> {
             event_id: &'a EventId,
             answer: &'a Answer,
         }
-        serde_json::to_string(&Kept { event_id, answer }).unwrap_or_default()
+        let unwritten = |error| BedsError::new(ErrorKind::Internal, "the answer could not be kept").with_source(error);
+        serde_json::to_string(&Kept { event_id, answer }).map_err(unwritten)
     }
 
     /// The kept copy; none where the text is not that.

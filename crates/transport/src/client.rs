@@ -21,7 +21,6 @@ use crate::dead_letters::DeadLetters;
 use crate::outbox::{self, Outbox};
 use crate::reply_desk::ReplyDesk;
 use crate::requester_lineage::{Begun, report_refused, report_running};
-use crate::tasks::until;
 use crate::{Publisher, Reports, Transport, TransportError};
 
 /// A request that has no answer by then is reported as running.
@@ -90,9 +89,9 @@ impl Client {
     ) -> Self {
         let node = &*transport.node;
         let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, reports.clone(), &transport.guards);
-        transport.tasks.spawn(until(transport.stop.clone(), clerk));
+        transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(clerk));
         let (outbox, sending) = Outbox::new(outbox::MOST, &transport.guards);
-        transport.tasks.spawn(until(transport.stop.clone(), sending));
+        transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(sending));
         let publisher = transport.publisher.clone();
         let reports = reports.clone();
         Self {

@@ -20,7 +20,6 @@ mod reply_desk;
 mod reports;
 mod requester_lineage;
 mod socket;
-mod tasks;
 pub mod topology;
 
 use std::collections::BTreeMap;
@@ -128,14 +127,17 @@ impl Transport {
         let notices = Notices::default();
         let (taken, link, node) = (notices.clone(), self.consuming.clone(), self.node.clone());
         let serve = move || taken.clone().serve(link.clone(), node.clone());
-        self.tasks.spawn(tasks::until(self.stop.clone(), self.guards.clone().forever("the notices", serve)));
+        self.tasks
+            .spawn(self.stop.clone().run_until_cancelled_owned(self.guards.clone().forever("the notices", serve)));
         notices
     }
 
     /// Begins to ask for the name of the node.
     pub fn lease(&self) -> Lease {
         let (lease, keep) = Lease::new(self.consuming.clone(), &self.node);
-        self.tasks.spawn(tasks::until(self.stop.clone(), self.guards.clone().forever("the name of the node", keep)));
+        self.tasks.spawn(
+            self.stop.clone().run_until_cancelled_owned(self.guards.clone().forever("the name of the node", keep)),
+        );
         lease
     }
 

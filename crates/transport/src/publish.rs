@@ -18,7 +18,6 @@ use tokio_util::task::TaskTracker;
 use crate::consume::{IN_DOUBT, WAITS};
 use crate::link::{Link, Live, Through};
 use crate::outbox::Outbox;
-use crate::tasks::until;
 use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES};
 use crate::{Delivery, Guards, TransportError, TransportResult};
 
@@ -50,7 +49,7 @@ impl Publisher {
         stop: &CancellationToken,
     ) -> Self {
         let (rare, sending) = Outbox::new(1, guards);
-        tasks.spawn(until(stop.clone(), sending));
+        tasks.spawn(stop.clone().run_until_cancelled_owned(sending));
         Self { link, confirm_timeout, tasks, rare }
     }
 

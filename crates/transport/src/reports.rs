@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::{Guards, Publisher, TransportResult};
+use crate::{Guards, Publisher, TransportError, TransportResult};
 use envelope::Envelope;
 use lane::Lane;
 
@@ -165,7 +165,7 @@ impl Reports {
     pub async fn audit_head(&self, head: &Value) -> TransportResult<()> {
         let (id, key) = (self.event_id(), format!("{}.{}", ReportStream::Audit, self.node()));
         let body = Envelope::new(&id, ReportStream::AUDIT_HEADS, head);
-        let body = serde_json::to_vec(&body).unwrap_or_default();
+        let body = serde_json::to_vec(&body).map_err(|_| TransportError::Refused)?;
         self.shared.publisher.records(&key, &id.0, &body).await
     }
 

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::connect::Database;
 use super::error;
+use crate::operations;
 
 /// The named operations of one database, by name.
 pub(super) type Catalog = BTreeMap<String, Document>;
@@ -47,7 +48,7 @@ pub(super) async fn read(database: &Arc<Database>) -> Result<Catalog> {
 pub(super) async fn version(database: &Arc<Database>) -> Result<Option<String>> {
     let mut hash = Sha256::new();
     for document in read(database).await?.values() {
-        hash.update(document.to_vec().unwrap_or_default());
+        hash.update(document.to_vec().map_err(operations::unwritten)?);
     }
     Ok(Some(hex(&hash.finalize())))
 }

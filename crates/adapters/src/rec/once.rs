@@ -249,7 +249,7 @@ impl Transaction {
         let handle = &self.inbox.handle;
         let answer =
             call::write(handle, session, &self.binding, &self.arguments, &self.attempt).await.map_err(classify)?;
-        let reply = Stored::text(&self.attempt.event.event_id, &answer);
+        let reply = Stored::text(&self.attempt.event.event_id, &answer).map_err(Ended::Refused)?;
         let store =
             doc! {"update": INBOX, "updates": [{"q": {"_id": &self.inbox.key}, "u": {"$set": {"reply": reply}}}]};
         handle.run_command(store).session(&mut *session).await.map_err(|e| classify(Failure::Driver(e)))?;

@@ -240,8 +240,8 @@ impl Binding {
                 None => Ok(Sql::NULL),
             },
             Source::Document => {
-                let text = serde_json::to_string(fields).unwrap_or_default();
-                Ok(Sql::Bytes(text.into_bytes()))
+                let text = serde_json::to_vec(fields).map_err(operations::unwritten)?;
+                Ok(Sql::Bytes(text))
             }
             Source::EventId => Ok(Sql::Bytes(event.event_id.0.clone().into_bytes())),
             Source::Actor => Ok(Sql::Bytes(event.actor.subject.clone().into_bytes())),

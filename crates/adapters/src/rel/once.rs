@@ -74,7 +74,8 @@ impl attempts::Repeatable for Write<'_> {
             return Err(Miss::Refused(inbox::too_late()));
         }
         fail_point!("uncommitted", |_| std::process::abort());
-        commit(loan, database, binding, claim, &Stored::text(&attempt.event.event_id, &answer)).await?;
+        let stored = Stored::text(&attempt.event.event_id, &answer).map_err(Miss::Refused)?;
+        commit(loan, database, binding, claim, &stored).await?;
         Ok(answer)
     }
 }

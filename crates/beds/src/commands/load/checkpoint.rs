@@ -79,8 +79,8 @@ impl Checkpoint {
     pub(super) fn save(&mut self) -> Result<(), String> {
         self.saved = Instant::now();
         let beside = self.path.with_extension("progress.new");
-        let text = serde_json::to_string(&self.note).unwrap_or_default();
-        private::write(&beside, &text)
+        let text = serde_json::to_string(&self.note).map_err(std::io::Error::other);
+        text.and_then(|text| private::write(&beside, &text))
             .and_then(|()| std::fs::rename(&beside, &self.path))
             .map_err(|e| format!("cannot write {}: {e}", self.path.display()))
     }
