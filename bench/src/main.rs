@@ -3,6 +3,7 @@
 //! Without a subcommand it is the whole run. The subcommands are the processes that the run starts: the rivals and the
 //! load generator. How to run it and the meaning of the figures stand in bench/README.md; nothing here is part of BEDS.
 
+mod bulkhead;
 mod contender;
 mod http_once;
 mod load;
@@ -75,11 +76,15 @@ fn whole_run(options: RunOptions) -> Result<()> {
     if let Some(beds) = &settings.beds {
         note("starting BEDS and loading the flights");
         let templates = sessions::prepare(&settings, beds)?;
-        let environment = [
+        let mut environment = vec![
             ("BEDS__REPORTS__LINEAGE", "false"),
             ("BEDS__REPORTS__AUDIT", "false"),
             ("BEDS__TEMPLATES__PATH", templates.as_str()),
         ];
+        if let Some(second) = &settings.second {
+            bulkhead::prepare(beds, second, &templates)?;
+            environment.push(("BEDS__DATABASES__REL__SECOND__URL", second.maria.as_str()));
+        }
         let started = setup::start(beds, &environment)?;
         note(&format!("BEDS was ready after {} ms", started.start.as_millis()));
         setup::load_flights(&settings, beds)?;
@@ -115,6 +120,10 @@ fn whole_run(options: RunOptions) -> Result<()> {
         text.push_str(&sessions::measure(&settings, &contender)?);
         note("measuring quick reads beside slow ones");
         text.push_str(&neighbours::measure(&settings, &contender)?);
+        if let Some(second) = &settings.second {
+            note("measuring quick reads while another server is stopped");
+            text.push_str(&bulkhead::measure(&settings, &contender, second)?);
+        }
     }
     if let Some(events) = settings.options.trees
         && let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Recording)

@@ -1,6 +1,6 @@
 //! Quick reads beside slow ones: the time that the slowest in a hundred takes, against the same without a slow read.
 //!
-//! Not here: rates at full load (measure.rs).
+//! Not here: rates at full load (measure.rs), another database (bulkhead.rs).
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,10 +29,6 @@ pub(crate) fn measure(settings: &Settings, contender: &Contender) -> Result<Stri
     for _ in 0..settings.options.rounds {
         turns.push((p99(address)?, beside_slow_reads(address)?));
     }
-    let median = |mut of: Vec<f64>| {
-        of.sort_unstable_by(f64::total_cmp);
-        of[of.len() / 2]
-    };
     let (alone, beside) = turns.iter().copied().unzip();
     let (alone, beside): (Vec<f64>, Vec<f64>) = (alone, beside);
     let ratio = median(turns.iter().map(|(alone, beside)| beside / alone).collect());
@@ -67,8 +63,13 @@ fn beside_slow_reads(address: SocketAddr) -> Result<f64> {
     })
 }
 
+pub(crate) fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_unstable_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
 /// Milliseconds that 99 of 100 quick reads do not exceed.
-fn p99(address: SocketAddr) -> Result<f64> {
+pub(crate) fn p99(address: SocketAddr) -> Result<f64> {
     let begun = Instant::now();
     let mut times = std::thread::scope(|scope| {
         let caller = || -> Result<Vec<f64>> {

@@ -63,6 +63,12 @@ pub(crate) struct Services {
     pub(crate) processes: Option<PathBuf>,
 }
 
+/// A second MariaDB server, of which nothing else is measured.
+pub(crate) struct Second {
+    pub(crate) maria: String,
+    pub(crate) process: u32,
+}
+
 /// BEDS itself.
 pub(crate) struct Beds {
     pub(crate) program: PathBuf,
@@ -87,6 +93,8 @@ impl Beds {
 pub(crate) struct Settings {
     pub(crate) options: RunOptions,
     pub(crate) services: Services,
+    /// None where the run has no such server.
+    pub(crate) second: Option<Second>,
     pub(crate) beds: Option<Beds>,
     pub(crate) replies: Vec<ReplyBy>,
     tasks: (u16, u16),
@@ -118,7 +126,11 @@ impl Settings {
             tasks = (number, number);
         }
         let replies = options.reply.clone();
-        Ok(Self { options, services, beds, replies, tasks })
+        let second = match std::env::var("BEDS_BENCH_SECOND_MARIA_URL") {
+            Ok(maria) => Some(Second { maria, process: variable("BEDS_BENCH_SECOND_MARIA_PID")?.parse()? }),
+            Err(_) => None,
+        };
+        Ok(Self { options, services, second, beds, replies, tasks })
     }
 
     /// The tasks and the prefetch of a rival.

@@ -54,12 +54,12 @@ class Instance:
             file.write_text(secrets.token_hex(16))
         return file.read_text()
 
-    def start_services(self):
-        """Start the services that are not running, all at once. Returns a note on each."""
+    def start_services(self, names=tuple(SERVICES)):
+        """Start those of the services that are not running, all at once. Returns a note on each."""
         proc.raise_file_limit()
-        with ThreadPoolExecutor(len(SERVICES)) as pool:
+        with ThreadPoolExecutor(len(names)) as pool:
             try:
-                return ", ".join(pool.map(self._start_service, SERVICES))
+                return ", ".join(pool.map(self._start_service, names))
             except BaseException:
                 self.abandoned.set()  # or leaving the pool waits until each is ready
                 raise

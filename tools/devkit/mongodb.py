@@ -1,8 +1,10 @@
 """A private MongoDB, a replica set of one: its command, its first start, its logins.
 
-Starting and stopping it is instance.py's; collections and named operations are the schema's.
+Starting and stopping it is instance.py's; collections and named operations are the schema's. As a program of its own it
+drops the databases of a test: `python3 -m devkit.mongodb NAME...`.
 """
 
+import os
 import sys
 import time
 
@@ -91,3 +93,12 @@ def load_pymongo():
 
     return pymongo
 
+
+def drop(address, names):
+    with load_pymongo().MongoClient(address) as client:
+        for name in names:
+            client.drop_database(name)
+
+
+if __name__ == "__main__":
+    drop(os.environ["BEDS_TEST_MONGO_URL"], sys.argv[1:])

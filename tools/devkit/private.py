@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 
-from devkit import current, install, mongodb, node, paths, proc, rabbitmq, sample
+from devkit import config, current, install, mongodb, node, paths, proc, rabbitmq, sample
 from devkit.instance import SERVICES, Instance
 from devkit.lock import exclusive
 from devkit.step import Failure, say, step
@@ -72,18 +72,29 @@ def bench(arguments):
         with exclusive("install"):
             install.everything()
             sample.ensure()
+        stop_leftovers(paths.BENCH / "second")
         stop_leftovers(paths.BENCH)
         shutil.rmtree(paths.BENCH, ignore_errors=True)
         instance = Instance.private(paths.BENCH)
+        # One more MariaDB, which the run stops in its tracks.
+        second = Instance.private(paths.BENCH / "second")
         try:
             start(instance)
+            with step("start a second MariaDB") as line:
+                line.note = second.start_services(["mariadb"])
             node.build("beds", "beds-bench")
             node.prepare_schema(instance)
             # The BEDS that records has a vhost of its own.
             rabbitmq.add_vhost(instance.ports, instance.secret, "recording")
-            extra = {"BEDS_BENCH_DIR": str(instance.home), "BEDS_BIN": str(node.beds())}
+            extra = {
+                "BEDS_BENCH_DIR": str(instance.home),
+                "BEDS_BIN": str(node.beds()),
+                "BEDS_BENCH_SECOND_MARIA_URL": config.urls(second.ports, second.secret)["rel.dba"],
+                "BEDS_BENCH_SECOND_MARIA_PID": str(second.processes["mariadb"]["pid"]),
+            }
             return run([paths.target("release", "beds-bench"), *arguments], {**environment(instance), **extra})
         finally:
+            stop(second)
             stop(instance)
 
 

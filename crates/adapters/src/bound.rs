@@ -13,6 +13,13 @@ pub struct Bound {
     pub mistakes: Vec<Mistake>,
 }
 
+impl Bound {
+    /// True where the template has mistakes and no operation that works.
+    pub fn is_useless(&self) -> bool {
+        !self.mistakes.is_empty() && self.adapter.describe().operations.is_empty()
+    }
+}
+
 /// How far a clock may be off before deadlines and times in records mislead, in seconds.
 const CLOCK: f64 = 2.0;
 

@@ -29,16 +29,16 @@ impl Stores {
         for (name, database) in &config.databases.rec {
             let is_logs = name == config::LOGS_DATABASE;
             if service.is_local || (admin.is_local && is_logs) {
-                let tasks = if service.is_local { service.instances.total() } else { 0 };
+                let tasks = if service.is_local { config.instances(Store::Rec, name).total() } else { 0 };
                 let scribes = if is_logs { admin.instances.total() } else { 0 };
                 let database = rec::Database::new(name, database, tasks + scribes, config).await?;
                 rec.insert(name.clone(), Arc::new(database));
             }
         }
-        let service = &config.services.rel;
-        if service.is_local {
+        if config.services.rel.is_local {
             for (name, database) in &config.databases.rel {
-                let database = rel::Database::new(name, database, service.instances, config.inbox)?;
+                let instances = config.instances(Store::Rel, name);
+                let database = rel::Database::new(name, database, instances, config.inbox)?;
                 rel.insert(name.clone(), Arc::new(database));
             }
         }

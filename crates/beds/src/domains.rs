@@ -17,6 +17,7 @@ use beds_core::template::AuditPolicy;
 use beds_core::{Config, Mistake, Result, Store, Template, TemplateAdapter, Templates};
 use beds_gateway::Service;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::settings;
 
@@ -32,6 +33,8 @@ pub struct Domains {
     pub templates: Arc<ArcSwap<Templates>>,
     pub factory: Arc<Factory>,
     state: Mutex<BTreeMap<(Store, String), State>>,
+    /// Whether each database can be worked with: while it cannot, its queues are left to other nodes.
+    reached: BTreeMap<(Store, String), watch::Sender<bool>>,
     /// Mistakes in the template files.
     mistakes: Mutex<Vec<String>>,
     /// Held while templates are bound: an earlier reading never replaces a later one.
@@ -48,6 +51,8 @@ struct State {
     missing: Option<String>,
     /// The mistakes of its templates.
     mistakes: Vec<String>,
+    /// None of its templates can be used, though it has some.
+    is_useless: bool,
     /// How far its clock is ahead of this node's, in seconds.
     clock_ahead: f64,
     is_clock_apart: bool,
@@ -66,7 +71,9 @@ pub struct Reloaded {
 
 impl Domains {
     pub fn new(config: &Config, stores: Stores) -> Self {
-        let state = stores.names().into_iter().map(|(store, name, _)| ((store, name), State::default())).collect();
+        let of_each = || stores.names().into_iter().map(|(store, name, _)| (store, name));
+        let state = of_each().map(|database| (database, State::default())).collect();
+        let reached = of_each().map(|database| (database, watch::Sender::new(false))).collect();
         let local: Vec<Store> = Store::ALL.into_iter().filter(|store| config.services.store(*store).is_local).collect();
         let names = |store: &Store| config.databases.of(*store).keys().map(|name| (*store, name.clone())).collect();
         Self {
@@ -77,6 +84,7 @@ impl Domains {
             templates: Arc::default(),
             factory: Arc::default(),
             state: Mutex::new(state),
+            reached,
             mistakes: Mutex::default(),
             binding: tokio::sync::Mutex::default(),
         }
@@ -98,6 +106,11 @@ impl Domains {
         self.stores.names()
     }
 
+    /// Whether a database can be worked with, as it changes; none where this node does not have it.
+    pub fn reached(&self, store: Store, name: &str) -> Option<watch::Receiver<bool>> {
+        self.reached.get(&(store, name.to_owned())).map(watch::Sender::subscribe)
+    }
+
     pub async fn ping(&self, store: Store, name: &str) -> Result<()> {
         let pong = self.stores.ping(store, name).await;
         self.note(store, name, |state| state.missing = pong.as_ref().err().map(|error| error.message.clone()));
@@ -110,6 +123,7 @@ impl Domains {
         // Asked first: a change from here on has another version.
         let version = self.stores.version(store, name).await?;
         let (bound, told) = self.stores.bind(store, name, &self.templates.load()).await?;
+        let is_useless = !bound.is_empty() && bound.iter().all(Bound::is_useless);
         let (slots, problems) = slots(bound);
         self.factory.add(slots);
         let (problems, mut warnings) = sorted(problems);
@@ -122,6 +136,7 @@ impl Domains {
             *state = State {
                 clock_ahead: state.clock_ahead,
                 is_clock_apart: state.is_clock_apart,
+                is_useless,
                 ..State::bound(&problems, version)
             };
         });
@@ -143,13 +158,14 @@ impl Domains {
         for (store, name, _) in self.stores.names() {
             match self.stores.bind(store, &name, &templates).await {
                 Ok((bound, told)) => {
+                    let is_useless = !bound.is_empty() && bound.iter().all(Bound::is_useless);
                     let (slots, problems) = slots(bound);
                     fresh.extend(slots);
                     let (problems, of_templates) = sorted(problems);
                     found.extend(texts(&problems));
                     warnings.extend(of_templates.into_iter().chain(told));
                     // The pulse learns the version, and binds once more if it has to.
-                    self.note(store, &name, |state| *state = State::bound(&problems, None));
+                    self.note(store, &name, |state| *state = State { is_useless, ..State::bound(&problems, None) });
                 }
                 Err(error) => {
                     found.push(format!(
@@ -228,8 +244,15 @@ impl Domains {
     }
 
     fn note<T>(&self, store: Store, name: &str, note: impl FnOnce(&mut State) -> T) -> T {
+        let database = (store, name.to_owned());
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        note(state.entry((store, name.to_owned())).or_default())
+        let state = state.entry(database.clone()).or_default();
+        let noted = note(state);
+        let is_reached = state.is_bound && state.missing.is_none() && !state.is_useless;
+        if let Some(reached) = self.reached.get(&database) {
+            reached.send_if_modified(|was| std::mem::replace(was, is_reached) != is_reached);
+        }
+        noted
     }
 }
 
@@ -266,5 +289,6 @@ fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Mistake>) {
 }
 
 fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot {
-    Slot { store: template.store, adapter, is_audit_required: template.audit == AuditPolicy::Required }
+    let database = template.database.clone();
+    Slot { store: template.store, database, adapter, is_audit_required: template.audit == AuditPolicy::Required }
 }

@@ -31,7 +31,7 @@ pub async fn boot_with(config: Config, routes: Router) -> Result<Node, IplError>
     let domains = ipl.templates().await?;
     let amqp = ipl.amqp(&domains).await?;
     ipl.databases(&domains).await?;
-    let (pools, lease) = ipl.pools(&amqp, &domains)?;
+    let (pools, lease) = ipl.pools(&amqp, &domains).await?;
     ipl.watchers(&amqp, &domains, &pools)?;
     let probes = ipl.probes(&amqp, &domains, &pools, &lease)?;
     let gateway = ipl.gateway(&amqp, &domains, probes, routes)?;

@@ -81,12 +81,12 @@ pub async fn serve(reports: Reports, transport: Transport) {
     let mut last = tokio::time::Instant::now();
     loop {
         ticks.tick().await;
-        for (queue, messages) in transport.queue_lengths().await {
-            gauge!("beds_queue_messages", "queue" => queue).set(f64::from(messages));
+        for (queue, messages) in transport.queue_lengths() {
+            gauge!("beds_queue_messages", "queue" => queue.to_string()).set(f64::from(messages));
         }
         for (queue, of) in transport.consumers() {
-            gauge!("beds_consumers", "queue" => queue).set(of.open as f64);
-            gauge!("beds_consumers_wanted", "queue" => queue).set(of.wanted as f64);
+            gauge!("beds_consumers", "queue" => queue.to_string()).set(of.open as f64);
+            gauge!("beds_consumers_wanted", "queue" => queue.to_string()).set(of.wanted as f64);
         }
         counter!("beds_records_dropped_total").absolute(reports.dropped());
         // Without a scraper, samples would pile up.

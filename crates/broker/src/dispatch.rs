@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use beds_core::reply::Answer;
 use beds_core::templates::is_for_callers;
-use beds_core::{Attempt, Result, Store};
+use beds_core::{Attempt, Result, RoutingKey};
 
 use crate::Factory;
 
 /// Does what the event asks for, if a caller may ask for it.
-pub(crate) async fn dispatch(factory: &Factory, attempt: &Arc<Attempt>, store: Store) -> Result<Answer> {
+pub(crate) async fn dispatch(factory: &Factory, attempt: &Arc<Attempt>, key: &RoutingKey) -> Result<Answer> {
     let event = &attempt.event;
     is_for_callers(&event.template, event.operation)?;
     event.check_arguments()?;
-    factory.adapter(event, store)?.work(attempt).await
+    factory.adapter(event, key)?.work(attempt).await
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use beds_core::text::quote;
-use beds_core::{BedsError, ErrorKind, Event, Result, Store, TemplateAdapter, TemplateDescription};
+use beds_core::{BedsError, ErrorKind, Event, Result, RoutingKey, Store, TemplateAdapter, TemplateDescription};
 
 /// One template, as the factory knows it.
 #[derive(Clone)]
 pub struct Slot {
     pub store: Store,
+    pub database: String,
     /// None while the template's database has not been reached yet.
     pub adapter: Option<Arc<dyn TemplateAdapter>>,
     /// Its requests are refused while no audit record can be queued.
@@ -39,20 +40,20 @@ impl Factory {
         });
     }
 
-    /// The adapter for an event that came through a queue of `store`.
+    /// The adapter for an event that came through the queue of `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::UnknownTemplate`]; [`ErrorKind::BadEvent`] where the template is of the other store;
+    /// [`ErrorKind::UnknownTemplate`]; [`ErrorKind::BadEvent`] where the template is of another database;
     /// [`ErrorKind::StoreUnavailable`] while its database has not been reached.
-    pub(crate) fn adapter(&self, event: &Event, store: Store) -> Result<Arc<dyn TemplateAdapter>> {
+    pub(crate) fn adapter(&self, event: &Event, key: &RoutingKey) -> Result<Arc<dyn TemplateAdapter>> {
         let slots = self.slots.load();
         let slot = slots.get(&event.template).ok_or_else(|| {
             let text = format!("there is no template {}", quote(&event.template));
             BedsError::new(ErrorKind::UnknownTemplate, text)
         })?;
-        if slot.store != store {
-            let text =
-                format!("{} is a template of {}, and came through a queue of {store}", event.template, slot.store);
+        if (slot.store, slot.database.as_str()) != (key.store(), key.database()) {
+            let (template, store, database) = (&event.template, slot.store, &slot.database);
+            let text = format!("{template} is a template of the {store} database {database}, and came through {key}");
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         match &slot.adapter {

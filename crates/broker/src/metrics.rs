@@ -9,7 +9,7 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 /// The meters of one queue. Found once by each task: to look them up for each message would cost more than the counting.
 #[derive(Clone)]
 pub(crate) struct Meters {
-    queue: &'static str,
+    queue: String,
     done: Counter,
     wait: Histogram,
     work: Histogram,
@@ -19,15 +19,16 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
-    pub(crate) fn of(queue: &'static str) -> Self {
+    pub(crate) fn of(queue: &str) -> Self {
+        let queue = || queue.to_owned();
         Self {
-            queue,
-            done: counter!("beds_events_total", "queue" => queue, "code" => "ok"),
-            wait: histogram!("beds_queue_wait_seconds", "queue" => queue),
-            work: histogram!("beds_event_seconds", "queue" => queue),
-            call: histogram!("beds_database_call_seconds", "queue" => queue),
-            tasks: gauge!("beds_tasks", "queue" => queue),
-            busy: gauge!("beds_tasks_busy", "queue" => queue),
+            queue: queue(),
+            done: counter!("beds_events_total", "queue" => queue(), "code" => "ok"),
+            wait: histogram!("beds_queue_wait_seconds", "queue" => queue()),
+            work: histogram!("beds_event_seconds", "queue" => queue()),
+            call: histogram!("beds_database_call_seconds", "queue" => queue()),
+            tasks: gauge!("beds_tasks", "queue" => queue()),
+            busy: gauge!("beds_tasks_busy", "queue" => queue()),
         }
     }
 
@@ -35,7 +36,7 @@ impl Meters {
     pub(crate) fn event(&self, code: Option<&'static str>, wait: Duration, work: Duration) {
         match code {
             None => self.done.increment(1),
-            Some(code) => counter!("beds_events_total", "queue" => self.queue, "code" => code).increment(1),
+            Some(code) => counter!("beds_events_total", "queue" => self.queue.clone(), "code" => code).increment(1),
         }
         self.wait.record(wait);
         self.work.record(work);
@@ -47,16 +48,16 @@ impl Meters {
     }
 
     pub(crate) fn dead_letter(&self) {
-        counter!("beds_dead_letters_total", "queue" => self.queue).increment(1);
+        counter!("beds_dead_letters_total", "queue" => self.queue.clone()).increment(1);
     }
 
     /// A dead letter that was sent again was worked on.
     pub(crate) fn replay(&self) {
-        counter!("beds_replays_total", "queue" => self.queue).increment(1);
+        counter!("beds_replays_total", "queue" => self.queue.clone()).increment(1);
     }
 
     pub(crate) fn restarted(&self) {
-        counter!("beds_task_restarts_total", "queue" => self.queue).increment(1);
+        counter!("beds_task_restarts_total", "queue" => self.queue.clone()).increment(1);
     }
 
     /// Counts a task as busy for as long as the guard lives.

@@ -15,7 +15,9 @@ use std::time::Duration;
 use async_channel::Receiver;
 use beds_core::{Complaints, ReportStream, RoutingKey};
 use beds_trail::audit::Head;
+use beds_transport::topology::Queue;
 use beds_transport::{Delivery, Lease, Notices, Reports, Transport};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,7 +30,7 @@ const READ_PREFETCH: u16 = 4;
 const WRITE_PREFETCH: u16 = 2;
 
 /// One pool: a queue and how many tasks work on it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct PoolSpec {
     pub key: RoutingKey,
     pub tasks: u16,
@@ -36,6 +38,8 @@ pub struct PoolSpec {
     pub handler_timeout: Duration,
     /// A larger message is not read.
     pub max_event_bytes: usize,
+    /// False while the node does not reach the database: no message is taken then.
+    pub is_reached: watch::Receiver<bool>,
 }
 
 fn chain(node: &str, task: &str) -> String {
@@ -50,15 +54,15 @@ fn task_name(queue: &str, number: u16) -> String {
 #[derive(Debug, Clone)]
 enum Work {
     /// Requests, from the node's one consumer of the queue.
-    Events { pool: PoolSpec, messages: Receiver<Delivery> },
+    Events { pool: PoolSpec, messages: Receiver<Arc<Delivery>> },
     /// Batches of nodes' reports, from a consumer of the task's own: each task writes a chain.
     Reports(ReportStream),
 }
 
 impl Work {
-    fn queue(&self) -> &'static str {
+    fn queue(&self) -> &str {
         match self {
-            Work::Events { pool, .. } => beds_transport::topology::queue_of(pool.key),
+            Work::Events { pool, .. } => pool.key.as_str(),
             Work::Reports(stream) => stream.as_str(),
         }
     }
@@ -86,7 +90,7 @@ impl Pools {
         transport: &Transport,
         reports: &Reports,
         factory: &Arc<Factory>,
-        pools: &[PoolSpec],
+        pools: Vec<PoolSpec>,
         streams: &[(ReportStream, u16)],
         lease: &Lease,
         notices: &Notices,
@@ -99,16 +103,18 @@ impl Pools {
             let (sender, messages) = source::hand_out();
             let source = Source {
                 transport: transport.clone(),
-                queue: beds_transport::topology::queue_of(pool.key),
+                queue: Queue::Events(pool.key.clone()),
                 prefetch: pool.tasks.saturating_mul(if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH }),
+                is_reached: pool.is_reached.clone(),
                 stop: stop.clone(),
                 messages: sender,
                 untaken: messages.clone(),
             };
-            let name = format!("the consumer of {}", source.queue);
+            let name = format!("the consumer of {}", pool.key);
             let run = move || source.clone().run();
             tasks.spawn(supervisor::keep(name, stop.clone(), Arc::clone(&census), tasks.clone(), run));
-            works.push((Work::Events { pool: *pool, messages }, pool.tasks));
+            let tasks = pool.tasks;
+            works.push((Work::Events { pool, messages }, tasks));
         }
         works.extend(streams.iter().map(|(stream, count)| (Work::Reports(*stream), *count)));
         for (work, count) in works {

@@ -165,6 +165,15 @@ impl AdminInstances {
     }
 }
 
+impl Config {
+    /// The broker tasks of a database.
+    pub fn instances(&self, store: Store, database: &str) -> Instances {
+        let of_store = self.services.store(store).instances;
+        let own = self.databases.of(store).get(database).map(|database| database.instances).unwrap_or_default();
+        Instances { read: own.read.unwrap_or(of_store.read), write: own.write.unwrap_or(of_store.write) }
+    }
+}
+
 impl Services {
     pub fn store(&self, store: Store) -> &StoreService {
         match store {
@@ -199,7 +208,7 @@ pub struct AppServer {
     pub max_timeout: Duration,
 }
 
-/// `[services.rec]` and `[services.rel]`: a pool of broker tasks for each of the store's queues.
+/// `[services.rec]` and `[services.rel]`: a pool of broker tasks for each queue of the store's databases.
 #[derive(Debug, Clone, Deserialize)]
 pub struct StoreService {
     pub is_local: bool,
@@ -208,7 +217,7 @@ pub struct StoreService {
     pub instances: Instances,
 }
 
-/// Broker tasks a queue: the throttle of the whole system.
+/// Broker tasks for each database: the throttle of the whole system.
 #[derive(Debug, Clone, Copy, Deserialize)]
 pub struct Instances {
     pub read: NonZeroU16,
@@ -216,7 +225,7 @@ pub struct Instances {
 }
 
 impl Instances {
-    /// The connections that a store's pool of broker tasks can use at once.
+    /// The connections that the broker tasks of a database can use at once.
     pub fn total(self) -> usize {
         usize::from(self.read.get()) + usize::from(self.write.get())
     }
@@ -245,6 +254,15 @@ pub struct Database {
     /// The certificates (PEM) that MariaDB's own must come from. TLS is required then.
     #[serde(default)]
     pub ca_file: Option<PathBuf>,
+    #[serde(default)]
+    pub instances: OwnInstances,
+}
+
+/// The broker tasks of one database, where they are not those of its store.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct OwnInstances {
+    pub read: Option<NonZeroU16>,
+    pub write: Option<NonZeroU16>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

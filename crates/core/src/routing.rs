@@ -3,6 +3,7 @@
 //! Not here: exchanges and queues (`transport::topology`).
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,46 +69,54 @@ impl fmt::Display for Store {
     }
 }
 
-/// The routing keys of `beds.events`. Each is bound to exactly one queue of the same name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RoutingKey {
-    RecRead,
-    RecWrite,
-    RelRead,
-    RelWrite,
+/// The database whose queues take the seed's four keys too (`rel.write` for `rel.write.main`).
+pub const MAIN_DATABASE: &str = "main";
+
+/// The longest name of a database, in bytes: a routing key has at most 255.
+const LONGEST_NAME: usize = 64;
+
+/// A routing key of `beds.events`, such as `rel.write.main`. It is bound to exactly one queue, of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoutingKey {
+    store: Store,
+    is_write: bool,
+    text: Arc<str>,
 }
 
 impl RoutingKey {
-    pub const ALL: [RoutingKey; 4] =
-        [RoutingKey::RecRead, RoutingKey::RecWrite, RoutingKey::RelRead, RoutingKey::RelWrite];
-
-    pub fn new(store: Store, is_write: bool) -> Self {
-        match (store, is_write) {
-            (Store::Rec, false) => RoutingKey::RecRead,
-            (Store::Rec, true) => RoutingKey::RecWrite,
-            (Store::Rel, false) => RoutingKey::RelRead,
-            (Store::Rel, true) => RoutingKey::RelWrite,
-        }
+    /// The key of a database's reads or writes.
+    pub fn new(store: Store, is_write: bool, database: &str) -> Self {
+        Self { store, is_write, text: format!("{}.{database}", seed_key(store, is_write)).into() }
     }
 
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RoutingKey::RecRead => "rec.read",
-            RoutingKey::RecWrite => "rec.write",
-            RoutingKey::RelRead => "rel.read",
-            RoutingKey::RelWrite => "rel.write",
-        }
+    /// Reads a key with the name of its database. None for another text, and for a key of the seed.
+    pub fn parse(text: &str) -> Option<Self> {
+        let keys = Store::ALL.into_iter().flat_map(|store| [(store, false), (store, true)]);
+        keys.into_iter().find_map(|(store, is_write)| {
+            let database = text.strip_prefix(seed_key(store, is_write))?.strip_prefix('.')?;
+            is_database_name(database).then(|| Self::new(store, is_write, database))
+        })
     }
 
-    pub fn store(self) -> Store {
-        match self {
-            RoutingKey::RecRead | RoutingKey::RecWrite => Store::Rec,
-            RoutingKey::RelRead | RoutingKey::RelWrite => Store::Rel,
-        }
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
-    pub fn is_write(self) -> bool {
-        matches!(self, RoutingKey::RecWrite | RoutingKey::RelWrite)
+    pub fn store(&self) -> Store {
+        self.store
+    }
+
+    pub fn is_write(&self) -> bool {
+        self.is_write
+    }
+
+    pub fn database(&self) -> &str {
+        &self.text[seed_key(self.store, self.is_write).len() + 1..]
+    }
+
+    /// The seed's key that means the same; only the database [`MAIN_DATABASE`] has one.
+    pub fn seed_key(&self) -> Option<&'static str> {
+        (self.database() == MAIN_DATABASE).then(|| seed_key(self.store, self.is_write))
     }
 }
 
@@ -115,6 +124,24 @@ impl fmt::Display for RoutingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// The four keys of the seed.
+pub const SEED_KEYS: [&str; 4] = ["rec.read", "rec.write", "rel.read", "rel.write"];
+
+fn seed_key(store: Store, is_write: bool) -> &'static str {
+    match (store, is_write) {
+        (Store::Rec, false) => "rec.read",
+        (Store::Rec, true) => "rec.write",
+        (Store::Rel, false) => "rel.read",
+        (Store::Rel, true) => "rel.write",
+    }
+}
+
+/// True for a name that a database may have: it is a part of the names of its queues.
+pub fn is_database_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits)
 }
 
 /// The streams of reports through `beds.logs`. Each stream has a queue and a template of its own.
@@ -162,5 +189,24 @@ impl ReportStream {
 impl fmt::Display for ReportStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_names_one_database_and_only_main_has_the_keys_of_the_seed() {
+        let key = RoutingKey::new(Store::Rel, true, "main");
+        assert_eq!((key.as_str(), key.database(), key.seed_key()), ("rel.write.main", "main", Some("rel.write")));
+        let other = RoutingKey::parse("rec.read.msLogs").unwrap();
+        assert_eq!((other.store(), other.is_write(), other.database()), (Store::Rec, false, "msLogs"));
+        assert_eq!(other.seed_key(), None);
+        let seed: Vec<_> = Store::ALL.into_iter().flat_map(|s| [seed_key(s, false), seed_key(s, true)]).collect();
+        assert_eq!(seed, SEED_KEYS);
+        for text in ["rel.write", "rel.write.", "rel.write.a.b", "rel.writes.a", "log", "", "rel.write.ä"] {
+            assert_eq!(RoutingKey::parse(text), None, "{text}");
+        }
     }
 }

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use crate::dead_letters::DeadLetters;
 use crate::outbox::{self, Outbox};
+use crate::queues::Queues;
 use crate::reply_desk::ReplyDesk;
 use crate::requester_lineage::{Begun, report_refused, report_running};
 use crate::{Publisher, Reports, Transport, TransportError};
@@ -32,6 +33,7 @@ pub struct Client {
     publisher: Publisher,
     desk: ReplyDesk,
     outbox: Outbox,
+    queues: Queues,
     reports: Reports,
     dead_letter_passes: Arc<Semaphore>,
     /// The templates by whose stores calls find their queues.
@@ -92,12 +94,17 @@ impl Client {
         transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(clerk));
         let (outbox, sending) = Outbox::new(outbox::MOST, &transport.guards);
         transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(sending));
-        let publisher = transport.publisher.clone();
-        let reports = reports.clone();
+        let (publisher, reports, queues) = (transport.publisher.clone(), reports.clone(), transport.queues.clone());
+        let look =
+            (queues.clone(), transport.consuming.clone(), Arc::clone(&transport.topology), Arc::clone(&templates));
+        let look = move || look.0.clone().serve(look.1.clone(), Arc::clone(&look.2), Arc::clone(&look.3));
+        let look = transport.guards.clone().forever("the look at the queues", look);
+        transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(look));
         Self {
             publisher,
             desk,
             outbox,
+            queues,
             reports,
             dead_letter_passes: Arc::new(Semaphore::new(1)),
             templates,
@@ -106,9 +113,19 @@ impl Client {
         }
     }
 
-    /// Waits until answers can be received.
+    /// Waits until answers can be received, and the queues of the templates' databases are there.
     pub async fn ready(&self) {
-        self.desk.ready().await;
+        tokio::join!(self.desk.ready(), self.queues.ready());
+    }
+
+    /// The keys of the templates' databases: first those whose queues have a consumer, then the others.
+    pub fn served(&self) -> (Vec<RoutingKey>, Vec<RoutingKey>) {
+        self.queues.served()
+    }
+
+    /// The first queue that RabbitMQ does not let this node have, and why.
+    pub fn refused_queue(&self) -> Option<String> {
+        self.queues.refused()
     }
 
     /// The reports of this client's node about itself.
@@ -134,7 +151,8 @@ impl Client {
 
     /// The dead letters, gone through in a person's name. `inbox` says how long writes are remembered.
     pub fn dead_letters(&self, actor: Actor, inbox: config::Inbox) -> DeadLetters {
-        DeadLetters::new(&self.publisher, &self.reports, &self.dead_letter_passes, actor, inbox)
+        let templates = self.templates.load_full();
+        DeadLetters::new(&self.publisher, &self.reports, &self.dead_letter_passes, templates, actor, inbox)
     }
 
     /// Reports a request that was refused before it became an event on the wire. `template` is None where there is no such
@@ -146,22 +164,26 @@ impl Client {
 
     async fn call(&self, event: Event) -> Result<Answer> {
         let is_write = event.operation.is_write();
-        let store = match self.templates.load().get(&event.template) {
-            Ok(template) => template.store,
+        let key = match self.templates.load().get(&event.template) {
+            Ok(template) => RoutingKey::new(template.store, is_write, &template.database),
             Err(error) => {
                 report_refused(&self.reports, &event, &error);
                 return Err(error);
             }
         };
         let begun = Begun::now(&self.reports);
-        let answered = self.exchange(&event, RoutingKey::new(store, is_write)).await;
+        let answered = self.exchange(&event, &key).await;
         if let Err(error) = &answered {
             begun.report_failure(&event, error, is_write);
             if !error.is_not_executed() {
                 self.desk.note_late(&event);
             }
         }
-        let body = answered.map_err(|e| e.into_beds(is_write))?;
+        let body = answered.map_err(|error| match error {
+            // A write may have been taken before the last consumer went: its outcome stays unknown.
+            TransportError::NoReply if !is_write && !self.queues.has_consumer(&key) => unanswered(&key),
+            error => error.into_beds(is_write),
+        })?;
         let reply: Reply = serde_json::from_slice(&body)
             .map_err(|e| BedsError::new(ErrorKind::Internal, "the reply could not be read").with_source(e))?;
         reply.into_outcome()
@@ -169,16 +191,22 @@ impl Client {
 
     /// Sends a request and waits for its answer. Sending is the outbox's: it is seen through to RabbitMQ's confirm
     /// even if the caller goes away, and the caller is woken once, by the answer or by the failure.
-    async fn exchange(&self, event: &Event, key: RoutingKey) -> Result<Vec<u8>, TransportError> {
+    async fn exchange(&self, event: &Event, key: &RoutingKey) -> Result<Vec<u8>, TransportError> {
+        if !self.queues.has_consumer(key) {
+            return Err(TransportError::Unserved(key.clone()));
+        }
         let reply_to = self.desk.queue().ok_or(TransportError::NotConnected)?;
         // Of a read: a write goes on without its caller.
         let mut leaving = Leaving { publisher: &self.publisher, id: &event.event_id.0, is_told: key.is_write() };
         let answered = self.answered(event, key, &reply_to).await;
         leaving.is_told = true;
+        if matches!(answered, Err(TransportError::Unroutable)) {
+            self.queues.came_back(key);
+        }
         answered
     }
 
-    async fn answered(&self, event: &Event, key: RoutingKey, reply_to: &str) -> Result<Vec<u8>, TransportError> {
+    async fn answered(&self, event: &Event, key: &RoutingKey, reply_to: &str) -> Result<Vec<u8>, TransportError> {
         let mut expected = self.desk.expect(&event.event_id.0);
         let sending = self.publisher.request(event, key, reply_to)?;
         let (desk, id) = (self.desk.clone(), event.event_id.clone());
@@ -199,6 +227,15 @@ impl Client {
         let answer = tokio::time::timeout(event.remaining(), expected.answer()).await;
         answer.unwrap_or(Err(TransportError::NoReply))
     }
+}
+
+/// A read that waited when the last node went.
+fn unanswered(key: &RoutingKey) -> BedsError {
+    let (store, database) = (key.store(), key.database());
+    let text = format!(
+        "no answer came before the deadline, and no node takes requests for the {store} database {database} now"
+    );
+    BedsError::new(ErrorKind::StoreUnavailable, text)
 }
 
 /// Tells the workers where a caller goes away before the answer has come.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::Outcome;
-use beds_core::{Actor, Event, EventId, Fields, ReportStream, Templates, config};
+use beds_core::{Actor, Event, EventId, Fields, ReportStream, RoutingKey, Templates, config};
 use beds_trail::audit::AuditRecord;
 use beds_trail::span::{LineageReport, Span, SpanKind};
 use jiff::{SignedDuration, Timestamp};
@@ -79,6 +79,8 @@ pub struct DeadLetters {
     publisher: Publisher,
     reports: Reports,
     passes: Arc<Semaphore>,
+    /// They say where an event goes today.
+    templates: Arc<Templates>,
     actor: Actor,
     inbox: config::Inbox,
 }
@@ -89,10 +91,12 @@ impl DeadLetters {
         publisher: &Publisher,
         reports: &Reports,
         passes: &Arc<Semaphore>,
+        templates: Arc<Templates>,
         actor: Actor,
         inbox: config::Inbox,
     ) -> Self {
-        Self { publisher: publisher.clone(), reports: reports.clone(), passes: Arc::clone(passes), actor, inbox }
+        let (publisher, reports, passes) = (publisher.clone(), reports.clone(), Arc::clone(passes));
+        Self { publisher, reports, passes, templates, actor, inbox }
     }
 
     /// Looks at each dead letter once, oldest first, and carries the decision out. Answers all that it saw.
@@ -183,12 +187,16 @@ impl DeadLetters {
         event.issued_at = Timestamp::now();
         event.deadline = event.issued_at.checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
         let body = serde_json::to_vec(&event).map_err(|_| TransportError::Refused)?;
+        // Its template may be of another database by now, or its queue of an earlier release.
+        let template = self.templates.get(&event.template);
+        let key = template.map(|of| RoutingKey::new(of.store, event.operation.is_write(), &of.database));
+        let key = key.map_or_else(|_| letter.queue.clone(), |key| key.as_str().to_owned());
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
-            .with_type(letter.queue.as_str().into())
+            .with_type(key.as_str().into())
             .with_message_id(event.event_id.0.as_str().into());
         self.report(letter, Some(&event.event_id)).await?;
-        self.publisher.event(&letter.queue, &body, properties).await
+        self.publisher.event(&key, &body, properties).await
     }
 
     /// An administrative act is recorded before it is done.

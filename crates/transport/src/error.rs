@@ -2,7 +2,7 @@
 //!
 //! Not here: errors that callers see (`core::error`).
 
-use beds_core::{BedsError, ErrorKind};
+use beds_core::{BedsError, ErrorKind, RoutingKey};
 
 pub type TransportResult<T> = Result<T, TransportError>;
 
@@ -20,6 +20,9 @@ pub enum TransportError {
     /// RabbitMQ did not take the message: no queue is bound.
     #[error("RabbitMQ could not route the message: no queue is bound to its key")]
     Unroutable,
+    /// Nothing was sent: no node takes messages with this key.
+    #[error("no node takes messages from the queue {0}: no node that serves the database runs, or none reaches it")]
+    Unserved(RoutingKey),
     /// The message was sent, and it is unknown whether RabbitMQ has it.
     #[error("the connection to RabbitMQ was lost before the message was confirmed")]
     Unconfirmed,
@@ -50,6 +53,7 @@ impl TransportError {
                 | Self::Blocked
                 | Self::Refused
                 | Self::Unroutable
+                | Self::Unserved(_)
                 | Self::NoReplyQueue
                 | Self::Topology(_)
         )
@@ -57,6 +61,11 @@ impl TransportError {
 
     /// The error for the caller of a request. A read has no effect, so its loss is never an unknown outcome.
     pub fn into_beds(self, is_write: bool) -> BedsError {
+        if let Self::Unserved(key) = &self {
+            let text =
+                format!("not executed: no node takes requests for the {} database {} now", key.store(), key.database());
+            return BedsError::new(ErrorKind::StoreUnavailable, text);
+        }
         let (kind, text) = match &self {
             e if e.is_not_executed() => {
                 (ErrorKind::Unavailable, "not executed: the message broker did not take the request")

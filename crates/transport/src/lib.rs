@@ -8,6 +8,7 @@ mod client;
 mod consume;
 mod consumers;
 mod dead_letters;
+mod earlier;
 mod error;
 mod guards;
 mod lease;
@@ -15,6 +16,7 @@ mod link;
 mod notices;
 mod outbox;
 mod publish;
+mod queues;
 mod reader;
 mod reply_desk;
 mod reports;
@@ -33,9 +35,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use client::{Cause, Client, Context, RemoteTemplate};
-pub use consume::{Delivery, Subscription};
+pub use consume::{Delivery, Subscription, Sweep};
 pub use consumers::OfQueue;
 pub use dead_letters::{DeadLetter, DeadLetters, Verdict};
+pub use earlier::Earlier;
 pub use error::{TransportError, TransportResult};
 pub use guards::Guards;
 pub use lease::Lease;
@@ -46,7 +49,8 @@ pub use reports::{Kept, Reports};
 
 use crate::consumers::Consumers;
 use crate::link::Link;
-use crate::topology::Topology;
+use crate::queues::Queues;
+use crate::topology::{Queue, Topology};
 
 /// A node's connections to RabbitMQ: one publishes, another consumes, so that an alarm that blocks publishers never
 /// keeps a consumer from acknowledging.
@@ -56,6 +60,7 @@ pub struct Transport {
     consuming: Link,
     topology: Arc<Topology>,
     consumers: Consumers,
+    queues: Queues,
     guards: Guards,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -72,7 +77,8 @@ impl Transport {
         let (publishing, consuming) = (link("publish"), link("consume"));
         let publisher = Publisher::new(publishing, config.confirm_timeout, &guards, tasks.clone(), &stop);
         let consumers = Consumers::default();
-        Self { publisher, consuming, topology, consumers, guards, tasks, stop, node: node.to_owned() }
+        let queues = Queues::new(&consumers);
+        Self { publisher, consuming, topology, consumers, queues, guards, tasks, stop, node: node.to_owned() }
     }
 
     /// Waits until both connections stand and the topology is declared.
@@ -113,13 +119,23 @@ impl Transport {
     }
 
     /// Consumes one queue. The subscription survives every loss of the connection or of the queue.
-    pub fn subscribe(&self, queue: &'static str, tag: &str, prefetch: u16) -> Subscription {
+    pub fn subscribe(&self, queue: Queue, tag: &str, prefetch: u16) -> Subscription {
         Subscription::new(self.consuming.clone(), Arc::clone(&self.topology), &self.consumers, queue, tag, prefetch)
     }
 
+    /// Takes the last messages of a queue that has just lost its consumer.
+    pub async fn sweep(&self, queue: Queue) -> Sweep {
+        Sweep::begin(&self.consuming, &self.consumers, queue).await
+    }
+
     /// Of each queue that this node takes from: how many consumers there should be and are, and why not.
-    pub fn consumers(&self) -> BTreeMap<&'static str, OfQueue> {
+    pub fn consumers(&self) -> BTreeMap<Arc<str>, OfQueue> {
         self.consumers.all()
+    }
+
+    /// Waits until this node takes messages from a queue.
+    pub async fn consumes(&self, queue: &Queue) {
+        self.consumers.opened(queue.name()).await;
     }
 
     /// Begins to take notices of callers that have gone.
@@ -141,6 +157,16 @@ impl Transport {
         lease
     }
 
+    /// Begins to take away the queues of an earlier release.
+    pub fn earlier_queues(&self) -> Earlier {
+        let earlier = Earlier::default();
+        let (taken, link) = (earlier.clone(), self.consuming.clone());
+        let serve = move || taken.clone().serve(link.clone());
+        let serve = self.guards.clone().forever("the queues of an earlier release", serve);
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(serve));
+        earlier
+    }
+
     /// Keeps the work of the node going.
     pub fn guards(&self) -> &Guards {
         &self.guards
@@ -156,22 +182,9 @@ impl Transport {
         Client::start(self, environment, reports, templates)
     }
 
-    /// How many messages wait in each queue of the table. Empty while there is no connection. A deleted queue is declared
-    /// again.
-    pub async fn queue_lengths(&self) -> Vec<(&'static str, u32)> {
-        let Ok(live) = self.consuming.now() else { return Vec::new() };
-        let counting = async {
-            match self.topology.lengths(&live.connection).await {
-                Ok(lengths) => Ok(lengths),
-                Err(error) => {
-                    tracing::warn!(%error, "A queue is missing or cannot be counted; the topology is declared again.");
-                    let channel = live.connection.create_channel().await?;
-                    self.topology.declare(&channel).await?;
-                    channel.close(200, "declared".into()).await.map(|()| Vec::new())
-                }
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(2), counting).await.ok().and_then(Result::ok).unwrap_or_default()
+    /// How many messages waited in each queue at the last look. Empty while there is no connection.
+    pub fn queue_lengths(&self) -> Vec<(Arc<str>, u32)> {
+        self.queues.lengths()
     }
 
     /// The reports of the node about itself go through this.

@@ -62,7 +62,7 @@ impl Publisher {
     pub(crate) fn request(
         &self,
         event: &Event,
-        key: RoutingKey,
+        key: &RoutingKey,
         reply_to: &str,
     ) -> TransportResult<impl Future<Output = TransportResult<Returned>> + Send + use<>> {
         let body = serde_json::to_vec(event).map_err(|_| TransportError::Refused)?;
@@ -84,7 +84,7 @@ impl Publisher {
             headers.insert(TRACEPARENT.into(), AMQPValue::LongString(LongString::from(trace)));
             properties = properties.with_headers(headers);
         }
-        let publisher = self.clone();
+        let (publisher, key) = (self.clone(), key.clone());
         Ok(async move { publisher.confirmed(Through::Requests, EVENTS, key.as_str(), &body, properties).await })
     }
 

@@ -33,6 +33,7 @@ impl<'r> Begun<'r> {
             return;
         }
         let kind = match (error.is_not_executed(), is_write) {
+            (true, _) if matches!(error, TransportError::Unserved(_)) => ErrorKind::StoreUnavailable,
             (true, _) => ErrorKind::Unavailable,
             (false, true) => ErrorKind::OutcomeUnknown,
             (false, false) => ErrorKind::DeadlineExceeded,

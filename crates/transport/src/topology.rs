@@ -1,14 +1,14 @@
-//! The one table of exchanges, queues, bindings and arguments, and how it is declared. Every connection declares all of it
-//! before it is used, so deleted parts come back.
+//! The exchanges, queues, bindings and arguments, and how they are declared. Every connection declares the common ones before it
+//! is used; the two queues of a database are declared by the nodes that consume them and by those that publish to them.
 //!
-//! Not here: messages (publish.rs, consume.rs).
+//! Not here: messages (publish.rs, consume.rs), the regular look at the queues (queues.rs).
 
 use std::time::Duration;
 
-use beds_core::{RoutingKey, config};
+use beds_core::{ReportStream, RoutingKey, SEED_KEYS, config};
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
-use lapin::{Channel, Connection, ExchangeKind};
+use lapin::{Channel, ExchangeKind};
 
 /// Requests.
 pub const EVENTS: &str = "beds.events";
@@ -39,6 +39,10 @@ pub const NAME_PREFIX: &str = "beds.node.";
 /// How often RabbitMQ hands out a write again before it becomes a dead letter.
 pub const DELIVERY_LIMIT: u32 = 5;
 
+/// The same of a batch of reports. It is counted with each death of its node, whichever message ended that one: a write that ends
+/// its node six times must not make a dead letter of a batch.
+const DELIVERY_LIMIT_OF_REPORTS: u32 = 30;
+
 /// Looking at a dead letter counts as a delivery, and without a limit of its own a queue of RabbitMQ 4 drops messages that
 /// were looked at 20 times (tried on 4.0.5). Any number of nine digits and more is taken by 3.10.8 and 4.0.5 alike; -1 is
 /// not.
@@ -51,15 +55,6 @@ const MOST_BATCHES: i64 = 1_000_000;
 /// And bytes of them. An admin node that is away for a day must not fill RabbitMQ's disk: beyond it, records that may be lost go, and
 /// writes wait for room for theirs.
 const MOST_BATCH_BYTES: i64 = 4 * 1024 * 1024 * 1024;
-
-/// One row of the table.
-#[derive(Debug, Clone, Copy)]
-pub struct Route {
-    pub exchange: &'static str,
-    pub routing_key: &'static str,
-    pub queue: &'static str,
-    pub kind: QueueKind,
-}
 
 /// The promise of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,32 +73,45 @@ pub enum QueueKind {
     Kept,
 }
 
-pub const ROUTES: &[Route] = &[
-    Route { exchange: EVENTS, routing_key: "rec.read", queue: "rec.read", kind: QueueKind::Volatile },
-    Route { exchange: EVENTS, routing_key: "rel.read", queue: "rel.read", kind: QueueKind::Volatile },
-    Route { exchange: EVENTS, routing_key: "rec.write", queue: "rec.write", kind: QueueKind::Durable },
-    Route { exchange: EVENTS, routing_key: "rel.write", queue: "rel.write", kind: QueueKind::Durable },
-    Route { exchange: WAITING, routing_key: "#", queue: WAITING, kind: QueueKind::Waiting },
-    Route { exchange: LATER, routing_key: "#", queue: LATER, kind: QueueKind::Waiting },
-    Route { exchange: LOGS, routing_key: "log.#", queue: "log", kind: QueueKind::Loose },
-    Route { exchange: LOGS, routing_key: "audit.#", queue: "audit", kind: QueueKind::Kept },
-    Route { exchange: LOGS, routing_key: "lineage.#", queue: "lineage", kind: QueueKind::Kept },
-    Route { exchange: LOGS, routing_key: "metrics.#", queue: "metrics", kind: QueueKind::Loose },
-    Route { exchange: DEAD, routing_key: "#", queue: DEAD, kind: QueueKind::Dead },
-];
+/// The queues that nodes do not consume. Each takes all messages of the exchange of its name.
+const ASIDE: [(&str, QueueKind); 3] =
+    [(WAITING, QueueKind::Waiting), (LATER, QueueKind::Waiting), (DEAD, QueueKind::Dead)];
 
-/// The queue of a routing key of `beds.events`.
-pub fn queue_of(key: RoutingKey) -> &'static str {
-    key.as_str()
+/// A queue that nodes consume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Queue {
+    /// The reads or the writes of one database.
+    Events(RoutingKey),
+    /// Nodes' reports of one stream.
+    Reports(ReportStream),
 }
 
-/// True for a queue of the table: a reply must never be sent to one.
+impl Queue {
+    pub fn name(&self) -> &str {
+        match self {
+            Queue::Events(key) => key.as_str(),
+            Queue::Reports(stream) => stream.as_str(),
+        }
+    }
+
+    pub(crate) fn kind(&self) -> QueueKind {
+        match self {
+            Queue::Events(key) if key.is_write() => QueueKind::Durable,
+            Queue::Events(_) => QueueKind::Volatile,
+            Queue::Reports(ReportStream::Log | ReportStream::Metrics) => QueueKind::Loose,
+            Queue::Reports(ReportStream::Audit | ReportStream::Lineage) => QueueKind::Kept,
+        }
+    }
+}
+
+/// True for a queue of BEDS, also of a database that this node does not have: a reply must never be sent to one.
 pub fn is_data_queue(name: &str) -> bool {
-    kind_of(name).is_some()
+    common_queues().any(|queue| queue == name) || SEED_KEYS.contains(&name) || RoutingKey::parse(name).is_some()
 }
 
-pub(crate) fn kind_of(queue: &str) -> Option<QueueKind> {
-    ROUTES.iter().find(|route| route.queue == queue).map(|route| route.kind)
+/// The queues that each installation has, whatever its databases.
+pub(crate) fn common_queues() -> impl Iterator<Item = &'static str> {
+    ASIDE.into_iter().map(|(queue, _)| queue).chain(ReportStream::ALL.into_iter().map(ReportStream::as_str))
 }
 
 /// The table with the numbers that come from the configuration.
@@ -119,7 +127,7 @@ impl Topology {
         Self { max_length: i64::from(max_length), max_bytes: i64::from(max_bytes) }
     }
 
-    /// Declares everything. Safe to repeat.
+    /// Declares the exchanges, and the queues that each installation has. Safe to repeat.
     pub(crate) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
         for exchange in [EVENTS, WAITING, LATER, LOGS, DEAD] {
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
@@ -127,47 +135,34 @@ impl Topology {
         }
         let options = ExchangeDeclareOptions::default();
         channel.exchange_declare(NOTICES.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
-        for route in ROUTES {
-            self.declare_route(channel, route).await?;
+        for (queue, kind) in ASIDE {
+            self.create(channel, queue, kind).await?;
+            bind(channel, queue, queue, "#").await?;
+        }
+        for stream in ReportStream::ALL {
+            self.declare_queue(channel, &Queue::Reports(stream)).await?;
         }
         Ok(())
     }
 
-    /// Declares one queue and its binding, and says how many messages wait in it.
-    pub(crate) async fn declare_queue(&self, channel: &Channel, queue: &str) -> lapin::Result<u32> {
-        let mut waiting = 0;
-        for route in ROUTES.iter().filter(|route| route.queue == queue) {
-            waiting = self.declare_route(channel, route).await?;
+    /// Declares one queue and its bindings, and says how many messages wait in it.
+    pub(crate) async fn declare_queue(&self, channel: &Channel, queue: &Queue) -> lapin::Result<u32> {
+        let waiting = self.create(channel, queue.name(), queue.kind()).await?;
+        match queue {
+            Queue::Events(key) => {
+                bind(channel, key.as_str(), EVENTS, key.as_str()).await?;
+                if let Some(seed_key) = key.seed_key() {
+                    bind(channel, key.as_str(), EVENTS, seed_key).await?;
+                }
+            }
+            Queue::Reports(stream) => bind(channel, stream.as_str(), LOGS, &format!("{stream}.#")).await?,
         }
         Ok(waiting)
     }
 
-    /// How many messages wait in each queue.
-    pub(crate) async fn lengths(&self, connection: &Connection) -> lapin::Result<Vec<(&'static str, u32)>> {
-        let channel = connection.create_channel().await?;
-        let options = QueueDeclareOptions { passive: true, ..Default::default() };
-        let mut lengths = Vec::with_capacity(ROUTES.len());
-        for route in ROUTES {
-            let queue = channel.queue_declare(route.queue.into(), options, FieldTable::default()).await?;
-            lengths.push((route.queue, queue.message_count()));
-        }
-        channel.close(200, "counted".into()).await?;
-        Ok(lengths)
-    }
-
-    async fn declare_route(&self, channel: &Channel, route: &Route) -> lapin::Result<u32> {
+    async fn create(&self, channel: &Channel, queue: &str, kind: QueueKind) -> lapin::Result<u32> {
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let declared = channel.queue_declare(route.queue.into(), options, self.arguments(route.kind)).await?;
-        let options = QueueBindOptions::default();
-        channel
-            .queue_bind(
-                route.queue.into(),
-                route.exchange.into(),
-                route.routing_key.into(),
-                options,
-                FieldTable::default(),
-            )
-            .await?;
+        let declared = channel.queue_declare(queue.into(), options, self.arguments(kind)).await?;
         Ok(declared.message_count())
     }
 
@@ -188,7 +183,11 @@ impl Topology {
             return arguments;
         }
         // A queue in which a person looks around has a limit too, or RabbitMQ 4 gives it one.
-        let limit = if kind == QueueKind::Dead { LOOKS } else { i64::from(DELIVERY_LIMIT) };
+        let limit = match kind {
+            QueueKind::Dead => LOOKS,
+            QueueKind::Kept => i64::from(DELIVERY_LIMIT_OF_REPORTS),
+            _ => i64::from(DELIVERY_LIMIT),
+        };
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(limit));
         if kind == QueueKind::Waiting {
             let longest = i64::try_from(LONGEST_WAIT.as_millis()).unwrap_or(i64::MAX);
@@ -202,6 +201,25 @@ impl Topology {
         }
         arguments
     }
+}
+
+async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
+    let options = QueueBindOptions::default();
+    channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await
+}
+
+/// Whether there is a queue, and what is in it.
+pub(crate) async fn count(channel: &Channel, queue: &str) -> lapin::Result<Count> {
+    let options = QueueDeclareOptions { passive: true, ..Default::default() };
+    let queue = channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+    Ok(Count { messages: queue.message_count(), consumers: queue.consumer_count() })
+}
+
+/// The messages and the consumers of a queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    pub(crate) messages: u32,
+    pub(crate) consumers: u32,
 }
 
 fn text(value: &str) -> AMQPValue {
@@ -218,12 +236,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_data_routing_key_is_bound_to_exactly_one_queue() {
-        for key in RoutingKey::ALL {
-            let routes: Vec<_> = ROUTES.iter().filter(|route| route.routing_key == key.as_str()).collect();
-            assert_eq!(routes.len(), 1, "{key}");
-            assert_eq!(routes[0].queue, queue_of(key));
-            assert_eq!(routes[0].kind == QueueKind::Durable, key.is_write());
+    fn no_answer_goes_into_a_queue_of_beds_whichever_database_it_is_of() {
+        for name in ["rel.write.main", "rec.read.elsewhere", "rel.write", "beds.dead", "beds.waiting", "audit", "log"] {
+            assert!(is_data_queue(name), "{name}");
+        }
+        for name in ["beds.reply.n1.x", "mine", "rel.write.", "relish"] {
+            assert!(!is_data_queue(name), "{name}");
         }
     }
 }

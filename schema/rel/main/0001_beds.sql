@@ -1,15 +1,15 @@
--- What BEDS itself needs in a MariaDB database. A DBA applies this file first, reads it, and owns it from then on.
+-- The objects that BEDS itself needs in a MariaDB database. A DBA applies this file first, reads it, and owns it from then on.
 --
---   beds_inbox          one row for each write that took effect: its key, what was asked, what was answered.
+--   beds_inbox          one row for each write that took effect: its key, a digest of the request, and the answer.
 --   beds_inbox_begin    opens the transaction of a write and claims its key.
 --   beds_inbox_commit   stores the answer beside the claim and commits both with the write.
 --   beds_inbox_abort    rolls the write and its claim back.
 --   beds_inbox_prune    removes old rows, as the event beds_inbox_hourly does each hour: a window longer than any client's retries.
 --   beds_end            ends a call that a node has given up; beds_end_own, one that runs with the node's own rights.
---   beds_schema         which of the numbered files were applied, by whom and when; kept by `beds schema apply`.
+--   beds_schema         the numbered files that were applied, with login and time; kept by `beds schema apply`.
 --   beds_catalog        tells BEDS which objects exist and with which parameters, read from information_schema.
 --   beds_granted        tells BEDS which of them its login may use, so that a missing GRANT is found before a request is.
---   beds_catalog_version   tells whether anything of that has changed; asked once a second.
+--   beds_catalog_version   tells whether one of those has changed; asked once a second.
 --   beds_signature      tells whether one routine is still the one that a node has bound. beds_inbox_begin asks it before
 --                       a write and beds_inbox_commit behind it, beds_read_check behind a read: a routine that was replaced
 --                       with its parameters in another order never gets values in the wrong places. It reads mysql.proc where the definer may
@@ -77,7 +77,7 @@ BEGIN
     SELECT 'done' AS state, i.fingerprint, i.reply FROM beds_inbox AS i WHERE i.inbox_key = p_key;
     ROLLBACK;
   END;
-  -- What an earlier call inserted is nobody's business any more. A node that lost its power leaves its key and its locks no
+  -- The id that an earlier call inserted must not be seen by this one. A node that lost its power leaves its key and its locks no
   -- longer than this: no write of a live one is idle for half a minute.
   SET @@last_insert_id = 0, SESSION idle_write_transaction_timeout = 30;
   START TRANSACTION;
@@ -144,7 +144,7 @@ BEGIN
   UPDATE beds_inbox SET reply = p_reply WHERE inbox_key = p_key AND reply IS NULL;
   IF ROW_COUNT() <> 1 THEN
     -- The write's procedure swallowed an error, such as a deadlock, that had rolled back the transaction and the claim with
-    -- it. Nothing of what came after may stay: BEDS begins anew.
+    -- it. Nothing that came after it may stay: BEDS begins anew.
     ROLLBACK;
     SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 1213, MESSAGE_TEXT = 'the transaction was rolled back before its end';
   END IF;
@@ -162,7 +162,7 @@ BEGIN
 END //
 
 -- The lock is that of one connection of a node. Of the same definer as the objects that nodes call: a thread that is inside a
--- routine counts as its definer's, and nobody else may end it (error 1095).
+-- routine counts as its definer's, and no other login may end it (error 1095).
 CREATE OR REPLACE PROCEDURE beds_end(IN p_lock VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin, IN p_how VARCHAR(10) CHARACTER SET ascii COLLATE ascii_bin)
   READS SQL DATA
   SQL SECURITY DEFINER
@@ -210,7 +210,7 @@ CREATE OR REPLACE PROCEDURE beds_inbox_prune(IN p_days INT, IN p_rows INT)
   COMMENT 'BEDS: removes at most p_rows keys older than p_days days'
 BEGIN
   DECLARE pruned INT;
-  -- Without locks on what is not there yet: new keys would meet them, and be taken for keys in use.
+  -- Without locks on keys that are not there yet: new keys would meet them, and be taken for keys in use.
   SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
   START TRANSACTION;
   DELETE FROM beds_inbox WHERE claimed_at < NOW(3) - INTERVAL GREATEST(p_days, 1) DAY LIMIT p_rows;
@@ -232,12 +232,12 @@ CREATE OR REPLACE PROCEDURE beds_catalog()
 BEGIN
   DECLARE prune_event VARCHAR(30) CHARACTER SET utf8mb4;
   BEGIN
-    -- The table of events can be broken without anything else being so.
+    -- The table of events can be broken while all others are whole.
     DECLARE CONTINUE HANDLER FOR SQLEXCEPTION SET prune_event = 'unreadable';
     SELECT MAX(e.STATUS) INTO prune_event FROM information_schema.EVENTS AS e
      WHERE e.EVENT_SCHEMA = DATABASE() AND e.EVENT_NAME = 'beds_inbox_hourly';
   END;
-  -- First the signatures: what is replaced from here on has another one.
+  -- First the signatures: a routine that is replaced from here on has another one.
   BEGIN
     DECLARE EXIT HANDLER FOR 1142
       SELECT r.ROUTINE_NAME AS name,
@@ -287,7 +287,7 @@ BEGIN
   SELECT t.TRIGGER_NAME AS name, t.EVENT_OBJECT_TABLE AS table_name, t.ACTION_STATEMENT AS definition, t.SQL_MODE AS sql_mode
     FROM information_schema.TRIGGERS AS t WHERE t.TRIGGER_SCHEMA = DATABASE();
 
-  -- What `beds check` says about the server and the inbox.
+  -- The facts that `beds check` tells about the server and the inbox.
   SELECT DATE_FORMAT(UTC_TIMESTAMP(6), '%Y-%m-%dT%H:%i:%s.%fZ') AS utc, @@global.time_zone AS time_zone,
          @@system_time_zone AS system_time_zone, CURRENT_USER() AS definer,
          (SELECT TIMESTAMPDIFF(HOUR, MIN(i.claimed_at), CURRENT_TIMESTAMP()) FROM beds_inbox AS i) AS oldest_key_hours,

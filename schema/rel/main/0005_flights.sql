@@ -1,7 +1,7 @@
 -- Flights: departures from New York. `flight_id` identifies a record.
 --
 --   flights                     the table.
---   flights_rules_insert, flights_rules_update   triggers: a rule that holds whoever writes.
+--   flights_rules_insert, flights_rules_update   triggers: a rule that holds for every login.
 --   flights_create, _fetch, _list, _update, _delete
 --   flights_by_route, flights_by_tailnum, flights_totals   named reads.
 --   flights_delays_by_carrier   a job.

@@ -69,15 +69,10 @@ pub(super) fn bind(
             "ask the DBA to change the named operation (docs/dba.md)",
         );
     }
-    let mut parameters = BTreeMap::new();
-    for (name, spec) in document.get_document("params").into_iter().flatten() {
-        match Spec::parse(spec) {
-            Ok(spec) => drop(parameters.insert(name.clone(), spec)),
-            Err(reason) => {
-                return refuse(format!("{object}: the parameter {name} {reason}"), "see docs/dba.md for the types");
-            }
-        }
-    }
+    let parameters = match specs(document) {
+        Ok(parameters) => parameters,
+        Err(reason) => return refuse(format!("{object}: {reason}"), "see docs/dba.md for the types"),
+    };
     if offer.is_by_id() && !parameters.contains_key("id") {
         return refuse(format!("{object} has no parameter id, which {} needs", offer.operation), "ask the DBA for it");
     }
@@ -98,12 +93,25 @@ pub(super) fn bind(
         shape: offer.answer,
         id: template.id.clone(),
     };
-    let slot = |(name, spec): (String, Spec)| {
-        let is_whole = offer.operation.is_write() && spec.kind == Kind::Document;
-        let source = Source::of(&name, offer, is_whole && matches!(name.as_str(), "document" | "changes"));
-        (name, Slot { source, spec })
+    let slots = parameters.into_iter().map(|(name, spec)| (name.clone(), Slot::new(&name, spec, offer))).collect();
+    Some(Binding { command, form, slots })
+}
+
+/// The declared parameters of an operation, or the mistake in one.
+fn specs(document: &Document) -> std::result::Result<BTreeMap<String, Spec>, String> {
+    let parse = |(name, spec): (&String, &Bson)| match Spec::parse(spec) {
+        Ok(spec) => Ok((name.clone(), spec)),
+        Err(reason) => Err(format!("the parameter {name} {reason}")),
     };
-    Some(Binding { command, form, slots: parameters.into_iter().map(slot).collect() })
+    document.get_document("params").into_iter().flatten().map(parse).collect()
+}
+
+impl Slot {
+    fn new(name: &str, spec: Spec, offer: &Offer<'_>) -> Self {
+        let is_whole =
+            offer.operation.is_write() && spec.kind == Kind::Document && matches!(name, "document" | "changes");
+        Self { source: Source::of(name, offer, is_whole), spec }
+    }
 }
 
 impl Binding {

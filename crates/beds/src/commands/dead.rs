@@ -81,7 +81,8 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
     {
         return fail(EX_USAGE, "which ones? Give their ids, or --cause as `beds dead ls` names it");
     }
-    let connection = match Connection::open(&config, "dead", 1, Templates::of_nodes()).await {
+    let templates = settings::templates(&config.templates.path).0;
+    let connection = match Connection::open(&config, "dead", 1, templates).await {
         Ok(connection) => connection,
         Err(code) => return code,
     };

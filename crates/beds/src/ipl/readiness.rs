@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use beds_broker::Pools;
 use beds_gateway::{Readiness, Service};
-use beds_transport::{Client, Lease, Transport};
+use beds_transport::{Client, Earlier, Lease, Transport};
 
 use crate::domains::Domains;
 
@@ -16,6 +16,8 @@ pub(super) fn readiness(
     domains: &Arc<Domains>,
     pools: &Arc<Pools>,
     lease: &Lease,
+    is_gateway: bool,
+    earlier: Earlier,
 ) -> Box<dyn Fn() -> Readiness + Send + Sync> {
     let (client, transport, lease) = (client.clone(), transport.clone(), lease.clone());
     let (domains, pools) = (Arc::clone(domains), Arc::clone(pools));
@@ -44,6 +46,9 @@ pub(super) fn readiness(
             format!("{queue}: {} of {} consumers{why}", of.open, of.wanted)
         });
         service("consumers", short);
+        if is_gateway {
+            service("queues", unserved(&client));
+        }
         let name = "another node has this node's name; give each its own node.name";
         service("node.name", lease.is_missed().then(|| name.to_owned()));
         let unsigned = pools.unsigned_chains().into_iter().next();
@@ -52,7 +57,19 @@ pub(super) fn readiness(
             unsigned.map(|chain| format!("the audit chain {chain} is not signed: another writer wrote into it")),
         );
         service("work", transport.guards().away().first().map(|name| format!("{name} panicked and is begun anew")));
+        // It holds up no request.
+        let left =
+            earlier.left().map(|left| Service { name: "earlier queues".to_owned(), ready: true, detail: Some(left) });
+        services.extend(left);
         services.extend(domains.services());
         Readiness::new(services)
     })
+}
+
+/// The reason why no request can succeed: no queue of a template's database has a consumer.
+fn unserved(client: &Client) -> Option<String> {
+    let (served, unserved) = client.served();
+    let refused = client.refused_queue().map(|why| format!("; RabbitMQ refused {why}")).unwrap_or_default();
+    let first = unserved.first().filter(|_| served.is_empty())?;
+    Some(format!("no node takes from {first} or any other queue of a database{refused}"))
 }

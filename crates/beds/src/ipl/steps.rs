@@ -10,7 +10,9 @@ use beds_adapters::Stores;
 use beds_broker::{PoolSpec, Pools};
 use beds_core::{BedsError, Config, Mistake, ReportStream, RoutingKey, Store};
 use beds_gateway::{Gateway, Lent, ProbePort, Probes, Router};
+use beds_transport::topology::Queue;
 use beds_transport::{Client, Lease, Reports, Transport, TransportError};
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +21,9 @@ use super::{Ipl, IplError, PATIENCE};
 use crate::domains::Domains;
 use crate::notary::Notary;
 use crate::{control, logging, metering, notary};
+
+/// How long the start waits for the consumers of its queues.
+const CONSUMERS: Duration = Duration::from_secs(2);
 
 /// The parts that speak to RabbitMQ.
 pub(super) struct Amqp {
@@ -62,7 +67,8 @@ impl Ipl {
         let patience = if self.strict { PATIENCE } else { Duration::from_secs(3) };
         transport.ready(patience).await.map_err(failed)?;
         let answered = tokio::time::timeout(patience, client.ready()).await;
-        answered.map_err(|_| failed(TransportError::NotConnected))
+        answered.map_err(|_| failed(TransportError::NotConnected))?;
+        client.refused_queue().map_or(Ok(()), |why| Err(failed(TransportError::Topology(why))))
     }
 
     pub(super) async fn databases(&self, domains: &Domains) -> Result<(), IplError> {
@@ -73,17 +79,20 @@ impl Ipl {
         Ok(())
     }
 
-    pub(super) fn pools(&self, amqp: &Amqp, domains: &Domains) -> Result<(Arc<Pools>, Lease), IplError> {
-        let (specs, streams) = (pools(&self.config), streams(&self.config));
+    pub(super) async fn pools(&self, amqp: &Amqp, domains: &Domains) -> Result<(Arc<Pools>, Lease), IplError> {
+        let (specs, streams) = (pools(&self.config, domains), streams(&self.config));
+        let reached: Vec<_> =
+            specs.iter().filter(|spec| *spec.is_reached.borrow()).map(|spec| spec.key.clone()).collect();
+        let told: Vec<String> = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key)).collect();
         let Amqp { transport, reports, .. } = amqp;
         let (lease, notices) = (transport.lease(), transport.notices());
-        let pools = Pools::spawn(transport, reports, &domains.factory, &specs, &streams, &lease, &notices);
+        let pools = Pools::spawn(transport, reports, &domains.factory, specs, &streams, &lease, &notices);
+        // The first request must find them. One that cannot begin is told by `/readyz`.
+        let consume = reached.into_iter().map(Queue::Events).map(async |queue| transport.consumes(&queue).await);
+        drop(tokio::time::timeout(CONSUMERS, join_all(consume)).await);
         self.step("pools", Ok(()), || {
-            let events = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key));
-            events
-                .chain(streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}")))
-                .collect::<Vec<_>>()
-                .join(", ")
+            let streams = streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}"));
+            told.into_iter().chain(streams).collect::<Vec<_>>().join(", ")
         })?;
         Ok((Arc::new(pools), lease))
     }
@@ -126,7 +135,16 @@ impl Ipl {
         pools: &Arc<Pools>,
         lease: &Lease,
     ) -> Result<Arc<Probes>, IplError> {
-        let readiness = readiness(&amqp.client, &amqp.transport, domains, pools, lease);
+        let is_gateway = self.config.services.appserver.is_local;
+        let readiness = readiness(
+            &amqp.client,
+            &amqp.transport,
+            domains,
+            pools,
+            lease,
+            is_gateway,
+            amqp.transport.earlier_queues(),
+        );
         let probes = Arc::new(Probes::new(metering::render, readiness));
         if let Some(address) = self.config.node.probes {
             let port = ProbePort::bind(address, Arc::clone(&probes))?;
@@ -199,16 +217,18 @@ async fn database(domains: &Domains, store: Store, name: &str, address: &str) ->
     fitting(problems)
 }
 
-fn pools(config: &Config) -> Vec<PoolSpec> {
+/// Two pools for each database of a local store: its reads and its writes.
+fn pools(config: &Config, domains: &Domains) -> Vec<PoolSpec> {
+    let max_event_bytes = usize::try_from(config.amqp.max_event_bytes.get()).unwrap_or(usize::MAX);
     let mut specs = Vec::new();
-    for store in Store::ALL {
-        let service = config.services.store(store);
-        if service.is_local {
-            for (is_write, tasks) in [(false, service.instances.read), (true, service.instances.write)] {
-                let key = RoutingKey::new(store, is_write);
-                let max_event_bytes = usize::try_from(config.amqp.max_event_bytes.get()).unwrap_or(usize::MAX);
-                let handler_timeout = service.handler_timeout;
-                specs.push(PoolSpec { key, tasks: tasks.get(), handler_timeout, max_event_bytes });
+    for store in Store::ALL.into_iter().filter(|store| config.services.store(*store).is_local) {
+        let handler_timeout = config.services.store(store).handler_timeout;
+        for name in config.databases.of(store).keys() {
+            let Some(is_reached) = domains.reached(store, name) else { continue };
+            let instances = config.instances(store, name);
+            for (is_write, tasks) in [(false, instances.read), (true, instances.write)] {
+                let (key, is_reached) = (RoutingKey::new(store, is_write, name), is_reached.clone());
+                specs.push(PoolSpec { key, tasks: tasks.get(), handler_timeout, max_event_bytes, is_reached });
             }
         }
     }

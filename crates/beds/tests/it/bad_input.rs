@@ -84,8 +84,7 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let raw = async |body: Vec<u8>, kind: &str| {
-        let request =
-            live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header("Content-Type", kind).body(body);
+        let request = live.api.request("POST", "/v1/records/Things").header("Content-Type", kind).body(body);
         live.api.send(request).await
     };
     let json = "application/json";
@@ -202,8 +201,7 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
     // The first call prepares; the lines of the log behind it are executions.
     world.sql_server("SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON")?;
     for payload in &payloads {
-        let request =
-            live.api.http.get(format!("{}/v1/records/Things/by/name", live.api.url)).query(&[("name", payload)]);
+        let request = live.api.request("GET", "/v1/records/Things/by/name").query(&[("name", payload)]);
         let answer = live.api.send(request).await?;
         assert!(matches!((answer.status, answer.code()), (200, _) | (400, "BEDS-0025")), "{payload}: {}", answer.text);
         if answer.status == 200 {
@@ -291,14 +289,13 @@ async fn no_text_becomes_an_operator_in_a_document_store() -> Result<()> {
         ["$name", "$$ROOT", "$$name", "{\"$gt\":\"\"}", "$where", "$$NOW", ".*", "/.*/", "$eq", "';return true;'"]
     {
         for fetch in ["name", "match"] {
-            let request =
-                live.api.http.get(format!("{}/v1/records/Papers/by/{fetch}", live.api.url)).query(&[("name", text)]);
+            let request = live.api.request("GET", &format!("/v1/records/Papers/by/{fetch}")).query(&[("name", text)]);
             let answer = live.api.send(request).await?;
             assert_eq!((answer.status, &answer.body["records"]), (200, &json!([])), "{fetch} {text}: {}", answer.text);
         }
         let created = live.api.post("/v1/records/Papers", &json!({"name": text, "doc": {"value": text}})).await?;
         assert_eq!((created.status, &created.body["doc"]["value"]), (201, &Value::from(text)), "{}", created.text);
-        let found = live.api.http.get(format!("{}/v1/records/Papers/by/name", live.api.url)).query(&[("name", text)]);
+        let found = live.api.request("GET", "/v1/records/Papers/by/name").query(&[("name", text)]);
         assert_eq!(live.api.send(found).await?.body["records"][0]["name"], text);
     }
     Ok(())

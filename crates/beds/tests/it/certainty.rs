@@ -97,7 +97,7 @@ async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_t
     std::fs::remove_file(world.folder.join("templates/counters2.toml"))?;
     let second = world.process("").await?;
     eventually("the node has given the message back", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/rel.write", world.name), None).await?;
+        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None).await?;
         Ok(queue["message_stats"]["redeliver"].as_u64() > Some(1))
     })
     .await?;

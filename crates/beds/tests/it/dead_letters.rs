@@ -85,7 +85,7 @@ async fn a_replay_of_what_took_effect_takes_no_effect_again() -> Result<()> {
     dead(&world, 1).await?;
     output(&world, &["dead", "replay", "py.test.done"])?;
     eventually("the replay was worked on", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/rel.write", world.name), None).await?;
+        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None).await?;
         Ok(queue["messages"] == 0 && queue["message_stats"]["ack"] == 2)
     })
     .await?;
@@ -105,7 +105,7 @@ async fn dead_letters_are_gone_through_over_http() -> Result<()> {
     dead(&world, 3).await?;
     let listed = api.get("/v1/dead-letters").await?;
     assert_eq!(listed.body["dead_letters"].as_array().map(Vec::len), Some(3), "{}", listed.text);
-    let refused = json!({"cause": "refused BEDS-0009", "queue": "rel.write", "what": "Things.create", "count": 2});
+    let refused = json!({"cause": "refused BEDS-0009", "queue": "rel.write.main", "what": "Things.create", "count": 2});
     assert!(listed.body["causes"].as_array().is_some_and(|causes| causes.contains(&refused)), "{}", listed.text);
     let shown = api.get("/v1/dead-letters/py.test.1").await?;
     assert_eq!(shown.body["event"]["params"]["name"], "forbidden", "{}", shown.text);
@@ -139,7 +139,7 @@ async fn a_node_without_a_gateway_has_its_probes() -> Result<()> {
     let probe = async |path: &str| live.api.http.get(format!("http://{port}{path}")).send().await;
     eventually("it is ready", async || Ok(probe("/readyz").await.is_ok_and(|answer| answer.status() == 200))).await?;
     let text = probe("/metrics").await?.text().await?;
-    assert!(text.contains("beds_tasks{queue=\"rel.read\"}"), "{text}");
+    assert!(text.contains("beds_tasks{queue=\"rel.read.main\"}"), "{text}");
     assert_eq!(probe("/v1/templates").await?.status(), 404);
     drop(silent);
     Ok(())
@@ -174,10 +174,10 @@ async fn metrics_count_what_happened_without_a_name_that_a_caller_made_up() -> R
         let wanted = [
             "beds_requests_total{method=\"POST\",status=\"2xx\"}",
             "beds_requests_total{method=\"GET\",status=\"4xx\"}",
-            "beds_events_total{queue=\"rel.write\",code=\"ok\"}",
-            "beds_event_seconds_bucket{queue=\"rel.write\",le=\"0.1\"}",
-            "beds_database_call_seconds_count{queue=\"rel.write\"}",
-            "beds_tasks{queue=\"rel.write\"}",
+            "beds_events_total{queue=\"rel.write.main\",code=\"ok\"}",
+            "beds_event_seconds_bucket{queue=\"rel.write.main\",le=\"0.1\"}",
+            "beds_database_call_seconds_count{queue=\"rel.write.main\"}",
+            "beds_tasks{queue=\"rel.write.main\"}",
             "beds_queue_messages{queue=\"beds.dead\"}",
         ];
         assert!(!text.contains("nobody-knows-this") && !text.contains("Beds-Event-Id"), "{text}");

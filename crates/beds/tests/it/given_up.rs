@@ -71,7 +71,7 @@ async fn five_hundred_callers_who_leave_leave_nothing_in_the_server() -> Result<
     };
     futures_util::future::join_all((0..500).map(leave)).await;
     // A read that waits in the queue may begin behind a look, before the word of its caller has come: three looks in a row count.
-    let idle = ["beds_tasks_busy{queue=\"rel.read\"} 0", "beds_queue_messages{queue=\"rel.read\"} 0"];
+    let idle = ["beds_tasks_busy{queue=\"rel.read.main\"} 0", "beds_queue_messages{queue=\"rel.read.main\"} 0"];
     let mut calm = 0;
     eventually("nothing of theirs is left", async || {
         let metrics = live.api.get("/metrics").await?.text;
@@ -92,7 +92,7 @@ async fn a_call_past_its_deadline_has_ended_before_its_place_is_free() -> Result
     // The world's node has two tasks that read, and two connections beyond them.
     for round in 0..30 {
         let fetch = ["read", "swallowing", "own"][round % 3];
-        let request = live.api.http.get(format!("{}/v1/records/Long/by/{fetch}?seconds=60", live.api.url));
+        let request = live.api.request("GET", &format!("/v1/records/Long/by/{fetch}?seconds=60"));
         let late = live.api.send(request.header("Beds-Timeout", "50ms")).await?;
         assert!(matches!(late.status, 503 | 504), "{}", late.text);
         assert!(running(&world)? <= 4, "round {round}");
@@ -106,7 +106,7 @@ async fn a_write_past_its_deadline_is_certainly_rolled_back_and_told_so() -> Res
     world.domain(LONG, &[("long", TEMPLATE)])?;
     let live = world.node().await?;
     let update = |seconds: u32, timeout: &str, key: &str| {
-        let request = live.api.http.patch(format!("{}/v1/records/Long/c", live.api.url));
+        let request = live.api.request("PATCH", "/v1/records/Long/c");
         let request = request.header("Beds-Timeout", timeout).header("Idempotency-Key", key);
         live.api.send(request.json(&json!({ "seconds": seconds })))
     };
@@ -123,7 +123,7 @@ async fn a_write_goes_on_when_its_caller_has_gone() -> Result<()> {
     let world = World::new().await?;
     world.domain(LONG, &[("long", TEMPLATE)])?;
     let live = world.node().await?;
-    let request = live.api.http.patch(format!("{}/v1/records/Long/c", live.api.url)).json(&json!({"seconds": 2}));
+    let request = live.api.request("PATCH", "/v1/records/Long/c").json(&json!({"seconds": 2}));
     assert!(tokio::time::timeout(Duration::from_millis(300), request.send()).await.is_err());
     eventually("it is done", async || Ok(world.sql("SELECT value FROM counters WHERE name = 'c'")? == "1")).await
 }
@@ -158,7 +158,7 @@ async fn reads_of_documents_end_in_the_server_when_their_callers_leave() -> Resu
     // Twice as many as there are connections, two at a time, since two tasks read. Each has begun before its caller leaves.
     for _ in 0..6 {
         let leave = || {
-            let request = live.api.http.get(format!("{}/v1/records/Crowd/by/read", live.api.url));
+            let request = live.api.request("GET", "/v1/records/Crowd/by/read");
             tokio::time::timeout(Duration::from_millis(300), request.header("Beds-Timeout", "60s").send())
         };
         assert!(matches!(tokio::join!(leave(), leave()), (Err(_), Err(_))), "they take minutes");

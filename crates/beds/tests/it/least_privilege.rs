@@ -101,9 +101,14 @@ async fn rights_that_are_gone_for_a_while_are_told_once() -> Result<()> {
     }
     rights("GRANT", "TO")?;
     eventually("it is there again", is_there).await?;
-    let log = std::fs::read_to_string(world.folder.join("worker.log"))?;
+    let mut log = String::new();
     for said in ["A database went away.", "The templates of a database were bound."] {
-        assert!(log.contains(said), "{said}: {log}");
+        // The state is shown a moment before it is said.
+        eventually(said, async || {
+            log = std::fs::read_to_string(world.folder.join("worker.log"))?;
+            Ok(log.contains(said))
+        })
+        .await?;
     }
     for said in ["A database is there.", "A database cannot be bound yet."] {
         assert!(log.matches(said).count() <= 1, "{said}: {log}");

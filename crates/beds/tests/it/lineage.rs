@@ -69,7 +69,7 @@ async fn a_timeout_and_the_late_reply_are_nodes() -> Result<()> {
     // The answer is there in time and leaves late.
     let process = world.process("late=1*return(1500)->off").await?;
     world.all_consume().await?;
-    let request = process.api.http.get(format!("{}/v1/records/Things?limit=1", process.api.url));
+    let request = process.api.request("GET", "/v1/records/Things?limit=1");
     let answer = process.api.send(request.header("Beds-Timeout", "300ms")).await?;
     assert_eq!(answer.status, 504, "{}", answer.text);
     let kinds = ["http ok", "timeout", "audit", "call", "late_reply", "log"];
@@ -91,7 +91,7 @@ async fn a_call_that_is_given_up_at_the_deadline_is_a_node_without_an_end() -> R
     let world = World::new().await?;
     let live = world.node().await?;
     world.all_consume().await?;
-    let request = live.api.http.get(format!("{}/v1/records/Things/by/sleep?seconds=1.5", live.api.url));
+    let request = live.api.request("GET", "/v1/records/Things/by/sleep?seconds=1.5");
     let answer = live.api.send(request.header("Beds-Timeout", "300ms")).await?;
     assert_eq!(answer.status, 504, "{}", answer.text);
     let mut nodes = tree(&live.api, answer.header("beds-event-id"), &["http failed", "audit", "call", "log"]).await?;
@@ -139,7 +139,7 @@ async fn one_tree_shows_all_that_came_of_one_request() -> Result<()> {
     // The first answer leaves when its caller has stopped waiting.
     let process = world.process("late=1*return(1500)->off").await?;
     let api = &process.api;
-    let create = api.http.post(format!("{}/v1/records/Things", api.url)).header("Beds-Timeout", "500ms");
+    let create = api.request("POST", "/v1/records/Things").header("Beds-Timeout", "500ms");
     let root = api.send(create.json(&json!({"name": "the root"}))).await?;
     assert_eq!(root.status, 504, "{}", root.text);
     let root = root.header("beds-event-id");
@@ -185,7 +185,7 @@ async fn one_tree_shows_all_that_came_of_one_request() -> Result<()> {
 async fn a_request_that_is_refused_at_the_door_has_its_node_and_its_record() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url));
+    let request = live.api.request("POST", "/v1/records/Things");
     let refused = live.api.send(request.header("Content-Type", "application/json").body("{\"name\": oops}")).await?;
     assert_eq!(refused.status, 400, "{}", refused.text);
     let nodes = tree(&live.api, refused.header("beds-event-id"), &["http", "audit"]).await?;
@@ -202,7 +202,7 @@ async fn a_callers_trace_is_kept_with_its_root() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let request = live.api.http.get(format!("{}/v1/records/Things?limit=1", live.api.url));
+    let request = live.api.request("GET", "/v1/records/Things?limit=1");
     let by_http = live.api.send(request.header("traceparent", trace)).await?.header("beds-event-id").to_owned();
     let by_amqp = format!("py.test.{}", uuid::Uuid::new_v4().simple());
     let event = json!({

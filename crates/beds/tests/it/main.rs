@@ -12,6 +12,7 @@ mod check;
 mod command_line;
 mod conformance;
 mod crash;
+mod databases;
 mod dead_letters;
 mod domains;
 mod dump;

@@ -40,7 +40,7 @@ async fn a_lost_connection_is_an_unknown_outcome_at_once_and_comes_back_with_its
 async fn a_queue_that_somebody_deleted_is_declared_again() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    for queue in ["rel.read", "rel.write"] {
+    for queue in ["rel.read.main", "rel.write.main"] {
         world.rabbit(Method::DELETE, &format!("/api/queues/{}/{queue}", world.name), None).await?;
         eventually("requests are answered again", async || answers(&live).await).await?;
     }
@@ -53,7 +53,7 @@ async fn a_missing_binding_is_503_at_once() -> Result<()> {
     let live = world.node().await?;
     // Each consumer declares its queue and binding before it begins.
     world.all_consume().await?;
-    let binding = format!("/api/bindings/{}/e/beds.events/q/rel.write/rel.write", world.name);
+    let binding = format!("/api/bindings/{}/e/beds.events/q/rel.write.main/rel.write.main", world.name);
     world.rabbit(Method::DELETE, &binding, None).await?;
     let refused = live.api.post("/v1/records/Things", &json!({"name": "nobody"})).await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0013"), "{}", refused.text);

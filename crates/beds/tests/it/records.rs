@@ -202,7 +202,7 @@ async fn a_read_past_its_deadline_is_cancelled_and_its_connection_is_not_handed_
 async fn a_write_past_its_deadline_leaves_nothing_behind() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let request = live.api.http.post(format!("{}/v1/records/Things", live.api.url)).header("Beds-Timeout", "300ms");
+    let request = live.api.request("POST", "/v1/records/Things").header("Beds-Timeout", "300ms");
     let late = live.api.send(request.json(&json!({"name": "slow and late"}))).await?;
     assert_eq!((late.status, late.code()), (504, "BEDS-0015"), "certainly rolled back: {}", late.text);
     crate::rig::eventually("the procedure has ended", async || Ok(!world.is_asleep()?)).await?;

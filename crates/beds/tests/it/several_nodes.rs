@@ -68,9 +68,9 @@ async fn a_queue_that_cannot_be_consumed_makes_the_node_unready_and_is_named() -
     let (_, login) = user.split_once("://").context("a url")?;
     let rights = format!("/api/permissions/{}/{}", world.name, login.split(':').next().context("a user")?);
     let may_read = |queues: &str| json!({"configure": ".*", "write": ".*", "read": queues});
-    world.rabbit(Method::PUT, &rights, Some(may_read("^(?!rel\\.write$).*"))).await?;
+    world.rabbit(Method::PUT, &rights, Some(may_read("^(?!rel\\.write\\.main$).*"))).await?;
     // Its consumers end with the queue, and come back to one that they may not read.
-    world.rabbit(Method::DELETE, &format!("/api/queues/{}/rel.write", world.name), None).await?;
+    world.rabbit(Method::DELETE, &format!("/api/queues/{}/rel.write.main", world.name), None).await?;
     let mut readiness = Value::Null;
     eventually("the node is not ready", async || {
         readiness = live.api.get("/readyz").await?.body;
@@ -83,7 +83,7 @@ async fn a_queue_that_cannot_be_consumed_makes_the_node_unready_and_is_named() -
         let consumers = services.iter().find(|service| service["name"] == "consumers").cloned().unwrap_or_default();
         Ok(consumers["detail"]
             .as_str()
-            .is_some_and(|detail| detail.starts_with("rel.write: ") && detail.contains("consumers")))
+            .is_some_and(|detail| detail.starts_with("rel.write.main: ") && detail.contains("consumers")))
     })
     .await?;
     world.rabbit(Method::PUT, &rights, Some(may_read(".*"))).await?;

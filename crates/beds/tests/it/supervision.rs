@@ -67,7 +67,8 @@ async fn sigterm_finishes_what_was_begun_and_exits_cleanly() -> Result<()> {
     assert_eq!(slow.status, 201, "{}", slow.text);
     assert_eq!(process.ended().await?, Some(0), "{}", world.log());
     eventually("the finished write was acknowledged", async || {
-        let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.write", world.name), None).await?;
+        let queue =
+            world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None).await?;
         Ok(queue["messages"] == 0)
     })
     .await?;

@@ -114,7 +114,7 @@ async fn what_a_store_would_cut_off_or_round_is_refused() -> Result<()> {
     let live = world.node().await?;
     let refused = async |template: &str, field: &str, value: &str| -> Result<()> {
         let body = format!("{{\"name\": \"refused\", \"{field}\": {value}}}");
-        let request = live.api.http.post(format!("{}/v1/records/{template}", live.api.url));
+        let request = live.api.request("POST", &format!("/v1/records/{template}"));
         let answer = live.api.send(request.header("Content-Type", "application/json").body(body)).await?;
         assert_eq!(answer.status, 400, "{template}.{field} {value}: {}", answer.text);
         assert!(answer.text.contains(field), "{}", answer.text);

@@ -55,8 +55,7 @@ fn zoo() -> String {
 const ZOO: &str = "name = \"Zoo\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"zoo_create\"\n[fetches]\nby = \"zoo_by\"\n";
 
 async fn send(api: &Api, template: &str, field: &str, value: &str) -> Result<crate::rig::Answer> {
-    let request =
-        api.http.post(format!("{}/v1/records/{template}", api.url)).header("Content-Type", "application/json");
+    let request = api.request("POST", &format!("/v1/records/{template}")).header("Content-Type", "application/json");
     api.send(request.body(format!("{{\"{field}\": {value}}}"))).await
 }
 

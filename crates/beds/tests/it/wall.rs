@@ -330,7 +330,7 @@ async fn a_parameter_that_is_left_out_of_a_match_selects_and_deletes_nothing() -
     // Null is refused on the AMQP way as well, where it can be said.
     let event = json!({
         "v": 1, "event_id": "py.test.1", "root_id": "py.test.1", "template": "Notes", "operation": "fetch", "fetch": "defaulted",
-        "params": {"owner": null}, "issued_at": "2026-11-23T10:00:00Z", "deadline": "2126-11-23T10:00:00Z",
+        "params": {"owner": null}, "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00Z",
     });
     world.rabbit(Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false}))).await?;
     assert!(world.publish("rec.read", &event.to_string(), json!({"reply_to": "mine"})).await?);

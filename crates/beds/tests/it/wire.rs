@@ -57,7 +57,7 @@ async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Res
         let headers = &dead["properties"]["headers"];
         assert_eq!(
             (headers["beds-reason"].as_str(), headers["beds-queue"].as_str()),
-            (Some("malformed"), Some(key)),
+            (Some("malformed"), Some(format!("{key}.main").as_str())),
             "{dead}"
         );
         let detail = headers["beds-detail"].as_str().unwrap_or_default();
@@ -76,7 +76,7 @@ async fn a_reply_is_never_sent_to_a_data_queue() -> Result<()> {
     assert!(world.publish("rel.write", &event, json!({"reply_to": "rec.write"})).await?);
     let event = self::event("create", json!({"name": "piled up"})).to_string();
     assert!(world.publish("rel.write", &event, json!({"reply_to": "beds.node.ms"})).await?);
-    eventually("the writes happened", async || Ok(live.api.done("rel.write").await? == 2)).await?;
+    eventually("the writes happened", async || Ok(live.api.done("rel.write.main").await? == 2)).await?;
     // The queue that stands for the name has no consumer: a message of the test's own stays in it, and alone.
     let own = json!({"routing_key": "beds.node.ms", "payload": "own", "payload_encoding": "string", "properties": {}});
     world
@@ -138,7 +138,8 @@ async fn names_that_a_publisher_makes_up_are_one_cause_in_the_log() -> Result<()
         assert!(world.publish("rel.read", &event.to_string(), json!({})).await?);
     }
     eventually("all are done", async || {
-        let queue = world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.read", world.name), None).await?;
+        let queue =
+            world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.read.main", world.name), None).await?;
         Ok(queue["messages"] == 0 && queue["message_stats"]["ack"].as_u64() >= Some(30))
     })
     .await?;

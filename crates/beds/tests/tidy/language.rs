@@ -71,10 +71,19 @@ fn texts() -> Vec<(PathBuf, String)> {
         let text = fs::read_to_string(&file).unwrap();
         texts.extend(runs(text.lines().map(comment)).map(|run| (file.clone(), run)));
     }
+    for (folder, extension, mark) in
+        [("schema/rel/main", "sql", "--"), ("config", "toml", "#"), ("templates", "toml", "#")]
+    {
+        for file in entries(folder, extension) {
+            let text = fs::read_to_string(&file).unwrap();
+            texts.extend(
+                runs(text.lines().map(|line| line.trim_start().strip_prefix(mark))).map(|run| (file.clone(), run)),
+            );
+        }
+    }
     let mut documents = Vec::new();
     for folder in ["", "docs", "docs/decisions", "bench"] {
-        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
-        documents.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+        documents.extend(entries(folder, "md"));
     }
     for file in documents {
         let text = fs::read_to_string(&file).unwrap();
@@ -82,6 +91,12 @@ fn texts() -> Vec<(PathBuf, String)> {
     }
     assert!(texts.iter().any(|(file, _)| file.ends_with(Path::new("docs/wire.md"))), "the documents were found");
     texts
+}
+
+/// The files of a folder with an ending.
+fn entries(folder: &str, ending: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == ending)).collect()
 }
 
 /// The text of a line that is a comment.

@@ -6,10 +6,11 @@ mod batch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use beds_core::config::LOGS_DATABASE;
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, ErrorKind, Event, Fields, Operation, Payload, Query, ReportStream, Response, Result, Select,
-    Store,
+    Attempt, BedsError, ErrorKind, Event, Fields, Operation, Payload, Query, ReportStream, Response, Result,
+    RoutingKey, Select, Store,
 };
 use beds_trail::audit::{Head, SealedRecord};
 use beds_transport::{Delivery, Lease, Publisher};
@@ -169,7 +170,7 @@ impl Scribe<'_> {
     /// One call of a template, with a deadline of its own: no caller waits for the batch, however long it was in the queue.
     async fn work(&self, mut event: Event) -> Result<Answer> {
         event.deadline = Timestamp::now().checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
-        let adapter = self.factory.adapter(&event, Store::Rec)?;
+        let adapter = self.factory.adapter(&event, &RoutingKey::new(Store::Rec, true, LOGS_DATABASE))?;
         adapter.work(&Arc::new(Attempt::new(event, LONGEST))).await
     }
 

@@ -1,48 +1,112 @@
 //! [`Source`]: the one consumer of a queue on this node. It hands each message to whichever task is free: a slow one holds up
-//! no other while a task has nothing to do.
+//! no other while a task has nothing to do. While the node does not reach the database, there is no consumer: another node may
+//! reach it, and messages that wait for no answer are safe in their queue.
 //!
 //! Not here: the work on a message (worker.rs), how a consumer comes back (`transport::Subscription`).
 
+use std::sync::Arc;
+
 use async_channel::{Receiver, Sender};
-use beds_transport::{Delivery, Transport};
+use beds_transport::topology::Queue;
+use beds_transport::{Delivery, Subscription, Transport};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Everything that a consumer is made of.
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) transport: Transport,
-    pub(super) queue: &'static str,
+    pub(super) queue: Queue,
     pub(super) prefetch: u16,
+    pub(super) is_reached: watch::Receiver<bool>,
     pub(super) stop: CancellationToken,
     /// To the tasks of the pool.
-    pub(super) messages: Sender<Delivery>,
+    pub(super) messages: Sender<Arc<Delivery>>,
     /// The other end, for a message that no task has taken when the pool stops.
-    pub(super) untaken: Receiver<Delivery>,
+    pub(super) untaken: Receiver<Arc<Delivery>>,
 }
 
 /// The way from a source to its tasks. It has room for one message: the others wait where the prefetch bounds them.
-pub(super) fn hand_out() -> (Sender<Delivery>, Receiver<Delivery>) {
+pub(super) fn hand_out() -> (Sender<Arc<Delivery>>, Receiver<Arc<Delivery>>) {
     async_channel::bounded(1)
 }
 
 impl Source {
     /// Takes messages until the pool stops. The ones that no task has begun then go back.
-    pub(super) async fn run(self) {
-        let mut subscription = self.transport.subscribe(self.queue, self.queue, self.prefetch);
-        loop {
-            let handed = async {
-                let delivery = subscription.next().await;
-                self.messages.send(delivery).await
-            };
-            tokio::select! {
-                biased;
-                () = self.stop.cancelled() => break,
-                handed = handed => if handed.is_err() { break },
+    pub(super) async fn run(mut self) {
+        while self.is_open().await {
+            let mut subscription = self.transport.subscribe(self.queue.clone(), self.queue.name(), self.prefetch);
+            let mut at_hand = Vec::from_iter(self.take(&mut subscription).await);
+            at_hand.extend(subscription.cancel().await.into_iter().map(Arc::new));
+            drop(subscription);
+            for delivery in at_hand {
+                self.hand_over(delivery).await;
             }
+            self.sweep().await;
         }
-        subscription.cancel().await;
         while let Ok(delivery) = self.untaken.try_recv() {
             delivery.requeue();
         }
     }
+
+    /// Waits until the database is reached. False where the pool stops.
+    async fn is_open(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            is_open = async { self.is_reached.wait_for(|is_reached| *is_reached).await.is_ok() } => is_open,
+        }
+    }
+
+    /// Hands out messages until the pool stops, or the database is not reached any more. Answers a message for which no task was free
+    /// by then.
+    async fn take(&mut self, subscription: &mut Subscription) -> Option<Arc<Delivery>> {
+        loop {
+            let delivery = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return None,
+                () = away(&mut self.is_reached) => return None,
+                delivery = subscription.next() => Arc::new(delivery),
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Some(delivery),
+                () = away(&mut self.is_reached) => return Some(delivery),
+                sent = self.messages.send(Arc::clone(&delivery)) => if sent.is_err() { return Some(delivery) },
+            }
+        }
+    }
+
+    /// Hands out the requests that came before the gateways had noticed: their callers are answered that the database is away.
+    async fn sweep(&self) {
+        let mut reached = self.is_reached.clone();
+        let mut sweep = self.transport.sweep(self.queue.clone()).await;
+        loop {
+            let back = async { drop(reached.wait_for(|is_reached| *is_reached).await) };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                () = back => return,
+                delivery = sweep.next() => match delivery {
+                    Some(delivery) => self.hand_over(Arc::new(delivery)).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Gives a message to the next free task. Where the database is away, its requester learns that at once, and one without a
+    /// requester is put aside: given back, it would be counted as a failed delivery each time.
+    async fn hand_over(&self, delivery: Arc<Delivery>) {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => delivery.requeue(),
+            sent = self.messages.send(Arc::clone(&delivery)) => if sent.is_err() { delivery.requeue() },
+        }
+    }
+}
+
+/// Waits until the database is not reached any more.
+async fn away(is_reached: &mut watch::Receiver<bool>) {
+    drop(is_reached.wait_for(|is_reached| !*is_reached).await);
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use async_channel::Receiver;
 use beds_core::{Complaints, ReportStream};
+use beds_transport::topology::Queue;
 use beds_transport::{Delivery, Lease, Notices, Reports, Subscription, Transport};
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
@@ -88,13 +89,13 @@ pub(super) async fn run(task: Task) {
 
 /// The place where a task's messages come from.
 enum Feed<'t> {
-    Shared(&'t Receiver<Delivery>),
+    Shared(&'t Receiver<Arc<Delivery>>),
     Own(Box<Subscription>),
 }
 
 impl Feed<'_> {
     /// The next message; none where the pool stops, or the node has lost the name under which it stores reports.
-    async fn next(&mut self, task: &Task) -> Option<Delivery> {
+    async fn next(&mut self, task: &Task) -> Option<Arc<Delivery>> {
         match self {
             Feed::Shared(messages) => tokio::select! {
                 biased;
@@ -105,14 +106,16 @@ impl Feed<'_> {
                 biased;
                 () = task.stop.cancelled() => None,
                 () = task.lease.lost() => None,
-                delivery = subscription.next() => Some(delivery),
+                delivery = subscription.next() => Some(Arc::new(delivery)),
             },
         }
     }
 
     async fn end(self) {
         if let Feed::Own(mut subscription) = self {
-            subscription.cancel().await;
+            for delivery in subscription.cancel().await {
+                delivery.requeue();
+            }
         }
     }
 }
@@ -134,7 +137,7 @@ async fn begin(task: &Task) -> Option<Feed<'_>> {
     }
     // Another node of this name may have written into the chain meanwhile.
     task.heads.forget(&super::chain(task.reports.node(), &task.name));
-    let subscribe = || Feed::Own(Box::new(task.transport.subscribe(stream.as_str(), &task.name, 1)));
+    let subscribe = || Feed::Own(Box::new(task.transport.subscribe(Queue::Reports(*stream), &task.name, 1)));
     (!task.stop.is_cancelled()).then(subscribe)
 }
 
@@ -145,7 +148,6 @@ async fn work(task: &Task, meters: &Meters, recording: &TaskTracker, feed: &mut 
     let mut pause = FIRST_PAUSE;
     while let Some(delivery) = feed.next(task).await {
         let _busy = meters.busy();
-        let delivery = Arc::new(delivery);
         match AssertUnwindSafe(handler.handle(&delivery)).catch_unwind().await {
             Ok(()) => pause = FIRST_PAUSE,
             Err(panic) => {
@@ -176,7 +178,7 @@ impl<'t> Handler<'t> {
     fn new(task: &'t Task, meters: &'t Meters, recording: &'t TaskTracker, chain: &'t str) -> Self {
         match &task.work {
             Work::Events { pool, .. } => Handler::Events(Worker {
-                pool: *pool,
+                pool,
                 publisher: task.transport.publisher(),
                 factory: &task.factory,
                 reporter: Reporter { reports: &task.reports, worker: &task.name, meters },

@@ -34,7 +34,7 @@ const REPLY_PATIENCE: Duration = Duration::from_secs(1);
 const NOT_BEGUN: &str = "the deadline passed before the work began; not executed";
 
 pub(super) struct Worker<'t> {
-    pub(super) pool: PoolSpec,
+    pub(super) pool: &'t PoolSpec,
     pub(super) publisher: &'t Publisher,
     pub(super) factory: &'t Factory,
     pub(super) reporter: Reporter<'t>,
@@ -132,7 +132,7 @@ impl Worker<'_> {
 
     /// One call of the adapter.
     async fn call(&self, taken: &Taken<'_>) -> Result<Answer> {
-        dispatch(self.factory, &taken.attempt, self.pool.key.store()).await
+        dispatch(self.factory, &taken.attempt, &self.pool.key).await
     }
 
     /// Failures that an operator must know of are logged here, each cause once a minute; a caller's mistake is told to the

@@ -9,7 +9,7 @@ use toml::{Table, Value};
 use super::keys::KEYS;
 use super::{Config, DEFAULTS, parse_duration};
 use crate::toml_check::{Checked, Key, Kind, check};
-use crate::{Mistake, Store};
+use crate::{Mistake, Store, is_database_name};
 
 const PREFIX: &str = "BEDS__";
 
@@ -41,6 +41,7 @@ pub fn load(
     rules.durations();
     rules.at_least_one();
     rules.addresses();
+    rules.databases();
     rules.urls(base, read);
     if !mistakes.is_empty() {
         mistakes.sort_by_key(|p| p.line);
@@ -222,18 +223,30 @@ impl Rules<'_> {
 
     fn at_least_one(&mut self) {
         for key in KEYS.iter().filter(|key| key.kind == Kind::Integer) {
-            let most = if key.path.contains("instances") || key.path == "inbox.keep_days" {
-                i64::from(u16::MAX)
-            } else {
-                i64::from(i32::MAX)
-            };
-            let value = get(self.table, key.path).and_then(Value::as_integer).unwrap_or(1);
-            if !(1..=most).contains(&value) {
-                self.refuse(
-                    key.path,
-                    format!("`{}` is {value}", key.path),
-                    &format!("write a number from 1 to {most}"),
-                );
+            self.at_least_one_at(key.path);
+        }
+    }
+
+    fn at_least_one_at(&mut self, path: &str) {
+        let is_small = path.contains(".instances.") || path == "inbox.keep_days";
+        let most = if is_small { i64::from(u16::MAX) } else { i64::from(i32::MAX) };
+        let value = get(self.table, path).and_then(Value::as_integer).unwrap_or(1);
+        if !(1..=most).contains(&value) {
+            self.refuse(path, format!("`{path}` is {value}"), &format!("write a number from 1 to {most}"));
+        }
+    }
+
+    /// The name of a database is a part of the names of its queues.
+    fn databases(&mut self) {
+        for section in Store::ALL.map(|store| format!("databases.{store}")) {
+            for name in names(self.table, &section) {
+                let path = format!("{section}.{name}");
+                if !is_database_name(&name) {
+                    let message = format!("{name:?} is no name for a database");
+                    self.refuse(&path, message, "use 1 to 64 letters, digits, - or _");
+                }
+                self.at_least_one_at(&format!("{path}.instances.read"));
+                self.at_least_one_at(&format!("{path}.instances.write"));
             }
         }
     }
@@ -252,8 +265,7 @@ impl Rules<'_> {
     fn urls(&mut self, base: &Path, read: ReadFile<'_>) {
         let mut sections = vec![("amqp".to_owned(), "amqp://user:password@host:5672/vhost")];
         for (store, sample) in [("rec", "mongodb://user:password@host/db"), ("rel", "mysql://user:password@host/db")] {
-            let databases = get(self.table, &format!("databases.{store}")).and_then(Value::as_table);
-            let names = databases.map(|t| t.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+            let names = names(self.table, &format!("databases.{store}"));
             sections.extend(names.into_iter().map(|name| (format!("databases.{store}.{name}"), sample)));
         }
         for (section, sample) in sections {
@@ -301,6 +313,12 @@ impl Rules<'_> {
             table.insert("url".to_owned(), Value::String(url));
         }
     }
+}
+
+/// The names in a section.
+fn names(table: &Table, section: &str) -> Vec<String> {
+    let section = get(table, section).and_then(Value::as_table);
+    section.map(|section| section.keys().cloned().collect()).unwrap_or_default()
 }
 
 fn get<'t>(table: &'t Table, path: &str) -> Option<&'t Value> {

@@ -55,9 +55,13 @@ pub(super) const KEYS: &[Key] = keys! {
     "reports.hash_key" Text,
     "databases.rec.*.url" Text,
     "databases.rec.*.url_file" Text,
+    "databases.rec.*.instances.read" Integer,
+    "databases.rec.*.instances.write" Integer,
     "databases.rel.*.url" Text,
     "databases.rel.*.url_file" Text,
     "databases.rel.*.ca_file" Text,
+    "databases.rel.*.instances.read" Integer,
+    "databases.rel.*.instances.write" Integer,
     "templates.path" Text,
     "inbox.keep_days" Integer,
 };

@@ -4,14 +4,19 @@
 
 use toml::Value;
 
-use crate::Mistake;
 use crate::config::LOGS_DATABASE;
+use crate::text::quote;
 use crate::toml_check::Checked;
+use crate::{Mistake, is_database_name};
 
 /// Reports broken rules.
 pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
     let text = |key: &str| checked.table.get(key).and_then(Value::as_str).unwrap_or_default();
     let is_of_reports = text("store") == "rec" && text("database") == LOGS_DATABASE;
+    if let Some(name) = checked.table.get("database").and_then(Value::as_str).filter(|name| !is_database_name(name)) {
+        let message = format!("{} is no name for a database", quote(name));
+        mistakes.push(Mistake::new(file, checked.line("database"), message, "use 1 to 64 letters, digits, - or _"));
+    }
     for section in ["objects", "fetches", "jobs"] {
         let Some(Value::Table(table)) = checked.table.get(section) else { continue };
         for (name, value) in table {

@@ -10,12 +10,16 @@ use futures_util::FutureExt;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicRejectOptions};
 
+use crate::consumers::Counted;
+
 /// The acknowledgements of one channel.
 pub(super) struct Acks<C = Channel> {
     channel: C,
     /// So many are sent together; fewer, when no further message is at hand. With 1, each goes out at once.
     group: usize,
     state: Mutex<State>,
+    /// RabbitMQ counts the consumer until its last message is settled.
+    _counted: Option<Counted>,
 }
 
 /// Tags of messages that were handed out.
@@ -58,7 +62,11 @@ impl Settle for Channel {
 
 impl<C: Settle> Acks<C> {
     pub(super) fn new(channel: C, group: usize) -> Self {
-        Self { channel, group, state: Mutex::default() }
+        Self { channel, group, state: Mutex::default(), _counted: None }
+    }
+
+    pub(super) fn counted(self, counted: Counted) -> Self {
+        Self { _counted: Some(counted), ..self }
     }
 
     /// A message is handed out.

@@ -11,6 +11,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
 
 use super::acks::Acks;
+use crate::topology::Queue;
 
 /// Headers of a message that has waited: how often, and that an attempt before may have had an effect.
 pub(crate) const WAITS: &str = "beds-waits";
@@ -22,17 +23,17 @@ const SUSPECT_AFTER: u32 = 2;
 /// One message, not yet acknowledged. Dropping it leaves it with this consumer until its channel closes.
 pub struct Delivery {
     inner: lapin::message::Delivery,
-    queue: &'static str,
+    queue: Queue,
     acks: Arc<Acks>,
 }
 
 impl Delivery {
-    pub(super) fn new(inner: lapin::message::Delivery, queue: &'static str, acks: Arc<Acks>) -> Self {
-        Self { inner, queue, acks }
+    pub(super) fn new(inner: lapin::message::Delivery, queue: &Queue, acks: &Arc<Acks>) -> Self {
+        Self { inner, queue: queue.clone(), acks: Arc::clone(acks) }
     }
 
-    pub fn queue(&self) -> &'static str {
-        self.queue
+    pub fn queue(&self) -> &str {
+        self.queue.name()
     }
 
     /// Counts the messages of this consumer, from 1 after each connection.

@@ -106,7 +106,7 @@ async fn comes_back_late(template: &str) -> Result<()> {
     let places = &PLACES[..PLACES.len() - 2];
     for (number, place) in places.iter().enumerate() {
         let mut dying = world.process(&format!("{place}=return")).await?;
-        let request = dying.api.http.post(format!("{}/v1/records/{template}", dying.api.url));
+        let request = dying.api.request("POST", &format!("/v1/records/{template}"));
         let request = request.header("Beds-Timeout", DEADLINE).json(&json!({"name": place}));
         let sent = tokio::time::Instant::now();
         drop(dying.api.send(request).await);

@@ -68,7 +68,7 @@ async fn mixed(api: &Api, caller: usize, number: usize) -> Result<()> {
         6 => drop(api.post("/v1/records/Things", &json!({"name": format!("deadlock {name}")})).await?),
         7 => drop(api.post("/v1/records/Things", &json!({"name": "forbidden"})).await?),
         8 => {
-            let request = api.http.get(format!("{}/v1/records/Things/by/sleep?seconds=0.05", api.url));
+            let request = api.request("GET", "/v1/records/Things/by/sleep?seconds=0.05");
             drop(api.send(request.header("Beds-Timeout", "20ms")).await?);
         }
         2 => drop(api.get(&format!("{path}?limit=2")).await?),

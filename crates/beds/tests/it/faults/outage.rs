@@ -116,7 +116,7 @@ fn p99(times: &mut [Duration]) -> Duration {
 
 /// How many records of `Things` there are.
 async fn stored(api: &Api, kind: &str) -> Result<u64> {
-    let request = api.http.get(format!("{}/v1/records/Attacker/by/{kind}?template=Things", api.url));
+    let request = api.request("GET", &format!("/v1/records/Attacker/by/{kind}?template=Things"));
     // Counting goes through every record.
     let answer = api.send(request.header("Beds-Timeout", "60s")).await?;
     let rows = answer.body["records"].as_array().with_context(|| answer.text.clone())?;

@@ -32,23 +32,29 @@ impl Answer {
 
 impl Api {
     pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
-        self.send(self.http.get(format!("{}{path}", self.url))).await
+        self.send(self.request("GET", path)).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Answer> {
-        self.send(self.http.post(format!("{}{path}", self.url)).json(body)).await
+        self.send(self.request("POST", path).json(body)).await
     }
 
     pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
-        self.send(self.http.post(format!("{}{path}", self.url)).header("Idempotency-Key", key).json(body)).await
+        self.send(self.request("POST", path).header("Idempotency-Key", key).json(body)).await
     }
 
     pub(crate) async fn patch(&self, path: &str, body: &Value) -> Result<Answer> {
-        self.send(self.http.patch(format!("{}{path}", self.url)).json(body)).await
+        self.send(self.request("PATCH", path).json(body)).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Result<Answer> {
-        self.send(self.http.delete(format!("{}{path}", self.url))).await
+        self.send(self.request("DELETE", path)).await
+    }
+
+    /// A request that is to get more headers, a query or another body before [`Api::send`].
+    pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap_or_default();
+        self.http.request(method, format!("{}{path}", self.url))
     }
 
     pub(crate) async fn send(&self, request: reqwest::RequestBuilder) -> Result<Answer> {

@@ -77,10 +77,10 @@ impl Worker<'_> {
 
     /// Asks the inbox, and changes nothing.
     async fn ask(&self, taken: &Taken<'_>, patience: Duration) -> Word {
-        let (attempt, store) = (&taken.attempt, self.pool.key.store());
+        let attempt = &taken.attempt;
         let asking = async {
             loop {
-                let asked = match self.factory.adapter(&attempt.event, store) {
+                let asked = match self.factory.adapter(&attempt.event, &self.pool.key) {
                     Ok(adapter) => adapter.recall(attempt).await,
                     Err(error) => Err(error),
                 };
@@ -100,7 +100,7 @@ impl Worker<'_> {
     async fn repeat_until_certain(&self, taken: &Taken<'_>) -> Option<Result<Answer>> {
         let repeating = async {
             loop {
-                match dispatch(self.factory, &taken.attempt, self.pool.key.store()).await {
+                match dispatch(self.factory, &taken.attempt, &self.pool.key).await {
                     Ok(answer) => return Ok(answer),
                     Err(error) if is_certain(self.facts(taken), error.kind) => return Err(error),
                     Err(_) => tokio::time::sleep(ASK_AGAIN).await,
