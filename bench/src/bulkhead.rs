@@ -28,7 +28,8 @@ pub(crate) fn prepare(beds: &Beds, second: &Second, templates: &str) -> Result<(
     let schema = folder.join("rel/second");
     std::fs::create_dir_all(&schema)?;
     let own = beds.templates.join("../schema/rel/main/0001_beds.sql");
-    std::fs::copy(&own, schema.join("0001_beds.sql")).with_context(|| format!("copying {}", own.display()))?;
+    std::fs::copy(&own, schema.join("0001_beds.sql"))
+        .with_context(|| format!("copying {}", own.display()))?;
     let sql = "CREATE PROCEDURE second_plain(IN p_id INT) READS SQL DATA SELECT p_id AS id;\n";
     std::fs::write(schema.join("0002_second.sql"), sql)?;
     let credentials = beds.folder.join("second.dba.toml");
@@ -36,14 +37,21 @@ pub(crate) fn prepare(beds: &Beds, second: &Second, templates: &str) -> Result<(
     let mut command = Command::new(&beds.program);
     command.args(["schema", "apply", "--credentials"]).arg(credentials).arg("--schema").arg(folder);
     let output = command.output().context("starting `beds schema apply`")?;
-    ensure!(output.status.success(), "`beds schema apply` failed: {}", String::from_utf8_lossy(&output.stderr));
-    let template =
-        "name = \"Second\"\nstore = \"rel\"\ndatabase = \"second\"\nid = \"id\"\n[fetches]\nplain = \"second_plain\"\n";
+    ensure!(
+        output.status.success(),
+        "`beds schema apply` failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let template = "name = \"Second\"\nstore = \"rel\"\ndatabase = \"second\"\nid = \"id\"\n[fetches]\nplain = \"second_plain\"\n";
     Ok(std::fs::write(std::path::Path::new(templates).join("second.toml"), template)?)
 }
 
 /// Answers the lines of the report.
-pub(crate) fn measure(settings: &Settings, contender: &Contender, second: &Second) -> Result<String> {
+pub(crate) fn measure(
+    settings: &Settings,
+    contender: &Contender,
+    second: &Second,
+) -> Result<String> {
     let address = contender.address;
     let mut turns = Vec::new();
     for _ in 0..settings.options.rounds {
@@ -94,7 +102,8 @@ fn until_back(address: SocketAddr) -> Result<()> {
 }
 
 fn signal(process: u32, signal: &str) -> Result<()> {
-    let status = Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status()?;
+    let status =
+        Command::new("kill").args([&format!("-{signal}"), &process.to_string()]).status()?;
     ensure!(status.success(), "kill -{signal} failed");
     Ok(())
 }

@@ -70,8 +70,13 @@ impl Contender {
             ("BEDS_BENCH_RIVAL_MARIA", settings.services.maria.as_str()),
         ];
         let mut process = Process::own(&arguments, &environment)?;
-        let ready = process.line(Duration::from_secs(30)).with_context(|| format!("starting {}", kind.name(path)))?;
-        let address = ready.strip_prefix("ready ").context("a rival did not say where it listens")?.parse()?;
+        let ready = process
+            .line(Duration::from_secs(30))
+            .with_context(|| format!("starting {}", kind.name(path)))?;
+        let address = ready
+            .strip_prefix("ready ")
+            .context("a rival did not say where it listens")?
+            .parse()?;
         let pid = process.id();
         let idle_bytes = idle(pid);
         Ok(Self { kind, address, idle_bytes, pid, _process: Some(process) })
@@ -83,7 +88,8 @@ impl Contender {
     }
 
     pub(crate) fn cpu_micros(&self) -> Result<u64> {
-        process::cpu_micros(self.pid).context("a contender has ended; its message is above, BEDS's in beds.log")
+        process::cpu_micros(self.pid)
+            .context("a contender has ended; its message is above, BEDS's in beds.log")
     }
 
     /// Waits until the process has nothing left to do, so that it does not work on in the next one's round.
@@ -103,8 +109,12 @@ impl Contender {
         // The counter is brought up to date every few seconds.
         std::thread::sleep(Duration::from_secs(5));
         let metrics = http_once::get(self.address, "/metrics")?.body;
-        let line = metrics.lines().find_map(|line| line.strip_prefix("beds_records_dropped_total "));
-        line.context("the metrics name no dropped records")?.trim().parse().context("a number of dropped records")
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("beds_records_dropped_total "));
+        line.context("the metrics name no dropped records")?
+            .trim()
+            .parse()
+            .context("a number of dropped records")
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -112,28 +122,59 @@ impl Contender {
     }
 
     /// Asks it one thing of each kind, so that nothing is measured that does not do the work.
-    pub(crate) fn check(&self, path: Path, settings: &Settings, bodies: &[String], tag: &str) -> Result<()> {
+    pub(crate) fn check(
+        &self,
+        path: Path,
+        settings: &Settings,
+        bodies: &[String],
+        tag: &str,
+    ) -> Result<()> {
         let name = self.kind.name(path);
         let url = "/v1/records/Flights";
         match path {
             Path::Read => {
                 let answer = http_once::get(self.address, &format!("{url}/1"))?;
-                ensure!(answer.status == 200, "{name} answered {} to a read: {}", answer.status, answer.body);
+                ensure!(
+                    answer.status == 200,
+                    "{name} answered {} to a read: {}",
+                    answer.status,
+                    answer.body
+                );
                 let record: serde_json::Value = serde_json::from_str(&answer.body)?;
-                ensure!(record["flight_id"] == 1, "{name} answered another flight: {}", answer.body);
-                let nobody = http_once::get(self.address, &format!("{url}/{}", settings.no_such_flight()))?;
-                ensure!(nobody.status == 404, "{name} answered {} for a flight that is not there", nobody.status);
+                ensure!(
+                    record["flight_id"] == 1,
+                    "{name} answered another flight: {}",
+                    answer.body
+                );
+                let nobody =
+                    http_once::get(self.address, &format!("{url}/{}", settings.no_such_flight()))?;
+                ensure!(
+                    nobody.status == 404,
+                    "{name} answered {} for a flight that is not there",
+                    nobody.status
+                );
             }
             Path::Write => {
                 let key = format!("{tag}-check");
                 let first = http_once::post(self.address, url, &key, &bodies[0])?;
-                ensure!(first.status == 201, "{name} answered {} to a write: {}", first.status, first.body);
+                ensure!(
+                    first.status == 201,
+                    "{name} answered {} to a write: {}",
+                    first.status,
+                    first.body
+                );
                 if self.kind == Kind::Floor {
                     return Ok(());
                 }
                 let again = http_once::post(self.address, url, &key, &bodies[0])?;
-                let id = |body: &str| Some(serde_json::from_str::<serde_json::Value>(body).ok()?["flight_id"].clone());
-                ensure!(id(&first.body) == id(&again.body), "{name} wrote twice for one key: {}", again.body);
+                let id = |body: &str| {
+                    Some(serde_json::from_str::<serde_json::Value>(body).ok()?["flight_id"].clone())
+                };
+                ensure!(
+                    id(&first.body) == id(&again.body),
+                    "{name} wrote twice for one key: {}",
+                    again.body
+                );
             }
         }
         Ok(())

@@ -108,7 +108,8 @@ async fn connect_and_repeat(
     begin: Instant,
     end: Instant,
 ) -> Result<Tally> {
-    let mut tally = Tally { good: 0, errors: BTreeMap::new(), body_bytes: 0, latency: histogram()? };
+    let mut tally =
+        Tally { good: 0, errors: BTreeMap::new(), body_bytes: 0, latency: histogram()? };
     let mut stream = requests.stream(number);
     let mut client: Option<Client> = None;
     let mut text = Vec::with_capacity(1024);

@@ -105,8 +105,9 @@ fn whole_run(options: RunOptions) -> Result<()> {
             continue;
         }
         note(&format!("measuring the {} path", if path == Path::Read { "read" } else { "write" }));
-        let beds =
-            running.iter().map(|(kind, r, listen)| Contender::beds(*kind, *listen, r.process.id(), r.idle_bytes));
+        let beds = running
+            .iter()
+            .map(|(kind, r, listen)| Contender::beds(*kind, *listen, r.process.id(), r.idle_bytes));
         let beds = beds.collect();
         let measured = measure::path(path, &settings, &services, beds)?;
         text.push_str(&report::path(path, &settings, &measured));
@@ -126,7 +127,8 @@ fn whole_run(options: RunOptions) -> Result<()> {
         }
     }
     if let Some(events) = settings.options.trees
-        && let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Recording)
+        && let Some((kind, running, listen)) =
+            running.iter().find(|(kind, ..)| *kind == Kind::Recording)
     {
         note("measuring trees");
         let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);

@@ -33,7 +33,12 @@ pub(crate) struct Series {
 }
 
 /// Starts the rivals of a path, checks that everyone does the work, and measures in turn.
-pub(crate) fn path(path: Path, settings: &Settings, services: &Services, beds: Vec<Contender>) -> Result<Vec<Series>> {
+pub(crate) fn path(
+    path: Path,
+    settings: &Settings,
+    services: &Services,
+    beds: Vec<Contender>,
+) -> Result<Vec<Series>> {
     let mut contenders = beds;
     for &reply in &settings.replies {
         contenders.push(Contender::rival(Kind::ByHand(reply), path, settings)?);
@@ -62,7 +67,11 @@ pub(crate) fn path(path: Path, settings: &Settings, services: &Services, beds: V
             let round = round(path, settings, services, contender, &tag)
                 .with_context(|| format!("measuring {}", contender.kind.name(path)))?;
             let per_second = round.outcome.good as f64 / round.outcome.seconds;
-            crate::note(&format!("  round {}  {:<22} {per_second:>9.0}/s", number + 1, contender.kind.name(path)));
+            crate::note(&format!(
+                "  round {}  {:<22} {per_second:>9.0}/s",
+                number + 1,
+                contender.kind.name(path)
+            ));
             all[position].rounds.push(round);
             if contender.kind == Kind::Recording {
                 let ended = Instant::now();
@@ -71,13 +80,21 @@ pub(crate) fn path(path: Path, settings: &Settings, services: &Services, beds: V
             }
         }
     }
-    for (series, contender) in all.iter_mut().zip(&contenders).filter(|(series, _)| series.kind == Kind::Recording) {
+    for (series, contender) in
+        all.iter_mut().zip(&contenders).filter(|(series, _)| series.kind == Kind::Recording)
+    {
         series.dropped = contender.dropped()?;
     }
     Ok(all)
 }
 
-fn round(path: Path, settings: &Settings, services: &Services, contender: &Contender, tag: &str) -> Result<Round> {
+fn round(
+    path: Path,
+    settings: &Settings,
+    services: &Services,
+    contender: &Contender,
+    tag: &str,
+) -> Result<Round> {
     let options = &settings.options;
     let arguments = [
         "load".to_owned(),
@@ -100,7 +117,8 @@ fn round(path: Path, settings: &Settings, services: &Services, contender: &Conte
     let peak_bytes = memory.stop();
     let outcome: Outcome = serde_json::from_str(&load.line(patience)?)?;
     let spent = |(service, now): (Service, u64), then: u64| (service, now.saturating_sub(then));
-    let service_cpu = after.1.into_iter().zip(before.1).map(|(now, (_, then))| spent(now, then)).collect();
+    let service_cpu =
+        after.1.into_iter().zip(before.1).map(|(now, (_, then))| spent(now, then)).collect();
     let (cpu, load_cpu) = (after.0.saturating_sub(before.0), after.2.saturating_sub(before.2));
     Ok(Round { outcome, cpu, peak_bytes, service_cpu, load_cpu })
 }

@@ -45,7 +45,9 @@ fn beside_slow_reads(address: SocketAddr) -> Result<f64> {
         let slow = scope.spawn(|| -> Result<()> {
             let mut reads = Vec::new();
             while !is_over.load(Ordering::Relaxed) {
-                reads.push(scope.spawn(move || http_once::get(address, "/v1/records/Bench/by/slow?id=7")));
+                reads.push(
+                    scope.spawn(move || http_once::get(address, "/v1/records/Bench/by/slow?id=7")),
+                );
                 std::thread::sleep(SLOW_EVERY);
             }
             for read in reads {

@@ -105,7 +105,10 @@ impl Settings {
         ensure!(options.rounds > 0 && options.seconds > 0, "rounds and seconds must be at least 1");
         let database = &options.database;
         let services = Services {
-            recording_amqp: format!("{}/recording", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
+            recording_amqp: format!(
+                "{}/recording",
+                variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')
+            ),
             amqp: format!("{}/beds", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
             maria: format!("{}/{database}", variable("BEDS_TEST_MARIA_URL")?.trim_end_matches('/')),
             data: variable("BEDS_TEST_DATA")?.into(),
@@ -115,19 +118,24 @@ impl Settings {
         if !options.without_beds {
             let folder = PathBuf::from(variable("BEDS_BENCH_DIR")?);
             let file = folder.join("beds.toml");
-            let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-            let config: Config = toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
+            let text = std::fs::read_to_string(&file)
+                .with_context(|| format!("reading {}", file.display()))?;
+            let config: Config =
+                toml::from_str(&text).with_context(|| format!("in {}", file.display()))?;
             tasks = (config.services.rel.instances.read, config.services.rel.instances.write);
             let program = variable("BEDS_BIN")?.into();
             let templates = folder.join(&config.templates.path);
-            beds = Some(Beds { program, folder, templates, listen: config.services.appserver.listen });
+            beds =
+                Some(Beds { program, folder, templates, listen: config.services.appserver.listen });
         }
         if let Some(number) = options.tasks {
             tasks = (number, number);
         }
         let replies = options.reply.clone();
         let second = match std::env::var("BEDS_BENCH_SECOND_MARIA_URL") {
-            Ok(maria) => Some(Second { maria, process: variable("BEDS_BENCH_SECOND_MARIA_PID")?.parse()? }),
+            Ok(maria) => {
+                Some(Second { maria, process: variable("BEDS_BENCH_SECOND_MARIA_PID")?.parse()? })
+            }
             Err(_) => None,
         };
         Ok(Self { options, services, second, beds, replies, tasks })
@@ -148,7 +156,8 @@ impl Settings {
 }
 
 fn variable(name: &str) -> Result<String> {
-    std::env::var(name).with_context(|| format!("{name} is not set; run this through `./dev bench`"))
+    std::env::var(name)
+        .with_context(|| format!("{name} is not set; run this through `./dev bench`"))
 }
 
 /// As much of beds.toml as matters here; an option that it leaves out has BEDS's default.

@@ -65,8 +65,12 @@ impl Process {
         let lines = self.lines.as_ref().context("the output of this process is in a file")?;
         match lines.recv_timeout(patience) {
             Ok(line) => Ok(line),
-            Err(RecvTimeoutError::Timeout) => bail!("a child process said nothing for {patience:?}"),
-            Err(RecvTimeoutError::Disconnected) => bail!("a child process ended early; its message is above"),
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("a child process said nothing for {patience:?}")
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("a child process ended early; its message is above")
+            }
         }
     }
 
@@ -130,7 +134,8 @@ pub(crate) fn with_descendants(root: u32) -> Vec<u32> {
     let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc").map_or_else(
         |_| Vec::new(),
         |entries| {
-            let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            let pids =
+                entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
             pids.filter_map(|pid| Some((pid, parent(pid)?))).collect()
         },
     );

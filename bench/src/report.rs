@@ -83,8 +83,11 @@ fn row(path: Path, series: &Series) -> String {
     let rig = median(series, |round| {
         per_request(round, round.cpu + round.service_cpu.iter().map(|(_, cpu)| cpu).sum::<u64>())
     });
-    let rig =
-        if series.rounds.iter().all(|round| round.service_cpu.len() == 2) { format!("{rig:.0}") } else { "-".into() };
+    let rig = if series.rounds.iter().all(|round| round.service_cpu.len() == 2) {
+        format!("{rig:.0}")
+    } else {
+        "-".into()
+    };
     format!(
         "{:<22} {:>8.0} {:>17} {:>8.2} {:>8.2} {cpu:>8.0} {rig:>8} {:>7.0} {:>7.0} {:>7.0}",
         series.kind.name(path),
@@ -94,7 +97,8 @@ fn row(path: Path, series: &Series) -> String {
         median(series, |round| round.outcome.p99 as f64 / 1000.0),
         mib(series.idle_bytes),
         peak(series),
-        median(series, |round| round.outcome.body_bytes as f64 / (round.outcome.good.max(1)) as f64),
+        median(series, |round| round.outcome.body_bytes as f64
+            / (round.outcome.good.max(1)) as f64),
     )
 }
 
@@ -108,7 +112,8 @@ fn ratios(path: Path, all: &[Series]) -> Vec<String> {
     for other in others {
         let ratios = ratios_by_round(first, other);
         let by_round: Vec<String> = ratios.iter().map(|ratio| format!("{ratio:.2}")).collect();
-        let (pair, middle) = (format!("{} / {}", first.kind.name(path), other.kind.name(path)), middle(ratios));
+        let (pair, middle) =
+            (format!("{} / {}", first.kind.name(path), other.kind.name(path)), middle(ratios));
         lines.push(format!("{pair:<42} {middle:>5.2}   by round: {}", by_round.join(" ")));
         if first.kind == Kind::Beds && matches!(other.kind, Kind::ByHand(_)) {
             least = Some(least.map_or(middle, |least| least.min(middle)));
@@ -126,7 +131,9 @@ fn ratios(path: Path, all: &[Series]) -> Vec<String> {
             Path::Write => "",
         };
         let by_round = by_round.join(" ");
-        lines.push(format!("lineage and audit leave {kept:.2} of the throughput{verdict}   by round: {by_round}"));
+        lines.push(format!(
+            "lineage and audit leave {kept:.2} of the throughput{verdict}   by round: {by_round}"
+        ));
         let (at_rest, dropped) = (middle(recording.at_rest.clone()), recording.dropped);
         lines.push(format!(
             "all records stored {at_rest:.1} s after the end of a round, in the middle; {dropped} dropped"
@@ -157,7 +164,10 @@ fn shares(path: Path, all: &[Series]) -> Vec<String> {
             let used = median(series, |round| per_request(round, round.service_cpu[position].1));
             text.push_str(&format!(", {name} {used:.0}"));
         }
-        text.push_str(&format!(", load generator {:.0}", median(series, |r| per_request(r, r.load_cpu))));
+        text.push_str(&format!(
+            ", load generator {:.0}",
+            median(series, |r| per_request(r, r.load_cpu))
+        ));
         text
     };
     all.iter().map(share).collect()
@@ -168,8 +178,16 @@ fn errors(path: Path, all: &[Series]) -> Vec<String> {
     for series in all {
         for (number, round) in series.rounds.iter().enumerate() {
             for (status, count) in &round.outcome.errors {
-                let what = if *status == 0 { "broken or unanswered".to_owned() } else { format!("status {status}") };
-                lines.push(format!("ERRORS: {}, round {}: {count} x {what}", series.kind.name(path), number + 1));
+                let what = if *status == 0 {
+                    "broken or unanswered".to_owned()
+                } else {
+                    format!("status {status}")
+                };
+                lines.push(format!(
+                    "ERRORS: {}, round {}: {count} x {what}",
+                    series.kind.name(path),
+                    number + 1
+                ));
             }
         }
     }
@@ -210,5 +228,9 @@ fn median(series: &Series, of: impl Fn(&Round) -> f64) -> f64 {
 fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
-    if values.len().is_multiple_of(2) { f64::midpoint(values[half - 1], values[half]) } else { values[half] }
+    if values.len().is_multiple_of(2) {
+        f64::midpoint(values[half - 1], values[half])
+    } else {
+        values[half]
+    }
 }

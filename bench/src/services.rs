@@ -36,7 +36,8 @@ pub(crate) struct Services(Vec<(Service, Vec<u32>)>);
 impl Services {
     pub(crate) fn find(file: Option<&Path>) -> Self {
         let text = file.and_then(|file| std::fs::read_to_string(file).ok());
-        let tree: Value = text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let tree: Value =
+            text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
         let pid = |service: Service| u32::try_from(tree[service.key()]["pid"].as_u64()?).ok();
         let find = |service| Some((service, process::with_descendants(pid(service)?)));
         Self([Service::RabbitMq, Service::MariaDb].into_iter().filter_map(find).collect())

@@ -21,7 +21,12 @@ const TURN: Duration = Duration::from_millis(1500);
 
 /// Name of the fetch, its special point, its parameters and body.
 const OBJECTS: [(&str, &str, &str, &str); 4] = [
-    ("plain", "nothing special", "IN p_id BIGINT UNSIGNED", "SELECT * FROM flights WHERE flight_id = p_id"),
+    (
+        "plain",
+        "nothing special",
+        "IN p_id BIGINT UNSIGNED",
+        "SELECT * FROM flights WHERE flight_id = p_id",
+    ),
     (
         "two",
         "two values, so the signature is checked",
@@ -56,9 +61,12 @@ pub(crate) fn prepare(settings: &Settings, beds: &Beds) -> Result<String> {
     runtime.block_on(async {
         let mut conn = Conn::new(Opts::from_url(&settings.services.maria)?).await?;
         for (name, _, parameters, body) in OBJECTS.into_iter().chain([SLOW]) {
-            conn.query_drop(format!("CREATE OR REPLACE PROCEDURE bench_{name}({parameters}) READS SQL DATA {body}"))
+            conn.query_drop(format!(
+                "CREATE OR REPLACE PROCEDURE bench_{name}({parameters}) READS SQL DATA {body}"
+            ))
+            .await?;
+            conn.query_drop(format!("GRANT EXECUTE ON PROCEDURE bench_{name} TO beds_runtime"))
                 .await?;
-            conn.query_drop(format!("GRANT EXECUTE ON PROCEDURE bench_{name} TO beds_runtime")).await?;
         }
         conn.disconnect().await.context("closing the connection")
     })?;
@@ -68,10 +76,14 @@ pub(crate) fn prepare(settings: &Settings, beds: &Beds) -> Result<String> {
         let path = entry?.path();
         std::fs::copy(&path, folder.join(path.file_name().context("a file has a name")?))?;
     }
-    let fetches: String =
-        OBJECTS.iter().chain([&SLOW]).map(|(name, ..)| format!("{name} = \"bench_{name}\"\n")).collect();
-    let text =
-        format!("name = \"Bench\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"flight_id\"\n[fetches]\n{fetches}");
+    let fetches: String = OBJECTS
+        .iter()
+        .chain([&SLOW])
+        .map(|(name, ..)| format!("{name} = \"bench_{name}\"\n"))
+        .collect();
+    let text = format!(
+        "name = \"Bench\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"flight_id\"\n[fetches]\n{fetches}"
+    );
     std::fs::write(folder.join("bench.toml"), text)?;
     Ok(folder.to_str().context("the path is not UTF-8")?.to_owned())
 }
@@ -89,8 +101,9 @@ pub(crate) fn measure(settings: &Settings, contender: &Contender) -> Result<Stri
             ratios.iter_mut().zip(&rates).for_each(|(ratios, rate)| ratios.push(rate / rates[0]));
         }
     }
-    let mut text =
-        String::from("\nReads of one flight through objects that differ in one thing, as a share of the first:\n");
+    let mut text = String::from(
+        "\nReads of one flight through objects that differ in one thing, as a share of the first:\n",
+    );
     for ((name, what, ..), mut ratios) in OBJECTS.into_iter().zip(ratios) {
         ratios.sort_unstable_by(f64::total_cmp);
         text.push_str(&format!("  {name:<7} {:.2}  {what}\n", ratios[ratios.len() / 2]));
@@ -107,7 +120,10 @@ fn rate(contender: &Contender, name: &str) -> Result<f64> {
                 scope.spawn(|| -> Result<()> {
                     while begun.elapsed() < TURN {
                         let more = if name == "two" { "&year=2000" } else { "" };
-                        let answer = http_once::get(address, &format!("/v1/records/Bench/by/{name}?id=7{more}"))?;
+                        let answer = http_once::get(
+                            address,
+                            &format!("/v1/records/Bench/by/{name}?id=7{more}"),
+                        )?;
                         ensure!(answer.status == 200, "{name}: {} {}", answer.status, answer.body);
                         good.fetch_add(1, Ordering::Relaxed);
                     }
@@ -115,7 +131,9 @@ fn rate(contender: &Contender, name: &str) -> Result<f64> {
                 })
             })
             .collect();
-        callers.into_iter().try_for_each(|caller| caller.join().unwrap_or_else(|_| anyhow::bail!("a caller panicked")))
+        callers.into_iter().try_for_each(|caller| {
+            caller.join().unwrap_or_else(|_| anyhow::bail!("a caller panicked"))
+        })
     })?;
     Ok(good.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64())
 }

@@ -29,7 +29,8 @@ pub(crate) fn start(beds: &Beds, environment: &[(&str, &str)]) -> Result<Running
     let config = config.to_str().context("the path of beds.toml is not UTF-8")?;
     let log = beds.folder.join(format!("beds.{}.log", beds.listen.port()));
     let began = Instant::now();
-    let mut process = Process::other(&beds.program, &["run", "--config", config], environment, &log)?;
+    let mut process =
+        Process::other(&beds.program, &["run", "--config", config], environment, &log)?;
     while !http_once::get(beds.listen, "/readyz").is_ok_and(|answer| answer.status == 200) {
         if process.has_ended() || began.elapsed() > START {
             bail!("BEDS did not become ready; see {}", log.display());

@@ -25,7 +25,9 @@ pub(crate) fn measure(events: u64, settings: &Settings, contender: &Contender) -
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(SLICE) {
             let answer = http_once::get(contender.address, "/v1/records/Flights/1")?;
-            ids.push(answer.header("beds-event-id").context("an answer has its event id")?.to_owned());
+            ids.push(
+                answer.header("beds-event-id").context("an answer has its event id")?.to_owned(),
+            );
             std::thread::sleep(SAMPLE);
         }
         let patience = Duration::from_secs(60);
@@ -55,7 +57,9 @@ pub(crate) fn measure(events: u64, settings: &Settings, contender: &Contender) -
         }
     }
     times.sort_unstable();
-    let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1000.0;
+    let at = |share: usize| {
+        times[(times.len() * share / 100).min(times.len() - 1)].as_secs_f64() * 1000.0
+    };
     let (count, p50, p95) = (times.len(), at(50), at(95));
     Ok(format!(
         "\nTrees out of {stored} root events with their calls and audit records, {count} reads one after the other: p50 {p50:.1} ms, p95 {p95:.1} ms\n"

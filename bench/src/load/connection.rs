@@ -40,7 +40,8 @@ impl Client {
                 break position + 4;
             }
         };
-        let status = self.read.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let status =
+            self.read.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
         let status = status.context("not HTTP")?;
         let body = content_length(&self.read[..head])?;
         while self.read.len() < head + body {

@@ -114,7 +114,9 @@ fn body(names: &[&str], line: &str) -> String {
     let fields = names.iter().zip(line.split(',')).filter(|(name, _)| **name != "flight_id");
     let fields = fields.map(|(name, value)| match value {
         "" | "NA" => format!("\"{name}\":null"),
-        number if number.parse::<i64>().is_ok() && *name != "tailnum" => format!("\"{name}\":{number}"),
+        number if number.parse::<i64>().is_ok() && *name != "tailnum" => {
+            format!("\"{name}\":{number}")
+        }
         text => format!("\"{name}\":\"{text}\""),
     });
     format!("{{{}}}", fields.collect::<Vec<_>>().join(","))

@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use futures_util::StreamExt as _;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
@@ -87,8 +88,10 @@ impl Amqp {
             }
             ReplyBy::Queue => {
                 let own = self.consuming().await?;
-                let name = ShortString::from(format!("bench.reply.{}", uuid::Uuid::new_v4().simple()));
-                let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+                let name =
+                    ShortString::from(format!("bench.reply.{}", uuid::Uuid::new_v4().simple()));
+                let exclusive =
+                    QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
                 own.queue_declare(name.clone(), exclusive, FieldTable::default()).await?;
                 (name.clone(), consume_replies(&own, name).await?)
             }
@@ -97,7 +100,15 @@ impl Amqp {
         let mut tasks = JoinSet::new();
         tasks.spawn(deliver(replies, Arc::clone(&pending)));
         let next = AtomicU64::new(0);
-        Ok(Requester { channel, queue: queue.into(), guarantee, reply_to, pending, next, _tasks: tasks })
+        Ok(Requester {
+            channel,
+            queue: queue.into(),
+            guarantee,
+            reply_to,
+            pending,
+            next,
+            _tasks: tasks,
+        })
     }
 }
 
@@ -147,8 +158,12 @@ impl Requester {
         if confirmed {
             properties = properties.with_delivery_mode(2);
         }
-        let options = BasicPublishOptions { mandatory: confirmed, ..BasicPublishOptions::default() };
-        let confirm = self.channel.basic_publish("".into(), self.queue.clone(), options, body, properties).await?;
+        let options =
+            BasicPublishOptions { mandatory: confirmed, ..BasicPublishOptions::default() };
+        let confirm = self
+            .channel
+            .basic_publish("".into(), self.queue.clone(), options, body, properties)
+            .await?;
         if confirmed && confirm.await? != Confirmation::Ack(None) {
             bail!("RabbitMQ did not take the request");
         }

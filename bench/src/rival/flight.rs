@@ -68,5 +68,13 @@ impl Flight<'_> {
 fn date_time(text: &str) -> Option<Value> {
     let part = |from: usize, to: usize| text.get(from..to)?.parse::<u8>().ok();
     let year = text.get(0..4)?.parse().ok()?;
-    Some(Value::Date(year, part(5, 7)?, part(8, 10)?, part(11, 13)?, part(14, 16)?, part(17, 19)?, 0))
+    Some(Value::Date(
+        year,
+        part(5, 7)?,
+        part(8, 10)?,
+        part(11, 13)?,
+        part(14, 16)?,
+        part(17, 19)?,
+        0,
+    ))
 }

@@ -35,7 +35,8 @@ pub(super) fn respond(answer: Result<Answer>) -> Response {
     match answer {
         Ok(Answer { status, body }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+            (status, [(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body)
+                .into_response()
         }
         Err(error) => {
             drop(writeln!(std::io::stderr(), "{error:#}"));

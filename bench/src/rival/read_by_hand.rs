@@ -22,7 +22,10 @@ pub(crate) async fn serve(options: &RivalOptions) -> Result<()> {
     amqp.declare(&queue, Guarantee::None).await?;
     let _tasks = broker::start::<Fetch>(&amqp, &pool, options, &queue, Guarantee::None).await?;
     let requester = amqp.requester(&queue, Guarantee::None).await?;
-    http::serve(Router::new().route("/v1/records/Flights/{id}", get(fetch)).with_state(Arc::new(requester))).await
+    http::serve(
+        Router::new().route("/v1/records/Flights/{id}", get(fetch)).with_state(Arc::new(requester)),
+    )
+    .await
 }
 
 async fn fetch(State(requester): State<Arc<Requester>>, Path(id): Path<u64>) -> Response {

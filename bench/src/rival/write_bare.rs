@@ -26,7 +26,10 @@ pub(crate) async fn serve(options: &RivalOptions) -> Result<()> {
     amqp.declare(&queue, Guarantee::None).await?;
     let _tasks = broker::start::<Create>(&amqp, &pool, options, &queue, Guarantee::None).await?;
     let requester = amqp.requester(&queue, Guarantee::None).await?;
-    http::serve(Router::new().route("/v1/records/Flights", post(create)).with_state(Arc::new(requester))).await
+    http::serve(
+        Router::new().route("/v1/records/Flights", post(create)).with_state(Arc::new(requester)),
+    )
+    .await
 }
 
 async fn create(State(requester): State<Arc<Requester>>, body: Bytes) -> Response {
@@ -46,7 +49,9 @@ impl Session for Create {
     }
 
     async fn work(&mut self, delivery: &Delivery) -> Result<Answer> {
-        let params = serde_json::from_slice(&delivery.data).context("a flight").and_then(|f: Flight<'_>| f.params());
+        let params = serde_json::from_slice(&delivery.data)
+            .context("a flight")
+            .and_then(|f: Flight<'_>| f.params());
         let params = match params {
             Ok(params) => params,
             Err(error) => return refuse(400, &format!("{error:#}")),

@@ -25,15 +25,26 @@ pub(crate) async fn serve(options: &RivalOptions) -> Result<()> {
     let pool = maria::pool(&options.maria, options.tasks)?;
     let amqp = Amqp::connect(options).await?;
     amqp.declare(&queue, Guarantee::Confirmed).await?;
-    let _tasks = broker::start::<Create>(&amqp, &pool, options, &queue, Guarantee::Confirmed).await?;
+    let _tasks =
+        broker::start::<Create>(&amqp, &pool, options, &queue, Guarantee::Confirmed).await?;
     let requester = amqp.requester(&queue, Guarantee::Confirmed).await?;
-    http::serve(Router::new().route("/v1/records/Flights", post(create)).with_state(Arc::new(requester))).await
+    http::serve(
+        Router::new().route("/v1/records/Flights", post(create)).with_state(Arc::new(requester)),
+    )
+    .await
 }
 
-async fn create(State(requester): State<Arc<Requester>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn create(
+    State(requester): State<Arc<Requester>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let key = headers.get("idempotency-key").and_then(|key| key.to_str().ok());
     let Some(key) = key.filter(|key| key.len() <= 255) else {
-        return http::respond(Ok(Answer { status: 400, body: b"\"Idempotency-Key is missing\"".to_vec() }));
+        return http::respond(Ok(Answer {
+            status: 400,
+            body: b"\"Idempotency-Key is missing\"".to_vec(),
+        }));
     };
     http::respond(requester.ask(&body, Some(key)).await)
 }
@@ -70,8 +81,10 @@ impl Session for Create {
         let key = delivery.properties.message_id().as_ref().context("a request without a key")?;
         let key = digest(key.as_str().as_bytes());
         let fingerprint = digest(&delivery.data);
-        let claim: Option<Row> =
-            self.conn.exec_first(&self.begin, (&key, &fingerprint, CREATES, &self.signature)).await?;
+        let claim: Option<Row> = self
+            .conn
+            .exec_first(&self.begin, (&key, &fingerprint, CREATES, &self.signature))
+            .await?;
         let mut claim = claim.context("beds_inbox_begin said nothing")?;
         match claim.take::<String, _>(0).as_deref() {
             Some("claimed") => {}
@@ -81,7 +94,9 @@ impl Session for Create {
         let row: Result<Option<Row>, Error> = self.conn.exec_first(&self.create, params).await;
         let row = match row {
             Ok(row) => row.context("flights_create returned no row")?,
-            Err(Error::Server(refused)) if ["22", "23", "45"].iter().any(|class| refused.state.starts_with(class)) => {
+            Err(Error::Server(refused))
+                if ["22", "23", "45"].iter().any(|class| refused.state.starts_with(class)) =>
+            {
                 self.conn.query_drop("CALL beds_inbox_abort()").await?;
                 return refuse(422, &refused.message);
             }
@@ -95,8 +110,13 @@ impl Session for Create {
 
 /// The answer that was given before.
 fn repeat(mut stored: Row, fingerprint: &str) -> Result<Answer> {
-    match (stored.take::<Option<String>, _>(1).flatten(), stored.take::<Option<String>, _>(2).flatten()) {
-        (Some(asked), _) if asked != fingerprint => refuse(422, "this key was used for another request"),
+    match (
+        stored.take::<Option<String>, _>(1).flatten(),
+        stored.take::<Option<String>, _>(2).flatten(),
+    ) {
+        (Some(asked), _) if asked != fingerprint => {
+            refuse(422, "this key was used for another request")
+        }
         (_, Some(reply)) => Ok(Answer { status: 201, body: reply.into_bytes() }),
         _ => bail!("beds_inbox_begin gave no reply"),
     }
@@ -112,6 +132,7 @@ pub(super) fn refuse(status: u16, reason: &str) -> Result<Answer> {
 
 fn digest(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)]));
+    let digits =
+        |byte: &u8| [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)]));
     Sha256::digest(bytes).iter().flat_map(digits).collect()
 }

@@ -4,7 +4,8 @@
 //! Not here: how rows and documents become JSON, which is the stores' `json`.
 
 use beds_core::reply::Answer;
-use beds_core::{AnswerShape, BedsError, ErrorKind, Operation, Result};
+use beds_core::template::Offer;
+use beds_core::{AnswerShape, BedsError, ErrorKind, Operation, Result, Template};
 use serde_json::value::RawValue;
 
 use crate::operations::no_such_record;
@@ -65,12 +66,28 @@ pub(crate) struct Page {
 }
 
 impl Form {
+    /// The form of an offer's answers, in this shape.
+    pub(crate) fn of(template: &Template, offer: &Offer<'_>, shape: AnswerShape) -> Self {
+        Self {
+            object: offer.object.to_owned(),
+            operation: offer.operation,
+            is_named: offer.name.is_some(),
+            shape,
+            id: template.id.clone(),
+        }
+    }
+
     /// Puts the object's results together: its sets in order, and its OUT values.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchRecord`] where one record was asked for and none came; [`ErrorKind::WrongAnswer`] where the
     /// object's answer is not of the form that its template says.
-    pub(crate) fn answer(&self, mut sets: Vec<Set>, out: Option<Box<RawValue>>, page: Page) -> Result<Answer> {
+    pub(crate) fn answer(
+        &self,
+        mut sets: Vec<Set>,
+        out: Option<Box<RawValue>>,
+        page: Page,
+    ) -> Result<Answer> {
         let is_all = self.shape == AnswerShape::All;
         if sets.len() > 1 && !is_all {
             return Err(self.wrong("a second result set"));
@@ -100,8 +117,10 @@ impl Form {
             }
             Some(id) => Some(id),
             None => {
-                let text =
-                    format!("a full page without a usable `{}`, so that no caller could ask for the next one", self.id);
+                let text = format!(
+                    "a full page without a usable `{}`, so that no caller could ask for the next one",
+                    self.id
+                );
                 return Err(self.wrong(&text));
             }
         };
@@ -133,7 +152,9 @@ impl Form {
         let is_told_beside = sets.is_empty() && out.is_some();
         match rows {
             0 if is_told_beside => {}
-            0 if self.operation == Operation::Create => return Err(self.wrong("no row for the record that it created")),
+            0 if self.operation == Operation::Create => {
+                return Err(self.wrong("no row for the record that it created"));
+            }
             0 => return Err(no_such_record()),
             2.. if !is_all => return Err(self.wrong("a second row")),
             _ => {}
@@ -141,7 +162,14 @@ impl Form {
         let result_sets = is_all.then(|| sets.iter().filter_map(array).collect());
         let Set { rows: records, first_id: id, .. } = sets.into_iter().next().unwrap_or_default();
         let rows = (rows != 1).then(|| u32::try_from(rows).unwrap_or(u32::MAX));
-        Ok(Answer { id, records: records.into_iter().take(1).collect(), result_sets, out, rows, ..Answer::default() })
+        Ok(Answer {
+            id,
+            records: records.into_iter().take(1).collect(),
+            result_sets,
+            out,
+            rows,
+            ..Answer::default()
+        })
     }
 
     fn wrong(&self, found: &str) -> BedsError {
@@ -165,7 +193,10 @@ mod tests {
     fn set(rows: usize) -> Set {
         let mut set = Set::default();
         for row in 0..rows {
-            set.push(RawValue::from_string(format!("{{\"id\":{row}}}")).unwrap(), Some(row.to_string()));
+            set.push(
+                RawValue::from_string(format!("{{\"id\":{row}}}")).unwrap(),
+                Some(row.to_string()),
+            );
         }
         set
     }
@@ -176,14 +207,26 @@ mod tests {
 
     #[test]
     fn one_record_is_one_row_of_one_set() {
-        for operation in [Operation::Create, Operation::Fetch, Operation::Update, Operation::Delete] {
+        for operation in [Operation::Create, Operation::Fetch, Operation::Update, Operation::Delete]
+        {
             let bare = form(operation, AnswerShape::Record);
-            assert!(bare.answer(vec![set(1)], None, Page::default()).unwrap().result_sets.is_none());
-            assert_eq!(kind(bare.answer(vec![set(2)], None, Page::default())), ErrorKind::WrongAnswer);
-            assert_eq!(kind(bare.answer(vec![set(1), set(0)], None, Page::default())), ErrorKind::WrongAnswer);
+            assert!(
+                bare.answer(vec![set(1)], None, Page::default()).unwrap().result_sets.is_none()
+            );
+            assert_eq!(
+                kind(bare.answer(vec![set(2)], None, Page::default())),
+                ErrorKind::WrongAnswer
+            );
+            assert_eq!(
+                kind(bare.answer(vec![set(1), set(0)], None, Page::default())),
+                ErrorKind::WrongAnswer
+            );
             let none = kind(bare.answer(vec![set(0)], None, Page::default()));
-            let expected =
-                if operation == Operation::Create { ErrorKind::WrongAnswer } else { ErrorKind::NoSuchRecord };
+            let expected = if operation == Operation::Create {
+                ErrorKind::WrongAnswer
+            } else {
+                ErrorKind::NoSuchRecord
+            };
             assert_eq!(none, expected, "{operation}");
         }
     }
@@ -206,7 +249,9 @@ mod tests {
     #[test]
     fn a_page_says_whether_it_may_be_cut() {
         let list = form(Operation::List, AnswerShape::Record);
-        let told = |rows, page| list.answer(vec![set(rows)], None, page).map(|a| (a.records.len(), a.more, a.next));
+        let told = |rows, page| {
+            list.answer(vec![set(rows)], None, page).map(|a| (a.records.len(), a.more, a.next))
+        };
         let pages = Page { size: Some(2), has_next: true, has_spare: false };
         assert_eq!(told(2, pages).unwrap(), (2, true, Some("1".into())));
         assert_eq!(told(1, pages).unwrap(), (1, false, None));

@@ -44,7 +44,9 @@ impl Miss {
 
     fn code(&self) -> &'static str {
         match self {
-            Miss::Unknown(_) | Miss::Away { is_unknown: true, .. } => ErrorKind::OutcomeUnknown.code(),
+            Miss::Unknown(_) | Miss::Away { is_unknown: true, .. } => {
+                ErrorKind::OutcomeUnknown.code()
+            }
             Miss::Refused(error)
             | Miss::Unasked(error)
             | Miss::Replaced(error)
@@ -65,7 +67,11 @@ pub(crate) trait Repeatable: Sync {
 ///
 /// # Errors
 /// The kinds say how certain the end of this event is: only [`ErrorKind::OutcomeUnknown`] may have had an effect.
-pub(crate) async fn write(attempt: &Attempt, object: &str, write: &impl Repeatable) -> Result<Option<Answer>> {
+pub(crate) async fn write(
+    attempt: &Attempt,
+    object: &str,
+    write: &impl Repeatable,
+) -> Result<Option<Answer>> {
     let mut may_have_happened = false;
     let mut number = 0;
     loop {
@@ -73,7 +79,9 @@ pub(crate) async fn write(attempt: &Attempt, object: &str, write: &impl Repeatab
         let step = attempt.steps.begin(object);
         let outcome = match write.once().await {
             // The connection that an attempt before lost may still hold the key: that is not another request.
-            Err(Miss::Unasked(error)) if number > 1 && error.kind == ErrorKind::KeyInFlight => Err(Miss::Again(error)),
+            Err(Miss::Unasked(error)) if number > 1 && error.kind == ErrorKind::KeyInFlight => {
+                Err(Miss::Again(error))
+            }
             outcome => outcome,
         };
         match &outcome {
@@ -86,13 +94,16 @@ pub(crate) async fn write(attempt: &Attempt, object: &str, write: &impl Repeatab
             Err(miss) => miss,
         };
         may_have_happened |= matches!(miss, Miss::Unknown(_) | Miss::Away { is_unknown: true, .. });
-        let unless_certain = |error| if may_have_happened { inbox::outcome_unknown(error) } else { error };
+        let unless_certain =
+            |error| if may_have_happened { inbox::outcome_unknown(error) } else { error };
         let error = match miss {
             // The key was free when this attempt claimed it, so no attempt before it had an effect.
             Miss::Refused(error) => return Err(error),
             Miss::Unasked(error) | Miss::Away { error, .. } => return Err(unless_certain(error)),
             Miss::Replaced(_) if !may_have_happened => return Ok(None),
-            Miss::Replaced(error) | Miss::Again(error) | Miss::Unknown(error) => unless_certain(error),
+            Miss::Replaced(error) | Miss::Again(error) | Miss::Unknown(error) => {
+                unless_certain(error)
+            }
         };
         if number >= ATTEMPTS {
             return Err(error);

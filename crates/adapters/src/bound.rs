@@ -28,7 +28,9 @@ pub(crate) fn clock(place: &str, ahead: Option<f64>) -> Option<Mistake> {
     let ahead = ahead.filter(|ahead| ahead.abs() > CLOCK)?;
     let word = if ahead > 0.0 { "ahead of" } else { "behind" };
     let message = format!("the server's clock is {:.0} s {word} this node's", ahead.abs());
-    Some(Mistake::new(place, 0, message, "let both follow the same time servers (NTP)").as_warning())
+    Some(
+        Mistake::new(place, 0, message, "let both follow the same time servers (NTP)").as_warning(),
+    )
 }
 
 /// A warning where the inbox keeps keys for longer than it has to: then nothing prunes it.
@@ -38,6 +40,11 @@ pub(crate) fn inbox_age(place: &str, oldest_hours: Option<i64>, keep_days: u16) 
     if days <= i64::from(keep_days) + 1 {
         return None;
     }
-    let message = format!("the inbox has keys of {days} days, and inbox.keep_days is {keep_days}: nothing prunes it");
-    Some(Mistake::new(place, 0, message, "schedule beds_inbox_prune (docs/dba.md, The inbox)").as_warning())
+    let message = format!(
+        "the inbox has keys of {days} days, and inbox.keep_days is {keep_days}: nothing prunes it"
+    );
+    Some(
+        Mistake::new(place, 0, message, "schedule beds_inbox_prune (docs/dba.md, The inbox)")
+            .as_warning(),
+    )
 }

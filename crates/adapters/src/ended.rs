@@ -29,8 +29,12 @@ pub(crate) async fn until_ended(call: &impl ToEnd) {
         match tokio::time::timeout(ANSWERED_WITHIN, call.end_once(before)).await {
             Ok(Ok(false)) => return,
             Ok(Ok(true)) => {}
-            Ok(Err(error)) => tracing::debug!(error, "A call that was given up could not be ended yet."),
-            Err(_) => tracing::debug!("The server did not say in time whether a call that was given up has ended."),
+            Ok(Err(error)) => {
+                tracing::debug!(error, "A call that was given up could not be ended yet.")
+            }
+            Err(_) => tracing::debug!(
+                "The server did not say in time whether a call that was given up has ended."
+            ),
         }
         before += 1;
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -10,16 +10,21 @@ pub(crate) fn in_flight() -> BedsError {
 }
 
 pub(crate) fn key_reused() -> BedsError {
-    let text = "this Idempotency-Key was used with another request; use a new key for a new request";
+    let text =
+        "this Idempotency-Key was used with another request; use a new key for a new request";
     BedsError::new(ErrorKind::KeyReused, text)
 }
 
 pub(crate) fn outcome_unknown(source: BedsError) -> BedsError {
-    let text = "the database did not confirm the commit; repeat the request with the same Idempotency-Key";
+    let text =
+        "the database did not confirm the commit; repeat the request with the same Idempotency-Key";
     BedsError::new(ErrorKind::OutcomeUnknown, text).with_source(source)
 }
 
 /// The deadline passed, and the key was free: neither this delivery nor one before it had an effect.
 pub(crate) fn too_late() -> BedsError {
-    BedsError::new(ErrorKind::DeadlineExceeded, "the deadline passed before the write was done; it has no effect")
+    BedsError::new(
+        ErrorKind::DeadlineExceeded,
+        "the deadline passed before the write was done; it has no effect",
+    )
 }

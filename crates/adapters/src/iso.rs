@@ -7,8 +7,8 @@ use jiff::{SignedDuration, civil};
 
 /// `2026-11-23`, and nothing behind it.
 pub(crate) fn date(text: &str) -> Option<civil::Date> {
-    let has_shape =
-        text.len() == 10 && text.bytes().enumerate().all(|(at, b)| is_digit_or(b, at == 4 || at == 7, b'-'));
+    let has_shape = text.len() == 10
+        && text.bytes().enumerate().all(|(at, b)| is_digit_or(b, at == 4 || at == 7, b'-'));
     if has_shape { text.parse().ok() } else { None }
 }
 
@@ -76,9 +76,12 @@ pub(crate) fn millis(utc: civil::DateTime) -> Option<i64> {
 /// the year has a sign and at least six digits, as ECMAScript writes it.
 pub(crate) fn millis_text(millis: i64) -> String {
     let cycles = millis.div_euclid(CYCLE_MILLIS);
-    let within = EPOCH.checked_add(SignedDuration::from_millis(millis.rem_euclid(CYCLE_MILLIS))).unwrap_or(EPOCH);
+    let within = EPOCH
+        .checked_add(SignedDuration::from_millis(millis.rem_euclid(CYCLE_MILLIS)))
+        .unwrap_or(EPOCH);
     let year = i64::from(within.year()) + cycles * 400;
-    let year = if (0..=9999).contains(&year) { format!("{year:04}") } else { format!("{year:+07}") };
+    let year =
+        if (0..=9999).contains(&year) { format!("{year:04}") } else { format!("{year:+07}") };
     format!(
         "{year}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
         within.month(),
@@ -101,7 +104,8 @@ pub(crate) fn millis_of_far(text: &str) -> Option<i64> {
     let year = if sign == '-' { -year } else { year };
     // The calendar repeats every 400 years.
     let near = year.rem_euclid(400) + 2000;
-    millis(instant(&format!("{near:04}-{rest}"))?)?.checked_add(((year - near) / 400).checked_mul(CYCLE_MILLIS)?)
+    millis(instant(&format!("{near:04}-{rest}"))?)?
+        .checked_add(((year - near) / 400).checked_mul(CYCLE_MILLIS)?)
 }
 
 const EPOCH: civil::DateTime = civil::datetime(1970, 1, 1, 0, 0, 0, 0);
@@ -125,7 +129,10 @@ mod tests {
     fn what_is_kept_is_what_was_said() {
         assert_eq!(date("2024-02-29").map(|d| d.to_string()).as_deref(), Some("2024-02-29"));
         let utc = |text| datetime(text).map(|d| d.to_string());
-        assert_eq!(utc("2026-11-23T10:20:30.123456").as_deref(), Some("2026-11-23T10:20:30.123456"));
+        assert_eq!(
+            utc("2026-11-23T10:20:30.123456").as_deref(),
+            Some("2026-11-23T10:20:30.123456")
+        );
         assert_eq!(utc("2026-11-23 10:20:30Z").as_deref(), Some("2026-11-23T10:20:30"));
         assert_eq!(utc("2026-11-23T01:00:00+02:00").as_deref(), Some("2026-11-22T23:00:00"));
         assert_eq!(
@@ -142,10 +149,16 @@ mod tests {
         assert_eq!(utc("9999-12-31T23:59:59+01:00").as_deref(), Some("9999-12-31T22:59:59"));
         assert_eq!(utc("9999-12-31T23:59:59-01:00"), None, "that is the year 10000");
         assert_eq!(utc("0001-01-01T00:00:00Z").as_deref(), Some("0001-01-01T00:00:00"));
-        for text in ["9999-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z"] {
+        for text in
+            ["9999-12-31T23:59:59.999Z", "1969-12-31T23:59:59.999Z", "0001-01-01T00:00:00.000Z"]
+        {
             assert_eq!(millis_text(millis(instant(text).unwrap()).unwrap()), text);
         }
-        for text in ["+010000-01-01T00:00:00.000Z", "-000001-12-31T23:59:59.999Z", "+275760-09-13T00:00:00.000Z"] {
+        for text in [
+            "+010000-01-01T00:00:00.000Z",
+            "-000001-12-31T23:59:59.999Z",
+            "+275760-09-13T00:00:00.000Z",
+        ] {
             assert_eq!(millis_text(millis_of_far(text).unwrap()), text);
         }
         assert_eq!(millis_of_far("+010000-01-01T00:00:00.000Z"), Some(253_402_300_800_000));
@@ -154,12 +167,26 @@ mod tests {
 
     #[test]
     fn what_would_be_dropped_is_refused() {
-        for text in ["2024-02-29T23:59:00-05:00", "2023-02-29", "-000001-01-01", "2024-2-9", "2024-02-29Z", ""] {
+        for text in [
+            "2024-02-29T23:59:00-05:00",
+            "2023-02-29",
+            "-000001-01-01",
+            "2024-2-9",
+            "2024-02-29Z",
+            "",
+        ] {
             assert_eq!(date(text), None, "{text}");
         }
-        for text in
-            ["10:00:00Z", "10:00:00+02:00", "10", "24:00:00", "10:00:60", "10:00.5", "10:00:00.1234567", "1:2:3"]
-        {
+        for text in [
+            "10:00:00Z",
+            "10:00:00+02:00",
+            "10",
+            "24:00:00",
+            "10:00:60",
+            "10:00.5",
+            "10:00:00.1234567",
+            "1:2:3",
+        ] {
             assert_eq!(time(text), None, "{text}");
         }
         for text in [

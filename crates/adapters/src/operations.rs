@@ -9,7 +9,8 @@ use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
 use beds_core::template::Offer;
 use beds_core::text::quote;
 use beds_core::{
-    BedsError, Description, ErrorKind, Event, Fields, Mistake, Operation, Result, Template, TemplateDescription,
+    BedsError, Description, ErrorKind, Event, Fields, Mistake, Operation, Result, Template,
+    TemplateDescription,
 };
 use serde_json::Value;
 
@@ -46,8 +47,14 @@ impl<B> Operations<B> {
                 BedsError::new(ErrorKind::TemplateUnusable, text)
             }
             None => {
-                let what = name.map_or_else(|| operation.to_string(), |name| format!("the fetch {}", quote(name)));
-                BedsError::new(ErrorKind::NoSuchOperation, format!("{} does not offer {what}", template.name))
+                let what = name.map_or_else(
+                    || operation.to_string(),
+                    |name| format!("the fetch {}", quote(name)),
+                );
+                BedsError::new(
+                    ErrorKind::NoSuchOperation,
+                    format!("{} does not offer {what}", template.name),
+                )
             }
         })
     }
@@ -56,12 +63,22 @@ impl<B> Operations<B> {
         self.basic.values().chain(self.named.values())
     }
 
-    pub(crate) fn describe(&self, parameters: impl Fn(&B) -> BTreeMap<String, String>) -> TemplateDescription {
+    pub(crate) fn describe(
+        &self,
+        parameters: impl Fn(&B) -> BTreeMap<String, String>,
+    ) -> TemplateDescription {
         let basic = self.basic.iter().map(|(operation, binding)| (*operation, None, binding));
-        let named = self.named.iter().map(|(name, binding)| (Operation::Fetch, Some(name.clone()), binding));
+        let named = self
+            .named
+            .iter()
+            .map(|(name, binding)| (Operation::Fetch, Some(name.clone()), binding));
         let mut operations: Vec<Description> = basic
             .chain(named)
-            .map(|(operation, name, binding)| Description { operation, name, parameters: parameters(binding) })
+            .map(|(operation, name, binding)| Description {
+                operation,
+                name,
+                parameters: parameters(binding),
+            })
             .collect();
         operations.sort_by(|a, b| (a.operation, &a.name).cmp(&(b.operation, &b.name)));
         TemplateDescription { operations }
@@ -76,16 +93,30 @@ pub(crate) fn check_rest(
     answers: impl Fn(&str) -> bool,
     has_object: impl Fn(&str) -> bool,
 ) -> Vec<Mistake> {
-    let absent = template.jobs.iter().filter(|(_, object)| !has_object(object)).map(|(job, object)| {
-        let message = format!("the database {} has no {object} that this login may use", template.database);
-        template.mistake(&format!("jobs.{job}"), message, "ask the DBA to create it, or correct the name")
-    });
-    let takes = |name: &String| description.operations.iter().any(|operation| operation.parameters.contains_key(name));
-    let is_lost = |name: &String, is_sensitive: bool| is_sensitive && !takes(name) && !answers(name);
-    let lost = template.fields.iter().filter(|(name, field)| is_lost(name, field.sensitive)).map(|(name, _)| {
-        let message = format!("no operation takes a field {name}, so nothing is kept secret by it");
-        template.mistake(&format!("fields.{name}"), message, "correct the name")
-    });
+    let absent =
+        template.jobs.iter().filter(|(_, object)| !has_object(object)).map(|(job, object)| {
+            let message = format!(
+                "the database {} has no {object} that this login may use",
+                template.database
+            );
+            template.mistake(
+                &format!("jobs.{job}"),
+                message,
+                "ask the DBA to create it, or correct the name",
+            )
+        });
+    let takes = |name: &String| {
+        description.operations.iter().any(|operation| operation.parameters.contains_key(name))
+    };
+    let is_lost =
+        |name: &String, is_sensitive: bool| is_sensitive && !takes(name) && !answers(name);
+    let lost = template.fields.iter().filter(|(name, field)| is_lost(name, field.sensitive)).map(
+        |(name, _)| {
+            let message =
+                format!("no operation takes a field {name}, so nothing is kept secret by it");
+            template.mistake(&format!("fields.{name}"), message, "correct the name")
+        },
+    );
     absent.chain(lost).collect()
 }
 
@@ -97,10 +128,15 @@ pub(crate) fn limit(params: &Fields) -> Result<u32> {
         Some(Value::String(text)) => text.parse().ok(),
         Some(_) => None,
     };
-    asked.and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_LIMIT).contains(n)).ok_or_else(|| {
-        BedsError::new(ErrorKind::ValueOutOfRange, format!("`limit` is a number from 1 to {MAX_LIMIT}"))
+    asked.and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=MAX_LIMIT).contains(n)).ok_or_else(
+        || {
+            BedsError::new(
+                ErrorKind::ValueOutOfRange,
+                format!("`limit` is a number from 1 to {MAX_LIMIT}"),
+            )
             .with_field("limit")
-    })
+        },
+    )
 }
 
 /// The id is not repeated: it may be a value that no log should hold.
@@ -109,8 +145,10 @@ pub(crate) fn no_such_record() -> BedsError {
 }
 
 pub(crate) fn unknown_field(name: &str, known: &[&str]) -> BedsError {
-    let text = format!("there is no field {}; it takes: {}", quote(name), beds_core::text::list(known));
-    BedsError::new(ErrorKind::UnknownField, text).with_field(name.chars().take(64).collect::<String>())
+    let text =
+        format!("there is no field {}; it takes: {}", quote(name), beds_core::text::list(known));
+    BedsError::new(ErrorKind::UnknownField, text)
+        .with_field(name.chars().take(64).collect::<String>())
 }
 
 pub(crate) fn wrong_type(field: &str, wanted: &str, value: &Value) -> BedsError {
@@ -134,12 +172,17 @@ pub(crate) fn double(field: &str, number: &serde_json::Number) -> Result<f64> {
         (_, Some(whole)) => double as i128 == i128::from(whole),
         (None, None) => double.is_finite(),
     };
-    if is_same { Ok(double) } else { Err(out_of_range(field, "is a number that 64 bits of floating point can hold")) }
+    if is_same {
+        Ok(double)
+    } else {
+        Err(out_of_range(field, "is a number that 64 bits of floating point can hold"))
+    }
 }
 
 /// Values that cannot be handed to the database as they are.
 pub(crate) fn unwritten(error: impl std::error::Error + Send + Sync + 'static) -> BedsError {
-    BedsError::new(ErrorKind::Internal, "the fields could not be written for the database").with_source(error)
+    BedsError::new(ErrorKind::Internal, "the fields could not be written for the database")
+        .with_source(error)
 }
 
 pub(crate) fn missing(field: &str) -> BedsError {

@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription};
+use beds_core::{
+    Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription,
+};
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
@@ -37,26 +39,42 @@ pub(crate) struct RecTemplate {
 }
 
 /// Binds templates of one database: reads `beds_objects` once, then fits each template to it.
-pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Mistake>)> {
+pub(crate) async fn bind(
+    database: &Arc<Database>,
+    templates: &[Arc<Template>],
+) -> Result<(Vec<Bound>, Vec<Mistake>)> {
     let catalog = catalog::read(database).await?;
     let bound = templates
         .iter()
         .map(|template| {
             let mut mistakes = Vec::new();
-            let operations =
-                Operations::bind(template, |offer| bind::bind(&catalog, template, offer, &mut mistakes).map(Arc::new));
+            let operations = Operations::bind(template, |offer| {
+                bind::bind(&catalog, template, offer, &mut mistakes).map(Arc::new)
+            });
             let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
             let description = operations.describe(|binding| binding.parameters());
-            let names =
-                |field: &str| takes_any_field || operations.bindings().any(|binding| binding.names_field(field));
+            let names = |field: &str| {
+                takes_any_field || operations.bindings().any(|binding| binding.names_field(field))
+            };
             // A find without a projection answers fields that no command names, so this is no mistake.
-            let lost = check_rest(template, &description, names, |object| catalog.contains_key(object));
-            mistakes.extend(lost.into_iter().map(|mistake| match mistake.message.starts_with("no operation takes") {
-                true => mistake.as_warning(),
-                false => mistake,
+            let lost =
+                check_rest(template, &description, names, |object| catalog.contains_key(object));
+            mistakes.extend(lost.into_iter().map(|mistake| {
+                match mistake.message.starts_with("no operation takes") {
+                    true => mistake.as_warning(),
+                    false => mistake,
+                }
             }));
-            let bound = RecTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
-            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, mistakes }
+            let bound = RecTemplate {
+                template: Arc::clone(template),
+                database: Arc::clone(database),
+                operations,
+            };
+            Bound {
+                template: Arc::clone(template),
+                adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>,
+                mistakes,
+            }
         })
         .collect();
     Ok((bound, told(database, &catalog::server(database).await?)))
@@ -73,8 +91,7 @@ fn told(database: &Database, server: &catalog::Server) -> Vec<Mistake> {
     let mut told = Vec::new();
     told.extend(bound::clock(&place, server.clock_ahead));
     let kept = i64::from(database.keep_days) * 86_400;
-    let fix =
-        "make the index beds_inbox_age with expireAfterSeconds as long as inbox.keep_days, or change inbox.keep_days";
+    let fix = "make the index beds_inbox_age with expireAfterSeconds as long as inbox.keep_days, or change inbox.keep_days";
     match server.inbox_seconds {
         Some(seconds) if seconds < kept => {
             let message = format!(
@@ -84,14 +101,18 @@ fn told(database: &Database, server: &catalog::Server) -> Vec<Mistake> {
             told.push(Mistake::new(&place, 0, message, fix));
         }
         None if server.is_inbox_seen => {
-            told.push(Mistake::new(&place, 0, "no index removes old keys from the inbox", fix).as_warning());
+            told.push(
+                Mistake::new(&place, 0, "no index removes old keys from the inbox", fix)
+                    .as_warning(),
+            );
         }
         _ => {}
     }
     let longest = database.handler_seconds;
     if let Some(seconds) = server.transaction_seconds.filter(|seconds| *seconds < longest) {
-        let message =
-            format!("a transaction lives {seconds} s at most, and services.rec.handler_timeout is {longest} s");
+        let message = format!(
+            "a transaction lives {seconds} s at most, and services.rec.handler_timeout is {longest} s"
+        );
         let fix = "raise transactionLifetimeLimitSeconds, or lower handler_timeout";
         told.push(Mistake::new(&place, 0, message, fix).as_warning());
     }
@@ -110,8 +131,12 @@ impl TemplateAdapter for RecTemplate {
         }
         match binding.bulk() {
             // It has no claim to ask, so it is unknown whether an earlier delivery was done.
-            Some(_) if attempt.time_to_work().is_zero() => Err(inbox::outcome_unknown(inbox::too_late())),
-            Some(bulk) => call::insert_each(&self.database, binding, bulk, arguments, attempt).await,
+            Some(_) if attempt.time_to_work().is_zero() => {
+                Err(inbox::outcome_unknown(inbox::too_late()))
+            }
+            Some(bulk) => {
+                call::insert_each(&self.database, binding, bulk, arguments, attempt).await
+            }
             None => once::write(&self.database, binding, arguments, attempt).await,
         }
     }
@@ -122,7 +147,11 @@ impl TemplateAdapter for RecTemplate {
 
     async fn recall(&self, attempt: &Attempt) -> Result<Option<Answer>> {
         // An insert without a claim leaves nothing that could be asked.
-        if self.operations.of(&self.template, &attempt.event).is_ok_and(|binding| binding.bulk().is_some()) {
+        if self
+            .operations
+            .of(&self.template, &attempt.event)
+            .is_ok_and(|binding| binding.bulk().is_some())
+        {
             let text = "this operation keeps no key, so it is unknown whether it was done";
             return Err(inbox::outcome_unknown(BedsError::new(ErrorKind::Unavailable, text)));
         }

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription};
+use beds_core::{
+    Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription,
+};
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
@@ -41,7 +43,10 @@ pub(crate) struct RelTemplate {
 }
 
 /// Binds templates of one database: asks the database once which objects it has, then fits each template to them.
-pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) -> Result<(Vec<Bound>, Vec<Mistake>)> {
+pub(crate) async fn bind(
+    database: &Arc<Database>,
+    templates: &[Arc<Template>],
+) -> Result<(Vec<Bound>, Vec<Mistake>)> {
     let catalog = Arc::new(catalog::read(database).await?);
     let bound = templates
         .iter()
@@ -50,8 +55,16 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
             let operations = fit(&catalog, template, &mut mistakes);
             mistakes.extend(check(&catalog, template, &operations));
             let operations = ArcSwap::from_pointee(operations);
-            let bound = RelTemplate { template: Arc::clone(template), database: Arc::clone(database), operations };
-            Bound { template: Arc::clone(template), adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>, mistakes }
+            let bound = RelTemplate {
+                template: Arc::clone(template),
+                database: Arc::clone(database),
+                operations,
+            };
+            Bound {
+                template: Arc::clone(template),
+                adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>,
+                mistakes,
+            }
         })
         .collect();
     let server = &catalog.server;
@@ -61,14 +74,13 @@ pub(crate) async fn bind(database: &Arc<Database>, templates: &[Arc<Template>]) 
     told.extend(bound::inbox_age(&place, server.oldest_key_hours, database.keep_days));
     if let Some(why) = &server.never_pruned {
         let message = format!("the inbox keeps keys and answers for ever: {why}");
-        let fix =
-            "set event_scheduler = ON and enable the event, or schedule CALL beds_inbox_prune (docs/dba.md, The inbox)";
+        let fix = "set event_scheduler = ON and enable the event, or schedule CALL beds_inbox_prune (docs/dba.md, The inbox)";
         told.push(Mistake::new(place.clone(), 0, message, fix).as_warning());
     }
     if !matches!(server.time_zone.as_str(), "UTC" | "+00:00" | "Etc/UTC") {
-        let message = format!("the server's time zone is {}; sessions of BEDS are in UTC", server.time_zone);
-        let fix =
-            "set default_time_zone = '+00:00', or mind that NOW() and TIMESTAMP differ for other clients and events";
+        let message =
+            format!("the server's time zone is {}; sessions of BEDS are in UTC", server.time_zone);
+        let fix = "set default_time_zone = '+00:00', or mind that NOW() and TIMESTAMP differ for other clients and events";
         told.push(Mistake::new(place, 0, message, fix).as_warning());
     }
     Ok((bound, told))
@@ -79,7 +91,11 @@ pub(crate) async fn version(database: &Database) -> Result<Option<String>> {
     catalog::version(database).await
 }
 
-fn fit(catalog: &Arc<Catalog>, template: &Template, mistakes: &mut Vec<Mistake>) -> Operations<Binding> {
+fn fit(
+    catalog: &Arc<Catalog>,
+    template: &Template,
+    mistakes: &mut Vec<Mistake>,
+) -> Operations<Binding> {
     Operations::bind(template, |offer| bind::bind(catalog, template, offer, mistakes))
 }
 
@@ -112,7 +128,10 @@ impl RelTemplate {
         let catalog = Arc::new(catalog::read(&self.database).await?);
         let mut mistakes = Vec::new();
         self.operations.store(Arc::new(fit(&catalog, &self.template, &mut mistakes)));
-        tracing::info!(template = self.template.name, "An object was replaced; the template was bound anew.");
+        tracing::info!(
+            template = self.template.name,
+            "An object was replaced; the template was bound anew."
+        );
         mistakes.iter().for_each(|mistake| tracing::warn!("{mistake}"));
         Ok(())
     }

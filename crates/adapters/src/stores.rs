@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::{BedsError, Config, ErrorKind, Mistake, Result, Store, Template, Templates, config};
+use beds_core::{
+    BedsError, Config, ErrorKind, Mistake, Result, Store, Template, Templates, config,
+};
 
 use crate::bound::Bound;
 use crate::schema::{Applied, File, Wishes};
@@ -29,7 +31,8 @@ impl Stores {
         for (name, database) in &config.databases.rec {
             let is_logs = name == config::LOGS_DATABASE;
             if service.is_local || (admin.is_local && is_logs) {
-                let tasks = if service.is_local { config.instances(Store::Rec, name).total() } else { 0 };
+                let tasks =
+                    if service.is_local { config.instances(Store::Rec, name).total() } else { 0 };
                 let scribes = if is_logs { admin.instances.total() } else { 0 };
                 let database = rec::Database::new(name, database, tasks + scribes, config).await?;
                 rec.insert(name.clone(), Arc::new(database));
@@ -48,7 +51,8 @@ impl Stores {
     /// Store, name and address of each database.
     pub fn names(&self) -> Vec<(Store, String, String)> {
         let rec = self.rec.values().map(|db| (Store::Rec, db.name.clone(), db.address.clone()));
-        rec.chain(self.rel.values().map(|db| (Store::Rel, db.name.clone(), db.address.clone()))).collect()
+        rec.chain(self.rel.values().map(|db| (Store::Rel, db.name.clone(), db.address.clone())))
+            .collect()
     }
 
     /// Asks whether a database answers.
@@ -71,7 +75,12 @@ impl Stores {
 
     /// Binds the templates of one database, and reports findings about the database itself. Fails as a whole only if the
     /// database cannot be asked.
-    pub async fn bind(&self, store: Store, name: &str, templates: &Templates) -> Result<(Vec<Bound>, Vec<Mistake>)> {
+    pub async fn bind(
+        &self,
+        store: Store,
+        name: &str,
+        templates: &Templates,
+    ) -> Result<(Vec<Bound>, Vec<Mistake>)> {
         let templates: Vec<Arc<Template>> =
             templates.iter().filter(|t| t.store == store && t.database == name).cloned().collect();
         let binding = async {
@@ -81,7 +90,10 @@ impl Stores {
             }
         };
         let late = || {
-            let text = format!("the database {name} did not tell its objects within {} s", CATALOG_PATIENCE.as_secs());
+            let text = format!(
+                "the database {name} did not tell its objects within {} s",
+                CATALOG_PATIENCE.as_secs()
+            );
             BedsError::new(ErrorKind::StoreUnavailable, text)
         };
         tokio::time::timeout(CATALOG_PATIENCE, binding).await.map_err(|_| late())?

@@ -66,7 +66,9 @@ pub async fn reload(path: &Path) -> std::io::Result<Reloaded> {
         stream.read_to_string(&mut text).await?;
         serde_json::from_str(&text).map_err(std::io::Error::other)
     };
-    tokio::time::timeout(PATIENCE, conversation).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+    tokio::time::timeout(PATIENCE, conversation)
+        .await
+        .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
 /// Reloads a node's templates in a user's name, which the audit trail keeps.
@@ -77,17 +79,23 @@ pub async fn reload_for(actor: &str, domains: &Domains, reports: &Reports) -> Re
     reloaded
 }
 
-async fn converse(mut stream: UnixStream, domains: &Domains, reports: &Reports) -> std::io::Result<()> {
+async fn converse(
+    mut stream: UnixStream,
+    domains: &Domains,
+    reports: &Reports,
+) -> std::io::Result<()> {
     let actor = format!("uid {}", stream.peer_cred()?.uid());
     let (read, mut write) = stream.split();
     let mut line = String::new();
     let mut said = BufReader::new(read.take(256));
-    tokio::time::timeout(SAID_WITHIN, said.read_line(&mut line)).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+    tokio::time::timeout(SAID_WITHIN, said.read_line(&mut line))
+        .await
+        .map_err(|_| std::io::ErrorKind::TimedOut)??;
     let answer = match line.trim() {
         "reload" => serde_json::to_string(&reload_for(&actor, domains, reports).await),
-        other => {
-            serde_json::to_string(&serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") }))
-        }
+        other => serde_json::to_string(
+            &serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") }),
+        ),
     };
     write.write_all(answer.unwrap_or_default().as_bytes()).await
 }

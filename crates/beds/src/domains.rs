@@ -74,8 +74,11 @@ impl Domains {
         let of_each = || stores.names().into_iter().map(|(store, name, _)| (store, name));
         let state = of_each().map(|database| (database, State::default())).collect();
         let reached = of_each().map(|database| (database, watch::Sender::new(false))).collect();
-        let local: Vec<Store> = Store::ALL.into_iter().filter(|store| config.services.store(*store).is_local).collect();
-        let names = |store: &Store| config.databases.of(*store).keys().map(|name| (*store, name.clone())).collect();
+        let local: Vec<Store> =
+            Store::ALL.into_iter().filter(|store| config.services.store(*store).is_local).collect();
+        let names = |store: &Store| {
+            config.databases.of(*store).keys().map(|name| (*store, name.clone())).collect()
+        };
         Self {
             folder: config.templates.path.clone(),
             served: local.iter().flat_map(|store| -> Vec<_> { names(store) }).collect(),
@@ -113,7 +116,9 @@ impl Domains {
 
     pub async fn ping(&self, store: Store, name: &str) -> Result<()> {
         let pong = self.stores.ping(store, name).await;
-        self.note(store, name, |state| state.missing = pong.as_ref().err().map(|error| error.message.clone()));
+        self.note(store, name, |state| {
+            state.missing = pong.as_ref().err().map(|error| error.message.clone())
+        });
         pong
     }
 
@@ -150,7 +155,12 @@ impl Domains {
         let (problems, mut warnings) = sorted(told);
         if !problems.is_empty() {
             let (problems, warnings) = (texts(&problems), texts(&warnings));
-            return Reloaded { templates: self.templates.load().len(), applied: false, problems, warnings };
+            return Reloaded {
+                templates: self.templates.load().len(),
+                applied: false,
+                problems,
+                warnings,
+            };
         }
         self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut found = Vec::new();
@@ -165,7 +175,9 @@ impl Domains {
                     found.extend(texts(&problems));
                     warnings.extend(of_templates.into_iter().chain(told));
                     // The pulse learns the version, and binds once more if it has to.
-                    self.note(store, &name, |state| *state = State { is_useless, ..State::bound(&problems, None) });
+                    self.note(store, &name, |state| {
+                        *state = State { is_useless, ..State::bound(&problems, None) }
+                    });
                 }
                 Err(error) => {
                     found.push(format!(
@@ -190,7 +202,10 @@ impl Domains {
             name: format!("databases.{store}.{name}"),
             // Records wait in their queues while it is away, and requests go on.
             ready: name == LOGS_DATABASE || (state.is_bound && state.missing.is_none()),
-            detail: state.missing.clone().or_else(|| (!state.is_bound).then(|| "not bound yet".to_owned())),
+            detail: state
+                .missing
+                .clone()
+                .or_else(|| (!state.is_bound).then(|| "not bound yet".to_owned())),
         };
         let mut services: Vec<Service> = state.iter().map(service).collect();
         let mut mistakes = self.mistakes.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -227,7 +242,8 @@ impl Domains {
 
     /// A place for each template of a local store, until its database is bound.
     fn unbound(&self, templates: &Templates) -> HashMap<String, Slot> {
-        let local: Vec<Store> = self.stores.names().into_iter().map(|(store, _, _)| store).collect();
+        let local: Vec<Store> =
+            self.stores.names().into_iter().map(|(store, _, _)| store).collect();
         templates
             .iter()
             .filter(|template| local.contains(&template.store))
@@ -290,5 +306,10 @@ fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Mistake>) {
 
 fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot {
     let database = template.database.clone();
-    Slot { store: template.store, database, adapter, is_audit_required: template.audit == AuditPolicy::Required }
+    Slot {
+        store: template.store,
+        database,
+        adapter,
+        is_audit_required: template.audit == AuditPolicy::Required,
+    }
 }

@@ -70,7 +70,9 @@ pub enum IplError {
         "the key {path} cannot be used: {source}. Fix: correct services.admin.signing_key_file, or make its folder, for this login alone"
     )]
     SigningKey { path: String, source: std::io::Error },
-    #[error("reports.otlp cannot be used: {0}. Fix: build with --features otel, correct the address, or leave it out")]
+    #[error(
+        "reports.otlp cannot be used: {0}. Fix: build with --features otel, correct the address, or leave it out"
+    )]
     Otlp(String),
     #[error("the control socket {path} cannot be made: {source}. Fix: correct node.control")]
     Control { path: String, source: std::io::Error },
@@ -98,7 +100,12 @@ impl Ipl {
     }
 
     /// Prints a step. A failure ends the start in production only.
-    fn step(&self, name: &str, outcome: Result<(), IplError>, detail: impl FnOnce() -> String) -> Result<(), IplError> {
+    fn step(
+        &self,
+        name: &str,
+        outcome: Result<(), IplError>,
+        detail: impl FnOnce() -> String,
+    ) -> Result<(), IplError> {
         let ms = self.start.elapsed().as_millis();
         match outcome {
             Ok(()) => tracing::info!("IPL {ms:>6} ms  {name}: {}", detail()),

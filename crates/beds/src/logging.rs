@@ -33,8 +33,10 @@ pub fn start(json: bool) {
             filter = filter.add_directive(directive);
         }
     }
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MOST_LINES).finish(std::io::stderr());
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MOST_LINES)
+        .finish(std::io::stderr());
     // Without a filter every line of every library, however fine, would be made for the sake of being left out.
     let own = Targets::new().with_target("beds", LevelFilter::DEBUG);
     let console = fmt::layer().with_ansi(std::io::stderr().is_terminal());
@@ -42,7 +44,10 @@ pub fn start(json: bool) {
         true => console.json().with_writer(Named(writer)).boxed(),
         false => console.with_target(false).with_writer(writer).boxed(),
     };
-    let started = registry().with(console.with_filter(filter)).with(reported::Reported.with_filter(own)).try_init();
+    let started = registry()
+        .with(console.with_filter(filter))
+        .with(reported::Reported.with_filter(own))
+        .try_init();
     // One that was started before, such as by an earlier test, is running.
     if started.is_ok() {
         *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
@@ -84,7 +89,8 @@ impl<'w> MakeWriter<'w> for Named {
 impl Write for Named {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         let node = serde_json::to_string(NODE.get().map_or("", String::as_str)).unwrap_or_default();
-        let mut named = format!("{{\"node\":{node},\"version\":\"{}\",", env!("CARGO_PKG_VERSION")).into_bytes();
+        let mut named = format!("{{\"node\":{node},\"version\":\"{}\",", env!("CARGO_PKG_VERSION"))
+            .into_bytes();
         match line.strip_prefix(b"{") {
             Some(rest) => named.extend_from_slice(rest),
             None => named = line.to_vec(),

@@ -19,7 +19,11 @@ fn main() -> ExitCode {
         Err(told) => {
             drop(told.print());
             // Help and the version were asked for.
-            return if told.use_stderr() { ExitCode::from(commands::EX_USAGE) } else { ExitCode::SUCCESS };
+            return if told.use_stderr() {
+                ExitCode::from(commands::EX_USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     // One crypto provider for AMQP, MariaDB and MongoDB alike. It can only be installed once, and this is the first time.

@@ -17,16 +17,19 @@ const SNAPSHOT: Duration = Duration::from_secs(60);
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Upper bounds of the histograms, in seconds.
-const BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 /// One for the process: that is how the `metrics` crate works.
 static HANDLE: LazyLock<Option<PrometheusHandle>> = LazyLock::new(|| {
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS);
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS);
     builder.ok()?.install_recorder().ok()
 });
 
 /// Figures of the process, as Prometheus's own clients have them.
-static PROCESS: LazyLock<metrics_process::Collector> = LazyLock::new(metrics_process::Collector::default);
+static PROCESS: LazyLock<metrics_process::Collector> =
+    LazyLock::new(metrics_process::Collector::default);
 
 /// Begins to count. Safe to repeat.
 pub fn start() {
@@ -40,7 +43,9 @@ fn describe() {
     for (name, help) in HELP {
         match name {
             name if name.ends_with("_total") => metrics::describe_counter!(*name, *help),
-            name if name.ends_with("_seconds") && !name.contains("clock") => metrics::describe_histogram!(*name, *help),
+            name if name.ends_with("_seconds") && !name.contains("clock") => {
+                metrics::describe_histogram!(*name, *help)
+            }
             name => metrics::describe_gauge!(*name, *help),
         }
     }
@@ -56,7 +61,10 @@ const HELP: &[(&str, &str)] = &[
     ("beds_dead_letters_total", "Messages that this node made dead letters."),
     ("beds_event_seconds", "From a worker's taking a message to its end."),
     ("beds_events_total", "Messages worked on; code is ok, or that of the error."),
-    ("beds_queue_messages", "Messages that wait in a queue, as RabbitMQ says; all nodes say the same."),
+    (
+        "beds_queue_messages",
+        "Messages that wait in a queue, as RabbitMQ says; all nodes say the same.",
+    ),
     ("beds_queue_wait_seconds", "From an event's issue until a worker began."),
     ("beds_ready", "1 where a service that /readyz names is there, 0 where it is not."),
     ("beds_records_dropped_total", "Records that found no room on their way to the admin node."),
@@ -124,6 +132,9 @@ mod tests {
     fn a_snapshot_holds_sums_and_counts_but_no_buckets() {
         let text = "# TYPE a counter\na{queue=\"rec.read\"} 3\nb_bucket{le=\"1\"} 2\nb_sum 0.5\n\n";
         let values: Vec<_> = values(text).collect();
-        assert_eq!(values, [("a{queue=\"rec_read\"}".to_owned(), json!(3.0)), ("b_sum".to_owned(), json!(0.5))]);
+        assert_eq!(
+            values,
+            [("a{queue=\"rec_read\"}".to_owned(), json!(3.0)), ("b_sum".to_owned(), json!(0.5))]
+        );
     }
 }

@@ -73,7 +73,10 @@ impl Node {
             self.transport.close().await;
             self.domains.close().await;
         };
-        let closed = tokio::time::timeout(left(self.grace).max(Duration::from_millis(500)), closing).await.is_ok();
+        let closed =
+            tokio::time::timeout(left(self.grace).max(Duration::from_millis(500)), closing)
+                .await
+                .is_ok();
         gateway_done && pools_done && closed
     }
 }

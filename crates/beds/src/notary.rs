@@ -67,10 +67,9 @@ impl SignedGap {
 
 fn is_signed(message: &str, signature: &str, public_keys: &[String]) -> bool {
     let signature = unhex(signature).unwrap_or_default();
-    public_keys
-        .iter()
-        .filter_map(|key| unhex(key))
-        .any(|key| UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).is_ok())
+    public_keys.iter().filter_map(|key| unhex(key)).any(|key| {
+        UnparsedPublicKey::new(&ED25519, key).verify(message.as_bytes(), &signature).is_ok()
+    })
 }
 
 /// The key of this node's signatures.
@@ -96,7 +95,11 @@ impl Key {
                 // Beside it first: another node that starts now reads a whole key, or makes one and finds this.
                 let mut beside = path.as_os_str().to_owned();
                 beside.push(format!(".{}.new", std::process::id()));
-                let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+                let mut file = std::fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&beside)?;
                 file.write_all(made.as_ref())?;
                 let linked = std::fs::hard_link(&beside, path);
                 std::fs::remove_file(&beside)?;
@@ -163,11 +166,18 @@ impl Notary {
             }
             for head in self.pools.audit_heads() {
                 let (chain, seq) = (head.chain.clone(), head.seq);
-                if self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(&chain) == Some(&seq) {
+                if self.signed.lock().unwrap_or_else(PoisonError::into_inner).get(&chain)
+                    == Some(&seq)
+                {
                     continue;
                 }
                 match self.reports.audit_head(&json!(self.key.sign(head))).await {
-                    Ok(()) => drop(self.signed.lock().unwrap_or_else(PoisonError::into_inner).insert(chain, seq)),
+                    Ok(()) => drop(
+                        self.signed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .insert(chain, seq),
+                    ),
                     Err(error) => {
                         tracing::warn!(chain, %error, "The head of an audit chain could not be reported yet.")
                     }

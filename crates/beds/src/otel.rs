@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 use beds_core::EventId;
 use beds_core::Outcome;
 use beds_trail::span::{LineageReport, Span};
-use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::trace::{
+    SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState,
+};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
@@ -29,10 +31,12 @@ pub struct Exporter(opentelemetry_otlp::SpanExporter);
 impl Exporter {
     /// `endpoint` is the whole address, such as `http://127.0.0.1:4318/v1/traces`.
     pub fn new(endpoint: &str, node: &str) -> Result<Self, ExporterBuildError> {
-        let builder = opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(endpoint);
+        let builder =
+            opentelemetry_otlp::SpanExporter::builder().with_http().with_endpoint(endpoint);
         let mut exporter = builder.with_timeout(PATIENCE).build()?;
-        let resource =
-            Resource::builder().with_service_name("beds").with_attribute(KeyValue::new("beds.node", node.to_owned()));
+        let resource = Resource::builder()
+            .with_service_name("beds")
+            .with_attribute(KeyValue::new("beds.node", node.to_owned()));
         exporter.set_resource(&resource.build());
         Ok(Self(exporter))
     }
@@ -80,15 +84,29 @@ fn span(node: Span, trace: TraceId, caller: Option<SpanId>) -> SpanData {
         ("beds.worker", node.worker),
         ("beds.code", node.code.clone().unwrap_or_default()),
     ];
-    let mut attributes: Vec<KeyValue> =
-        texts.into_iter().filter(|(_, text)| !text.is_empty()).map(|(name, text)| KeyValue::new(name, text)).collect();
+    let mut attributes: Vec<KeyValue> = texts
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(name, text)| KeyValue::new(name, text))
+        .collect();
     if let Some(wait) = node.queue_wait_us {
-        attributes.push(KeyValue::new("beds.queue_wait_us", i64::try_from(wait).unwrap_or(i64::MAX)));
+        attributes
+            .push(KeyValue::new("beds.queue_wait_us", i64::try_from(wait).unwrap_or(i64::MAX)));
     }
     let is_root = node.parent_id.is_none();
     SpanData {
-        span_context: SpanContext::new(trace, span_of(&node.event_id), TraceFlags::SAMPLED, false, TraceState::NONE),
-        parent_span_id: if is_root { caller.unwrap_or(SpanId::INVALID) } else { span_of(&node.parent_id) },
+        span_context: SpanContext::new(
+            trace,
+            span_of(&node.event_id),
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::NONE,
+        ),
+        parent_span_id: if is_root {
+            caller.unwrap_or(SpanId::INVALID)
+        } else {
+            span_of(&node.parent_id)
+        },
         parent_span_is_remote: is_root && caller.is_some(),
         span_kind: if is_root { SpanKind::Server } else { SpanKind::Internal },
         name: name.into(),
@@ -108,7 +126,10 @@ fn span(node: Span, trace: TraceId, caller: Option<SpanId>) -> SpanData {
 }
 
 fn word(kind: &impl serde::Serialize) -> String {
-    serde_json::to_value(kind).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(kind)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// Trace and span of the caller. The text was checked where it came in.
@@ -120,7 +141,8 @@ fn of_caller(traceparent: &str) -> Option<(TraceId, SpanId)> {
 /// The UUID in the root's id, where it has one: a person can look for it in both systems.
 fn trace_of(root: &EventId) -> TraceId {
     let last = root.0.rsplit('.').next().unwrap_or_default();
-    let uuid = Some(last).filter(|text| text.len() == 32).and_then(|text| TraceId::from_hex(text).ok());
+    let uuid =
+        Some(last).filter(|text| text.len() == 32).and_then(|text| TraceId::from_hex(text).ok());
     uuid.unwrap_or_else(|| TraceId::from_bytes(digest(root)))
 }
 
@@ -156,7 +178,10 @@ mod tests {
     #[test]
     fn a_child_span_has_its_parent_and_the_trace_is_the_roots_uuid() {
         let spans = spans(record(None));
-        assert_eq!(spans[0].span_context.trace_id().to_string(), "01a20b2e46f97190af0a449bc891681f");
+        assert_eq!(
+            spans[0].span_context.trace_id().to_string(),
+            "01a20b2e46f97190af0a449bc891681f"
+        );
         assert_eq!(spans[0].parent_span_id, SpanId::INVALID);
         assert_eq!(spans[1].parent_span_id, spans[0].span_context.span_id());
         assert_eq!(spans[1].name, "call users_create");
@@ -165,7 +190,11 @@ mod tests {
     #[test]
     fn a_callers_trace_goes_on() {
         let spans = spans(record(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")));
-        assert!(spans.iter().all(|s| s.span_context.trace_id().to_string() == "0af7651916cd43dd8448eb211c80319c"));
+        assert!(
+            spans.iter().all(
+                |s| s.span_context.trace_id().to_string() == "0af7651916cd43dd8448eb211c80319c"
+            )
+        );
         assert_eq!(spans[0].parent_span_id.to_string(), "b7ad6b7169203331");
     }
 
@@ -178,7 +207,12 @@ mod tests {
             let (mut request, mut part) = (Vec::new(), [0; 4096]);
             while !String::from_utf8_lossy(&request).contains("call users_create") {
                 let read = stream.read(&mut part).unwrap();
-                assert_ne!(read, 0, "the request ended early: {}", String::from_utf8_lossy(&request));
+                assert_ne!(
+                    read,
+                    0,
+                    "the request ended early: {}",
+                    String::from_utf8_lossy(&request)
+                );
                 request.extend_from_slice(&part[..read]);
             }
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();

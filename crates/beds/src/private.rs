@@ -16,7 +16,8 @@ pub(crate) fn append(path: &Path) -> Result<File> {
 
 /// Writes a whole file, in the place of an older one. Mode 0600.
 pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
-    let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+    let mut file =
+        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())
 }

@@ -24,8 +24,12 @@ pub fn templates(folder: &Path) -> (Templates, Vec<Mistake>) {
         Ok(files) => Templates::parse(&files),
         Err(error) => {
             let file = folder.display().to_string();
-            let problem =
-                Mistake::new(file, 0, format!("cannot be read: {error}"), "correct templates.path in beds.toml");
+            let problem = Mistake::new(
+                file,
+                0,
+                format!("cannot be read: {error}"),
+                "correct templates.path in beds.toml",
+            );
             (Templates::default(), vec![problem])
         }
     }
@@ -37,11 +41,13 @@ pub fn without_database<'t>(
     has_database: impl Fn(&Template) -> bool,
 ) -> Vec<Mistake> {
     // A node that does not store reports needs no place for them.
-    let lost = templates.filter(|template| !template.is_of_nodes && !has_database(template)).map(|template| {
-        let path = format!("databases.{}.{}", template.store, template.database);
-        let fix = format!("add [{path}] to beds.toml, or correct the name");
-        template.mistake("database", format!("there is no [{path}]"), fix)
-    });
+    let lost = templates.filter(|template| !template.is_of_nodes && !has_database(template)).map(
+        |template| {
+            let path = format!("databases.{}.{}", template.store, template.database);
+            let fix = format!("add [{path}] to beds.toml, or correct the name");
+            template.mistake("database", format!("there is no [{path}]"), fix)
+        },
+    );
     lost.collect()
 }
 

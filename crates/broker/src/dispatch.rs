@@ -11,7 +11,11 @@ use beds_core::{Attempt, Result, RoutingKey};
 use crate::Factory;
 
 /// Does what the event asks for, if a caller may ask for it.
-pub(crate) async fn dispatch(factory: &Factory, attempt: &Arc<Attempt>, key: &RoutingKey) -> Result<Answer> {
+pub(crate) async fn dispatch(
+    factory: &Factory,
+    attempt: &Arc<Attempt>,
+    key: &RoutingKey,
+) -> Result<Answer> {
     let event = &attempt.event;
     is_for_callers(&event.template, event.operation)?;
     event.check_arguments()?;

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use beds_core::text::quote;
-use beds_core::{BedsError, ErrorKind, Event, Result, RoutingKey, Store, TemplateAdapter, TemplateDescription};
+use beds_core::{
+    BedsError, ErrorKind, Event, Result, RoutingKey, Store, TemplateAdapter, TemplateDescription,
+};
 
 /// One template, as the factory knows it.
 #[derive(Clone)]
@@ -45,7 +47,11 @@ impl Factory {
     /// # Errors
     /// [`ErrorKind::UnknownTemplate`]; [`ErrorKind::BadEvent`] where the template is of another database;
     /// [`ErrorKind::StoreUnavailable`] while its database has not been reached.
-    pub(crate) fn adapter(&self, event: &Event, key: &RoutingKey) -> Result<Arc<dyn TemplateAdapter>> {
+    pub(crate) fn adapter(
+        &self,
+        event: &Event,
+        key: &RoutingKey,
+    ) -> Result<Arc<dyn TemplateAdapter>> {
         let slots = self.slots.load();
         let slot = slots.get(&event.template).ok_or_else(|| {
             let text = format!("there is no template {}", quote(&event.template));
@@ -53,13 +59,18 @@ impl Factory {
         })?;
         if (slot.store, slot.database.as_str()) != (key.store(), key.database()) {
             let (template, store, database) = (&event.template, slot.store, &slot.database);
-            let text = format!("{template} is a template of the {store} database {database}, and came through {key}");
+            let text = format!(
+                "{template} is a template of the {store} database {database}, and came through {key}"
+            );
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         match &slot.adapter {
             Some(adapter) => Ok(Arc::clone(adapter)),
             None => {
-                let text = format!("the database of {} has not been reached yet; not executed", event.template);
+                let text = format!(
+                    "the database of {} has not been reached yet; not executed",
+                    event.template
+                );
                 Err(BedsError::new(ErrorKind::StoreUnavailable, text))
             }
         }
@@ -73,6 +84,9 @@ impl Factory {
     /// The operations of each bound template.
     pub fn describe(&self) -> HashMap<String, TemplateDescription> {
         let slots = self.slots.load();
-        slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.adapter.as_ref()?.describe()))).collect()
+        slots
+            .iter()
+            .filter_map(|(name, slot)| Some((name.clone(), slot.adapter.as_ref()?.describe())))
+            .collect()
     }
 }

@@ -36,7 +36,10 @@ impl Meters {
     pub(crate) fn event(&self, code: Option<&'static str>, wait: Duration, work: Duration) {
         match code {
             None => self.done.increment(1),
-            Some(code) => counter!("beds_events_total", "queue" => self.queue.clone(), "code" => code).increment(1),
+            Some(code) => {
+                counter!("beds_events_total", "queue" => self.queue.clone(), "code" => code)
+                    .increment(1)
+            }
         }
         self.wait.record(wait);
         self.work.record(work);

@@ -15,7 +15,6 @@ use std::time::Duration;
 use async_channel::Receiver;
 use beds_core::{Complaints, ReportStream, RoutingKey};
 use beds_trail::audit::Head;
-use beds_transport::topology::Queue;
 use beds_transport::{Delivery, Lease, Notices, Reports, Transport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -23,11 +22,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::Factory;
 use source::Source;
-
-/// Messages at hand for each task of a queue's pool, so that none waits for RabbitMQ between two. A task still works on one
-/// at a time. docs/decisions/0028 has the figures.
-const READ_PREFETCH: u16 = 4;
-const WRITE_PREFETCH: u16 = 2;
 
 /// One pool: a queue and how many tasks work on it.
 #[derive(Debug, Clone)]
@@ -95,24 +89,22 @@ impl Pools {
         lease: &Lease,
         notices: &Notices,
     ) -> Self {
-        let (tasks, stop, census) = (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
+        let (tasks, stop, census) =
+            (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
         let heads = heads::Heads::default();
         let complaints = Arc::new(Complaints::default());
         let mut works: Vec<(Work, u16)> = Vec::new();
         for pool in pools {
-            let (sender, messages) = source::hand_out();
-            let source = Source {
-                transport: transport.clone(),
-                queue: Queue::Events(pool.key.clone()),
-                prefetch: pool.tasks.saturating_mul(if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH }),
-                is_reached: pool.is_reached.clone(),
-                stop: stop.clone(),
-                messages: sender,
-                untaken: messages.clone(),
-            };
+            let (source, messages) = Source::of(transport, &pool, &stop);
             let name = format!("the consumer of {}", pool.key);
             let run = move || source.clone().run();
-            tasks.spawn(supervisor::keep(name, stop.clone(), Arc::clone(&census), tasks.clone(), run));
+            tasks.spawn(supervisor::keep(
+                name,
+                stop.clone(),
+                Arc::clone(&census),
+                tasks.clone(),
+                run,
+            ));
             let tasks = pool.tasks;
             works.push((Work::Events { pool, messages }, tasks));
         }
@@ -134,7 +126,13 @@ impl Pools {
                 };
                 census.wanted.fetch_add(1, Ordering::Relaxed);
                 let (name, run) = (task.name.clone(), move || supervisor::run(task.clone()));
-                tasks.spawn(supervisor::keep(name, stop.clone(), Arc::clone(&census), tasks.clone(), run));
+                tasks.spawn(supervisor::keep(
+                    name,
+                    stop.clone(),
+                    Arc::clone(&census),
+                    tasks.clone(),
+                    run,
+                ));
             }
         }
         tasks.close();

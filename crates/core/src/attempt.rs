@@ -29,7 +29,8 @@ impl Attempt {
 
     /// The time left for the work itself: until the deadline, and not longer than the node works on one event.
     pub fn time_to_work(&self) -> Duration {
-        let allowed = Duration::try_from(self.until.duration_since(Timestamp::now())).unwrap_or_default();
+        let allowed =
+            Duration::try_from(self.until.duration_since(Timestamp::now())).unwrap_or_default();
         self.event.remaining().min(allowed)
     }
 

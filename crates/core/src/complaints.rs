@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn a_cause_is_said_once_and_the_number_of_causes_is_bounded() {
         let complaints = Complaints::default();
-        assert_eq!((complaints.say("a"), complaints.say("a"), complaints.say("b")), (Some(0), None, Some(0)));
+        assert_eq!(
+            (complaints.say("a"), complaints.say("a"), complaints.say("b")),
+            (Some(0), None, Some(0))
+        );
         for cause in 0..10_000 {
             complaints.say(&cause.to_string());
         }

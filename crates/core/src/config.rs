@@ -169,8 +169,16 @@ impl Config {
     /// The broker tasks of a database.
     pub fn instances(&self, store: Store, database: &str) -> Instances {
         let of_store = self.services.store(store).instances;
-        let own = self.databases.of(store).get(database).map(|database| database.instances).unwrap_or_default();
-        Instances { read: own.read.unwrap_or(of_store.read), write: own.write.unwrap_or(of_store.write) }
+        let own = self
+            .databases
+            .of(store)
+            .get(database)
+            .map(|database| database.instances)
+            .unwrap_or_default();
+        Instances {
+            read: own.read.unwrap_or(of_store.read),
+            write: own.write.unwrap_or(of_store.write),
+        }
     }
 }
 
@@ -273,7 +281,9 @@ pub struct TemplateFolder {
 /// Durations are written as people say them: `"10s"`, `"1m 30s"`, `"250ms"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
-    parse_duration(&text).ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a duration such as \"10s\"")))
+    parse_duration(&text).ok_or_else(|| {
+        serde::de::Error::custom(format!("{text:?} is not a duration such as \"10s\""))
+    })
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {

@@ -91,7 +91,12 @@ pub struct Origin {
 
 impl Event {
     /// A root event, issued now.
-    pub fn root(event_id: EventId, template: &str, operation: Operation, patience: SignedDuration) -> Self {
+    pub fn root(
+        event_id: EventId,
+        template: &str,
+        operation: Operation,
+        patience: SignedDuration,
+    ) -> Self {
         let issued_at = Timestamp::now();
         Self {
             v: ENVELOPE_VERSION,
@@ -147,10 +152,16 @@ impl Event {
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         let mut event: Self = serde_json::from_slice(body).map_err(|e| {
-            BedsError::new(ErrorKind::BadEvent, format!("not an event envelope: {}", what_is_wrong(&e)))
+            BedsError::new(
+                ErrorKind::BadEvent,
+                format!("not an event envelope: {}", what_is_wrong(&e)),
+            )
         })?;
         if event.v != ENVELOPE_VERSION {
-            let text = format!("envelope version {} is not supported; send version {ENVELOPE_VERSION}", event.v);
+            let text = format!(
+                "envelope version {} is not supported; send version {ENVELOPE_VERSION}",
+                event.v
+            );
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         event.take_name_before()?;
@@ -181,7 +192,8 @@ impl Event {
         struct Versioned {
             v: u8,
         }
-        serde_json::from_slice::<Versioned>(body).is_ok_and(|envelope| envelope.v > ENVELOPE_VERSION)
+        serde_json::from_slice::<Versioned>(body)
+            .is_ok_and(|envelope| envelope.v > ENVELOPE_VERSION)
     }
 
     /// Limits the ids and names of an event, because they are copied into lineage and audit records.
@@ -194,9 +206,15 @@ impl Event {
             ("template", self.template.len(), 1..=MAX_NAME_BYTES),
             ("fetch", self.fetch.as_ref().map_or(0, String::len), 0..=MAX_NAME_BYTES),
             ("actor.subject", self.actor.subject.len(), 0..=MAX_SUBJECT_BYTES),
-            ("origin.address", self.origin.as_ref().map_or(0, |origin| origin.address.len()), 0..=MAX_NAME_BYTES),
+            (
+                "origin.address",
+                self.origin.as_ref().map_or(0, |origin| origin.address.len()),
+                0..=MAX_NAME_BYTES,
+            ),
         ];
-        if let Some((name, _, range)) = fits.iter().find(|(_, length, range)| !range.contains(length)) {
+        if let Some((name, _, range)) =
+            fits.iter().find(|(_, length, range)| !range.contains(length))
+        {
             let text = format!("{name} must have {} to {} bytes", range.start(), range.end());
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
@@ -218,8 +236,10 @@ impl Event {
             ));
         }
         if self.event_id.is_child() || self.root_id.is_child() || self.parent_id.is_child() {
-            let text =
-                format!("ids of events must not contain {:?}, which marks steps within an event", EventId::CHILD);
+            let text = format!(
+                "ids of events must not contain {:?}, which marks steps within an event",
+                EventId::CHILD
+            );
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         Ok(())
@@ -299,9 +319,15 @@ impl Event {
     pub fn inbox_key(&self) -> String {
         let mut hash = Sha256::new();
         match &self.key {
-            None => hash_parts(&mut hash, &["event", &self.replay_of.as_ref().unwrap_or(&self.event_id).0]),
+            None => hash_parts(
+                &mut hash,
+                &["event", &self.replay_of.as_ref().unwrap_or(&self.event_id).0],
+            ),
             Some(key) => {
-                hash_parts(&mut hash, &["key", &self.actor.subject, &self.template, self.operation.as_str(), key]);
+                hash_parts(
+                    &mut hash,
+                    &["key", &self.actor.subject, &self.template, self.operation.as_str(), key],
+                );
             }
         }
         hex(&hash.finalize())
@@ -310,7 +336,10 @@ impl Event {
     /// The request itself as a digest in hexadecimal: the same key with another fingerprint is a mistake of the caller's.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
-        hash_parts(&mut hash, &[&self.template, self.operation.as_str(), self.id.as_deref().unwrap_or("")]);
+        hash_parts(
+            &mut hash,
+            &[&self.template, self.operation.as_str(), self.id.as_deref().unwrap_or("")],
+        );
         self.params.digest_into(&mut hash);
         hex(&hash.finalize())
     }
@@ -318,7 +347,8 @@ impl Event {
 
 /// Checks an idempotency key: 1 to 255 printable ASCII characters.
 pub fn check_key(key: &str) -> Result<()> {
-    let fits = (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let fits =
+        (1..=MAX_KEY_BYTES).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b));
     if fits {
         return Ok(());
     }

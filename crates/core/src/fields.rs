@@ -63,7 +63,9 @@ impl Fields {
         let value = strictly(text)?;
         match first_inexact(text) {
             None => Ok(value),
-            Some(_) => Err(serde_json::Error::custom("a number must fit into 64 bits to the last digit")),
+            Some(_) => {
+                Err(serde_json::Error::custom("a number must fit into 64 bits to the last digit"))
+            }
         }
     }
 
@@ -77,7 +79,8 @@ impl Fields {
             "{} holds a number that 64 bits do not hold to the last digit; send it as text",
             quote(field).replace('"', "`")
         );
-        Err(BedsError::new(ErrorKind::ValueOutOfRange, text).with_field(field.chars().take(64).collect::<String>()))
+        Err(BedsError::new(ErrorKind::ValueOutOfRange, text)
+            .with_field(field.chars().take(64).collect::<String>()))
     }
 
     /// Feeds the fields into a hash such that neither key order nor white space matters.
@@ -120,7 +123,9 @@ impl<'de> Deserialize<'de> for Fields {
                 let inexact = first_inexact(text.get()).map(Arc::from);
                 Ok(Fields { map: Arc::new(map), inexact })
             }
-            other => Err(D::Error::custom(format!("expected a JSON object, found {}", kind_of(&other)))),
+            other => {
+                Err(D::Error::custom(format!("expected a JSON object, found {}", kind_of(&other))))
+            }
         }
     }
 }
@@ -219,7 +224,9 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number must be finite"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number must be finite"))
     }
 
     fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
@@ -244,7 +251,10 @@ impl<'de> Visitor<'de> for Strict {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if map.contains_key(&key) {
-                return Err(A::Error::custom(format!("the key {} stands twice in one object", quote(&key))));
+                return Err(A::Error::custom(format!(
+                    "the key {} stands twice in one object",
+                    quote(&key)
+                )));
             }
             let value = entries.next_value_seed(Strict { depth })?;
             map.insert(key, value);
@@ -276,7 +286,8 @@ mod tests {
 
     #[test]
     fn nesting_ends_at_the_limit_and_not_before() {
-        let nested = |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        let nested =
+            |depth: usize| format!("{{\"a\":{}1{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(Fields::from_slice(nested(MAX_DEPTH).as_bytes()).is_ok());
         assert!(refused(&nested(MAX_DEPTH + 1)).contains("nested deeper"));
         assert!(refused(&nested(100_000)).contains("nested deeper"));
@@ -307,7 +318,8 @@ mod tests {
 
     #[test]
     fn integers_keep_every_digit() {
-        let fields = Fields::from_slice(br#"{"a":18446744073709551615,"b":-9223372036854775808}"#).unwrap();
+        let fields =
+            Fields::from_slice(br#"{"a":18446744073709551615,"b":-9223372036854775808}"#).unwrap();
         assert_eq!(fields["a"].as_u64(), Some(u64::MAX));
         assert_eq!(fields["b"].as_i64(), Some(i64::MIN));
     }

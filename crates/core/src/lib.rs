@@ -38,6 +38,6 @@ pub use namaste::direct::Direct;
 pub use namaste::{NamasteCore, TemplateAdapter};
 pub use outcome::Outcome;
 pub use reply::Reply;
-pub use routing::{MAIN_DATABASE, Operation, ReportStream, RoutingKey, SEED_KEYS, Store, is_database_name};
+pub use routing::{MAIN_DATABASE, Operation, ReportStream, RoutingKey, SEED_KEYS, Store};
 pub use template::{AnswerShape, Template};
 pub use templates::{Description, TemplateDescription, Templates};

@@ -30,8 +30,19 @@ pub enum Severity {
 }
 
 impl Mistake {
-    pub fn new(file: impl Into<String>, line: usize, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { file: file.into(), line, message: message.into(), fix: fix.into(), severity: Severity::Mistake }
+    pub fn new(
+        file: impl Into<String>,
+        line: usize,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            file: file.into(),
+            line,
+            message: message.into(),
+            fix: fix.into(),
+            severity: Severity::Mistake,
+        }
     }
 
     /// The same as a warning.

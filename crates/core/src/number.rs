@@ -12,12 +12,15 @@ pub fn exact_double(text: &str) -> Option<f64> {
     let double: f64 = text.parse().ok()?;
     let said = digits(text)?;
     let printed = digits(&format!("{double:.*e}", said.0.len().saturating_sub(1)));
-    (double.is_finite() && said.0.len() <= KEPT_DIGITS && printed.as_ref() == Some(&said)).then_some(double)
+    (double.is_finite() && said.0.len() <= KEPT_DIGITS && printed.as_ref() == Some(&said))
+        .then_some(double)
 }
 
 /// How many digits a number needs behind the point and in front of it, in its shortest form: `0.001` needs 3 and 0.
 pub fn places(number: f64) -> (usize, usize) {
-    let Some((digits, exponent)) = digits(&format!("{:e}", number.abs())) else { return (usize::MAX, usize::MAX) };
+    let Some((digits, exponent)) = digits(&format!("{:e}", number.abs())) else {
+        return (usize::MAX, usize::MAX);
+    };
     let behind = usize::try_from(-exponent).unwrap_or(0);
     let before = i64::try_from(digits.len()).unwrap_or(i64::MAX).saturating_add(exponent);
     (behind, usize::try_from(before).unwrap_or(0))
@@ -33,13 +36,16 @@ pub fn first_inexact(json: &str) -> Option<String> {
             b'"' => {
                 let end = end_of_text(bytes, at);
                 // A text at the first level is a member's name, or a value that the next name replaces.
-                if depth == 1 && bytes[end..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':') {
+                if depth == 1
+                    && bytes[end..].iter().find(|b| !b.is_ascii_whitespace()) == Some(&b':')
+                {
                     member = &json[at..end];
                 }
                 at = end;
             }
             b'-' | b'0'..=b'9' => {
-                let length = bytes[at..].iter().take_while(|b| b"+-.eE0123456789".contains(b)).count();
+                let length =
+                    bytes[at..].iter().take_while(|b| b"+-.eE0123456789".contains(b)).count();
                 let number = &json[at..at + length];
                 let is_whole = number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
                 if !is_whole && exact_double(number).is_none() {
@@ -85,7 +91,8 @@ fn digits(text: &str) -> Option<(String, i64)> {
         return Some((String::new(), 0));
     }
     let exponent: i64 = exponent.parse().ok()?;
-    let exponent = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(dropped)?;
+    let exponent =
+        exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(dropped)?;
     Some((significant.to_owned(), exponent))
 }
 

@@ -81,7 +81,9 @@ impl Stored {
             event_id: &'a EventId,
             answer: &'a Answer,
         }
-        let unwritten = |error| BedsError::new(ErrorKind::Internal, "the answer could not be kept").with_source(error);
+        let unwritten = |error| {
+            BedsError::new(ErrorKind::Internal, "the answer could not be kept").with_source(error)
+        };
         serde_json::to_string(&Kept { event_id, answer }).map_err(unwritten)
     }
 
@@ -102,16 +104,28 @@ pub struct ErrorBody {
 
 impl Reply {
     /// Wraps an outcome. `success` is the status of a good one: 200, or 201 for a create.
-    pub fn of<'a>(event_id: &'a EventId, success: u16, outcome: Result<&'a Answer, &BedsError>) -> ReplyRef<'a> {
+    pub fn of<'a>(
+        event_id: &'a EventId,
+        success: u16,
+        outcome: Result<&'a Answer, &BedsError>,
+    ) -> ReplyRef<'a> {
         match outcome {
-            Ok(answer) => ReplyRef { v: 1, event_id, status: success, answer: Some(answer), error: None },
+            Ok(answer) => {
+                ReplyRef { v: 1, event_id, status: success, answer: Some(answer), error: None }
+            }
             Err(error) => {
                 let body = ErrorBody {
                     code: error.code().to_owned(),
                     message: error.message.clone(),
                     field: error.field.clone(),
                 };
-                ReplyRef { v: 1, event_id, status: error.kind.status(), answer: None, error: Some(body) }
+                ReplyRef {
+                    v: 1,
+                    event_id,
+                    status: error.kind.status(),
+                    answer: None,
+                    error: Some(body),
+                }
             }
         }
     }
@@ -124,7 +138,10 @@ impl Reply {
                 Err(BedsError { kind, message: body.message, field: body.field, source: None })
             }
             (Some(answer), None) => Ok(answer),
-            (None, None) => Err(BedsError::new(ErrorKind::Internal, "the reply holds neither an answer nor an error")),
+            (None, None) => Err(BedsError::new(
+                ErrorKind::Internal,
+                "the reply holds neither an answer nor an error",
+            )),
         }
     }
 }
@@ -133,7 +150,8 @@ impl Answer {
     /// The records of the answer, each as a response.
     pub fn into_responses(self) -> Vec<Response> {
         let (out, rows) = (self.out, self.rows);
-        let mut beside = self.result_sets.map(|result_sets| Box::new(Beside { result_sets, out, rows }));
+        let mut beside =
+            self.result_sets.map(|result_sets| Box::new(Beside { result_sets, out, rows }));
         let (mut id, mut repeat_of) = (self.id, self.repeat_of);
         let mut responses: Vec<Response> = self
             .records
@@ -173,9 +191,16 @@ mod tests {
     fn the_shape_of_an_answer_does_not_depend_on_its_content() {
         let bare = Answer { records: vec![raw("{\"a\":1}")], ..Answer::default() }.into_response();
         assert!(bare.beside.is_none());
-        let all = Answer { records: vec![raw("{\"a\":1}")], result_sets: Some(Vec::new()), ..Answer::default() };
+        let all = Answer {
+            records: vec![raw("{\"a\":1}")],
+            result_sets: Some(Vec::new()),
+            ..Answer::default()
+        };
         let response = all.into_response();
-        assert!(response.beside.is_some_and(|beside| beside.result_sets.is_empty()), "empty, and there");
+        assert!(
+            response.beside.is_some_and(|beside| beside.result_sets.is_empty()),
+            "empty, and there"
+        );
     }
 
     #[test]
@@ -192,7 +217,11 @@ mod tests {
 
     #[test]
     fn what_came_without_a_record_is_kept() {
-        let answer = Answer { out: Some(raw("{\"n\":3}")), result_sets: Some(Vec::new()), ..Answer::default() };
+        let answer = Answer {
+            out: Some(raw("{\"n\":3}")),
+            result_sets: Some(Vec::new()),
+            ..Answer::default()
+        };
         let responses = answer.into_responses();
         assert_eq!(responses.len(), 1);
         assert!(responses[0].record.is_none());
@@ -201,8 +230,11 @@ mod tests {
 
     #[test]
     fn an_error_keeps_its_kind_and_field_but_not_its_source() {
-        let error = BedsError::new(ErrorKind::WrongType, "send text").with_field("born").with_source("driver text");
-        let text = serde_json::to_string(&Reply::of(&EventId("x".into()), 200, Err(&error))).unwrap();
+        let error = BedsError::new(ErrorKind::WrongType, "send text")
+            .with_field("born")
+            .with_source("driver text");
+        let text =
+            serde_json::to_string(&Reply::of(&EventId("x".into()), 200, Err(&error))).unwrap();
         assert!(!text.contains("driver"));
         let back = serde_json::from_str::<Reply>(&text).unwrap().into_outcome().unwrap_err();
         assert_eq!((back.kind, back.field.as_deref()), (ErrorKind::WrongType, Some("born")));

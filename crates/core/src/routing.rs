@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::is_name;
+
 /// The kind of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,9 +74,6 @@ impl fmt::Display for Store {
 /// The database whose queues take the seed's four keys too (`rel.write` for `rel.write.main`).
 pub const MAIN_DATABASE: &str = "main";
 
-/// The longest name of a database, in bytes: a routing key has at most 255.
-const LONGEST_NAME: usize = 64;
-
 /// A routing key of `beds.events`, such as `rel.write.main`. It is bound to exactly one queue, of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoutingKey {
@@ -94,7 +93,7 @@ impl RoutingKey {
         let keys = Store::ALL.into_iter().flat_map(|store| [(store, false), (store, true)]);
         keys.into_iter().find_map(|(store, is_write)| {
             let database = text.strip_prefix(seed_key(store, is_write))?.strip_prefix('.')?;
-            is_database_name(database).then(|| Self::new(store, is_write, database))
+            is_name(database).then(|| Self::new(store, is_write, database))
         })
     }
 
@@ -138,12 +137,6 @@ fn seed_key(store: Store, is_write: bool) -> &'static str {
     }
 }
 
-/// True for a name that a database may have: it is a part of the names of its queues.
-pub fn is_database_name(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    (1..=LONGEST_NAME).contains(&name.len()) && name.chars().all(fits)
-}
-
 /// The streams of reports through `beds.logs`. Each stream has a queue and a template of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReportStream {
@@ -172,7 +165,8 @@ impl ReportStream {
 
     /// True for a template that only nodes write, through `beds.logs`: a caller that could would write the trail.
     pub fn is_written_by_nodes(template: &str) -> bool {
-        template == Self::AUDIT_HEADS || Self::ALL.iter().any(|stream| stream.template() == template)
+        template == Self::AUDIT_HEADS
+            || Self::ALL.iter().any(|stream| stream.template() == template)
     }
 
     /// The template that stores the records.
@@ -199,13 +193,22 @@ mod tests {
     #[test]
     fn a_key_names_one_database_and_only_main_has_the_keys_of_the_seed() {
         let key = RoutingKey::new(Store::Rel, true, "main");
-        assert_eq!((key.as_str(), key.database(), key.seed_key()), ("rel.write.main", "main", Some("rel.write")));
+        assert_eq!(
+            (key.as_str(), key.database(), key.seed_key()),
+            ("rel.write.main", "main", Some("rel.write"))
+        );
         let other = RoutingKey::parse("rec.read.msLogs").unwrap();
-        assert_eq!((other.store(), other.is_write(), other.database()), (Store::Rec, false, "msLogs"));
+        assert_eq!(
+            (other.store(), other.is_write(), other.database()),
+            (Store::Rec, false, "msLogs")
+        );
         assert_eq!(other.seed_key(), None);
-        let seed: Vec<_> = Store::ALL.into_iter().flat_map(|s| [seed_key(s, false), seed_key(s, true)]).collect();
+        let seed: Vec<_> =
+            Store::ALL.into_iter().flat_map(|s| [seed_key(s, false), seed_key(s, true)]).collect();
         assert_eq!(seed, SEED_KEYS);
-        for text in ["rel.write", "rel.write.", "rel.write.a.b", "rel.writes.a", "log", "", "rel.write.ä"] {
+        for text in
+            ["rel.write", "rel.write.", "rel.write.a.b", "rel.writes.a", "log", "", "rel.write.ä"]
+        {
             assert_eq!(RoutingKey::parse(text), None, "{text}");
         }
     }

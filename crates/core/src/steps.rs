@@ -127,10 +127,15 @@ mod tests {
         steps.begin("b").end(Some("BEDS-0016"));
         drop(steps.begin("c"));
         steps.begin("none").forget();
-        let noted: Vec<_> = steps.take().calls.into_iter().map(|s| (s.object, s.code, s.is_ended)).collect();
+        let noted: Vec<_> =
+            steps.take().calls.into_iter().map(|s| (s.object, s.code, s.is_ended)).collect();
         assert_eq!(
             noted,
-            [("a".to_owned(), None, true), ("b".to_owned(), Some("BEDS-0016"), true), ("c".to_owned(), None, false)]
+            [
+                ("a".to_owned(), None, true),
+                ("b".to_owned(), Some("BEDS-0016"), true),
+                ("c".to_owned(), None, false)
+            ]
         );
         assert!(steps.take().calls.is_empty());
     }

@@ -149,52 +149,24 @@ impl Template {
         Self::read(file, text, |checked, mistakes| rules::check(file, checked, mistakes))
     }
 
-    fn read(file: &str, text: &str, further: impl FnOnce(&Checked, &mut Vec<Mistake>)) -> Result<Self, Vec<Mistake>> {
+    fn read(
+        file: &str,
+        text: &str,
+        further: impl FnOnce(&Checked, &mut Vec<Mistake>),
+    ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
         let checked = check(file, text, KEYS, &mut mistakes);
-        for key in ["name", "store", "database", "id"] {
-            if !checked.table.contains_key(key) && !mistakes.iter().any(|p| p.message.contains(&format!("`{key}`"))) {
-                mistakes.push(Mistake::new(
-                    file,
-                    1,
-                    format!("`{key}` is missing"),
-                    format!("add {key} = \"…\" at the top"),
-                ));
-            }
-        }
-        if !matches!(checked.table.get("store").and_then(Value::as_str), None | Some("rec" | "rel")) {
-            let line = checked.line("store");
-            mistakes.push(Mistake::new(
-                file,
-                line,
-                "`store` is neither rec nor rel",
-                "write rec for MongoDB or rel for MariaDB",
-            ));
-        }
-        if !matches!(checked.table.get("audit").and_then(Value::as_str), None | Some("normal" | "required")) {
-            let fix = "write required to refuse requests that cannot be recorded, or leave it out";
-            mistakes.push(Mistake::new(file, checked.line("audit"), "`audit` is neither normal nor required", fix));
-        }
+        rules::words(file, &checked, &mut mistakes);
         further(&checked, &mut mistakes);
-        for path in ["name", "fetches", "jobs"] {
-            let names: Vec<&str> = match checked.table.get(path) {
-                Some(Value::String(name)) => vec![name],
-                Some(Value::Table(table)) => table.keys().map(String::as_str).collect(),
-                _ => continue,
-            };
-            for name in names.into_iter().filter(|name| !is_name(name)) {
-                let line = if path == "name" { checked.line("name") } else { checked.line(&format!("{path}.{name}")) };
-                let fix = "use 1 to 64 letters, digits, - or _, because it stands in URLs";
-                mistakes.push(Mistake::new(file, line, format!("{name:?} cannot be a name"), fix));
-            }
-        }
+        rules::names(file, &checked, &mut mistakes);
         if !mistakes.is_empty() {
             mistakes.sort_by_key(|p| p.line);
             return Err(mistakes);
         }
-        let mut template: Template = Value::Table(checked.table.clone())
-            .try_into()
-            .map_err(|e: toml::de::Error| vec![Mistake::new(file, 1, e.message().to_owned(), "correct the value")])?;
+        let mut template: Template =
+            Value::Table(checked.table.clone()).try_into().map_err(|e: toml::de::Error| {
+                vec![Mistake::new(file, 1, e.message().to_owned(), "correct the value")]
+            })?;
         template.source = Source { file: file.to_owned(), checked };
         Ok(template)
     }
@@ -218,12 +190,24 @@ impl Template {
     /// Everything that the template offers: operation, name of the fetch where it has one, object, and the key in the
     /// file. Jobs are not among them.
     pub fn offers(&self) -> Vec<Offer<'_>> {
-        let basic = [Operation::Create, Operation::Fetch, Operation::List, Operation::Update, Operation::Delete];
+        let basic = [
+            Operation::Create,
+            Operation::Fetch,
+            Operation::List,
+            Operation::Update,
+            Operation::Delete,
+        ];
         let mut offers: Vec<Offer<'_>> = basic
             .into_iter()
             .filter_map(|operation| {
                 let Named { object, answer } = self.named(operation, None)?;
-                Some(Offer { operation, name: None, object, answer: *answer, key: format!("objects.{operation}") })
+                Some(Offer {
+                    operation,
+                    name: None,
+                    object,
+                    answer: *answer,
+                    key: format!("objects.{operation}"),
+                })
             })
             .collect();
         offers.extend(self.fetches.iter().map(|(name, Named { object, answer })| Offer {
@@ -237,7 +221,12 @@ impl Template {
     }
 
     /// A mistake at one of this file's keys.
-    pub fn mistake(&self, key: &str, message: impl Into<String>, fix: impl Into<String>) -> Mistake {
+    pub fn mistake(
+        &self,
+        key: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Mistake {
         Mistake::new(&self.source.file, self.source.checked.line(key), message, fix)
     }
 }
@@ -256,12 +245,9 @@ pub struct Offer<'t> {
 impl Offer<'_> {
     /// True for an operation on one record that is there already.
     pub fn is_by_id(&self) -> bool {
-        self.name.is_none() && matches!(self.operation, Operation::Fetch | Operation::Update | Operation::Delete)
+        self.name.is_none()
+            && matches!(self.operation, Operation::Fetch | Operation::Update | Operation::Delete)
     }
-}
-
-fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 const KEYS: &[Key] = &[
@@ -319,21 +305,26 @@ mod tests {
                     [objects]\nfetch = \"f\"\n[objects.update]\nobject = \"u\"\nanswer = \"all\"\n\
                     [fetches]\nx = { object = \"g\", answer = \"all\" }\n";
         let template = Template::parse("f.toml", text).unwrap();
-        let shapes: Vec<_> = template.offers().iter().map(|offer| (offer.object.to_owned(), offer.answer)).collect();
+        let shapes: Vec<_> =
+            template.offers().iter().map(|offer| (offer.object.to_owned(), offer.answer)).collect();
         let all = |name: &str| (name.to_owned(), AnswerShape::All);
         assert_eq!(shapes, [("f".to_owned(), AnswerShape::Record), all("u"), all("g")]);
         assert_eq!(template.mistake("objects.update", "m", "f").line, 7);
         let wrong = Template::parse("f.toml", &text.replace("\"all\"", "\"most\"")).unwrap_err();
         assert!(wrong[0].to_string().contains("`answer` is neither record nor all"), "{wrong:?}");
-        let nameless = Template::parse("f.toml", &text.replace("object = \"u\"\n", "")).unwrap_err();
+        let nameless =
+            Template::parse("f.toml", &text.replace("object = \"u\"\n", "")).unwrap_err();
         assert!(nameless[0].to_string().contains("names no object"), "{nameless:?}");
     }
 
     #[test]
     fn what_belongs_to_beds_is_out_of_reach() {
         let with = |rest: &str| {
-            let text = format!("name = \"F\"\nstore = \"rec\"\ndatabase = \"msLogs\"\nid = \"_id\"\n{rest}");
-            Template::parse("f.toml", &text).map_err(|p| p.iter().map(ToString::to_string).collect::<String>())
+            let text = format!(
+                "name = \"F\"\nstore = \"rec\"\ndatabase = \"msLogs\"\nid = \"_id\"\n{rest}"
+            );
+            Template::parse("f.toml", &text)
+                .map_err(|p| p.iter().map(ToString::to_string).collect::<String>())
         };
         for rest in [
             "[fetches]\nsrc = \"beds_catalog\"\n",
@@ -343,7 +334,8 @@ mod tests {
         ] {
             assert!(with(rest).unwrap_err().contains("belongs to BEDS itself"), "{rest}");
         }
-        for rest in ["[objects]\ncreate = \"audit_create\"\n", "[objects.delete]\nobject = \"x\"\n"] {
+        for rest in ["[objects]\ncreate = \"audit_create\"\n", "[objects.delete]\nobject = \"x\"\n"]
+        {
             assert!(with(rest).unwrap_err().contains("only nodes write"), "{rest}");
         }
         assert!(with("[objects]\nlist = \"all_audit\"\n").is_ok());
@@ -355,6 +347,9 @@ mod tests {
         let mistakes = Template::parse("f.toml", text).unwrap_err();
         let all: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
         assert_eq!(mistakes.len(), 6, "{all:#?}");
-        assert!(all.iter().any(|p| p.starts_with("f.toml:4") && p.contains("did you mean `fetch`")), "{all:#?}");
+        assert!(
+            all.iter().any(|p| p.starts_with("f.toml:4") && p.contains("did you mean `fetch`")),
+            "{all:#?}"
+        );
     }
 }

@@ -27,19 +27,34 @@ impl Templates {
         for (file, text) in files {
             // Only its name counts, not the rest of the file: one of an earlier release is no mistake.
             let named = text.parse::<toml::Table>().ok();
-            let name = named.as_ref().and_then(|table| table.get("name")?.as_str()).unwrap_or_default();
+            let name =
+                named.as_ref().and_then(|table| table.get("name")?.as_str()).unwrap_or_default();
             if templates.templates.get(name).is_some_and(|template| template.is_of_nodes) {
-                let message = format!("the template {name} is compiled in, so this file is ignored");
+                let message =
+                    format!("the template {name} is compiled in, so this file is ignored");
                 mistakes.push(
-                    Mistake::new(file, 1, message, "remove the file, or give its template another name").as_warning(),
+                    Mistake::new(
+                        file,
+                        1,
+                        message,
+                        "remove the file, or give its template another name",
+                    )
+                    .as_warning(),
                 );
                 continue;
             }
             match Template::parse(file, text) {
                 Ok(template) => {
                     if let Some(first) = templates.templates.get(&template.name) {
-                        let message = format!("the template {} is also in {}", template.name, first.source.file);
-                        mistakes.push(template.mistake("name", message, "give each template its own name"));
+                        let message = format!(
+                            "the template {} is also in {}",
+                            template.name, first.source.file
+                        );
+                        mistakes.push(template.mistake(
+                            "name",
+                            message,
+                            "give each template its own name",
+                        ));
                     } else {
                         templates.templates.insert(template.name.clone(), Arc::new(template));
                     }
@@ -52,8 +67,12 @@ impl Templates {
 
     /// BEDS's own templates alone.
     pub fn of_nodes() -> Self {
-        let read = template::node::FILES.iter().filter_map(|(file, text)| Template::of_nodes(file, text).ok());
-        Self { templates: read.map(|template| (template.name.clone(), Arc::new(template))).collect() }
+        let read = template::node::FILES
+            .iter()
+            .filter_map(|(file, text)| Template::of_nodes(file, text).ok());
+        Self {
+            templates: read.map(|template| (template.name.clone(), Arc::new(template))).collect(),
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Template>> {
@@ -71,13 +90,19 @@ impl Templates {
     /// The template of a name, or an error that says where they are listed.
     pub fn get(&self, name: &str) -> Result<&Arc<Template>> {
         self.templates.get(name).ok_or_else(|| {
-            let text = format!("there is no template {}; GET /v1/templates lists them", quote(name));
+            let text =
+                format!("there is no template {}; GET /v1/templates lists them", quote(name));
             BedsError::new(ErrorKind::UnknownTemplate, text)
         })
     }
 
     /// The template of a name, if it offers the operation.
-    pub fn offering(&self, name: &str, operation: Operation, object: Option<&str>) -> Result<&Arc<Template>> {
+    pub fn offering(
+        &self,
+        name: &str,
+        operation: Operation,
+        object: Option<&str>,
+    ) -> Result<&Arc<Template>> {
         let template = self.get(name)?;
         is_for_callers(name, operation)?;
         if template.object(operation, object).is_some() {
@@ -133,13 +158,20 @@ mod tests {
 
     #[test]
     fn the_templates_of_nodes_are_compiled_in_and_no_file_replaces_them() {
-        let forged =
-            "name = \"Audit\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"x\"\n";
-        let (templates, mistakes) = Templates::parse(&[("templates/a.toml".to_owned(), forged.to_owned())]);
+        let forged = "name = \"Audit\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"x\"\n";
+        let (templates, mistakes) =
+            Templates::parse(&[("templates/a.toml".to_owned(), forged.to_owned())]);
         assert_eq!(templates.len(), template::node::FILES.len());
-        assert_eq!(templates.get("Audit").unwrap().object(Operation::Create, None), Some("audit_create"));
+        assert_eq!(
+            templates.get("Audit").unwrap().object(Operation::Create, None),
+            Some("audit_create")
+        );
         assert!(mistakes.len() == 1 && mistakes[0].is_warning(), "{mistakes:?}");
-        assert!(mistakes[0].to_string().starts_with("templates/a.toml:1: warning: "), "{}", mistakes[0]);
+        assert!(
+            mistakes[0].to_string().starts_with("templates/a.toml:1: warning: "),
+            "{}",
+            mistakes[0]
+        );
         for stream in ReportStream::ALL {
             assert!(templates.get(stream.template()).unwrap().is_of_nodes);
         }

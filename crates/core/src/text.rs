@@ -2,6 +2,12 @@
 //!
 //! Not here: which texts are shown at all, which is for each command to say.
 
+/// True for a name that stands in URLs, event ids and the names of queues: 1 to 64 letters, digits, `-` or `_`.
+pub fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=64).contains(&name.len()) && name.chars().all(fits)
+}
+
 /// The text with each control character written as `\u001b`, which JSON reads too. New lines stay.
 ///
 /// A terminal would obey such characters.
@@ -38,8 +44,14 @@ pub fn list(names: &[&str]) -> String {
 /// The message of a parser without the values of the text: some of them are secret, and they can be of any length.
 pub fn what_is_wrong(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    let names_no_value =
-        ["missing field", "duplicate", "the key", "nested deeper", "expected a JSON object", "a number must be"];
+    let names_no_value = [
+        "missing field",
+        "duplicate",
+        "the key",
+        "nested deeper",
+        "expected a JSON object",
+        "a number must be",
+    ];
     if !error.is_data() || names_no_value.iter().any(|start| text.starts_with(start)) {
         return text;
     }
@@ -60,7 +72,9 @@ fn escaped(text: &str, is_escaped: impl Fn(char) -> bool) -> String {
     for c in text.chars() {
         if is_escaped(c) {
             // JSON has no other way to write one beyond the first 65,536: two units of UTF-16.
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
+            c.encode_utf16(&mut [0; 2])
+                .iter()
+                .for_each(|unit| shown.push_str(&format!("\\u{unit:04x}")));
         } else {
             shown.push(c);
         }
@@ -77,6 +91,9 @@ mod tests {
         assert_eq!(printable("a\u{1b}[2Jb\nc\u{9b}\u{202e}"), "a\\u001b[2Jb\nc\\u009b\\u202e");
         assert_eq!(one_line("x\nok 1\r"), "x\\u000aok 1\\u000d");
         assert_eq!(one_line("Zoë 漢字"), "Zoë 漢字");
-        assert_eq!(one_line("a\u{200b}b\u{61c}\u{feff}\u{e0041}"), "a\\u200bb\\u061c\\ufeff\\udb40\\udc41");
+        assert_eq!(
+            one_line("a\u{200b}b\u{61c}\u{feff}\u{e0041}"),
+            "a\\u200bb\\u061c\\ufeff\\udb40\\udc41"
+        );
     }
 }

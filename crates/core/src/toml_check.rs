@@ -45,7 +45,9 @@ impl Kind {
             Kind::Integer => value.is_integer(),
             Kind::Boolean => value.is_bool(),
             Kind::Table => value.is_table(),
-            Kind::Texts => value.as_array().is_some_and(|items| items.iter().all(|i| i.get_ref().is_str())),
+            Kind::Texts => {
+                value.as_array().is_some_and(|items| items.iter().all(|i| i.get_ref().is_str()))
+            }
         }
     }
 }
@@ -79,7 +81,12 @@ pub fn check(file: &str, text: &str, keys: &[Key], mistakes: &mut Vec<Mistake>) 
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let line = error.span().map_or(1, |span| line_at(text, span.start));
-        mistakes.push(Mistake::new(file, line, format!("not TOML: {}", error.message()), "correct the syntax"));
+        mistakes.push(Mistake::new(
+            file,
+            line,
+            format!("not TOML: {}", error.message()),
+            "correct the syntax",
+        ));
     }
     let mut walk = Walk { file, text, keys, mistakes, lines: BTreeMap::new() };
     let table = walk.table(root.get_ref(), "");
@@ -88,7 +95,11 @@ pub fn check(file: &str, text: &str, keys: &[Key], mistakes: &mut Vec<Mistake>) 
 
 /// The allowed key whose spelling is nearest, for a fix.
 fn nearest<'k>(name: &str, choices: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    choices.map(|choice| (distance(name, choice), choice)).filter(|(d, _)| *d <= 3).min().map(|(_, choice)| choice)
+    choices
+        .map(|choice| (distance(name, choice), choice))
+        .filter(|(d, _)| *d <= 3)
+        .min()
+        .map(|(_, choice)| choice)
 }
 
 /// The Levenshtein distance, row by row.
@@ -123,8 +134,11 @@ impl Walk<'_> {
     fn table(&mut self, table: &DeTable<'_>, prefix: &str) -> Table {
         let mut kept = Table::new();
         for (name, value) in table {
-            let path =
-                if prefix.is_empty() { name.get_ref().to_string() } else { format!("{prefix}.{}", name.get_ref()) };
+            let path = if prefix.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{prefix}.{}", name.get_ref())
+            };
             let line = line_at(self.text, name.span().start);
             if let Some(value) = self.entry(&path, prefix, name.get_ref(), line, value) {
                 self.lines.insert(path, line);
@@ -149,9 +163,12 @@ impl Walk<'_> {
                 value => to_value(value),
             },
             // A key that is a value or a table, such as `fetch = "f"` and `fetch = { object = "f" }`.
-            (_, DeValue::Table(inner)) if self.is_section(path) => Some(toml::Value::Table(self.table(inner, path))),
+            (_, DeValue::Table(inner)) if self.is_section(path) => {
+                Some(toml::Value::Table(self.table(inner, path)))
+            }
             (Some(key), value) => {
-                let message = format!("`{path}` must be {}, not {}", key.kind.words(), value.type_str());
+                let message =
+                    format!("`{path}` must be {}, not {}", key.kind.words(), value.type_str());
                 self.mistakes.push(Mistake::new(
                     self.file,
                     line,
@@ -162,7 +179,12 @@ impl Walk<'_> {
             }
             (None, _) if self.is_section(path) => {
                 let message = format!("`{path}` must be a table");
-                self.mistakes.push(Mistake::new(self.file, line, message, format!("write [{path}]")));
+                self.mistakes.push(Mistake::new(
+                    self.file,
+                    line,
+                    message,
+                    format!("write [{path}]"),
+                ));
                 None
             }
             (None, _) => {
@@ -171,14 +193,21 @@ impl Walk<'_> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("remove it; known here: {}", known.join(", ")),
                 };
-                self.mistakes.push(Mistake::new(self.file, line, format!("unknown key `{path}`"), fix));
+                self.mistakes.push(Mistake::new(
+                    self.file,
+                    line,
+                    format!("unknown key `{path}`"),
+                    fix,
+                ));
                 None
             }
         }
     }
 
     fn is_section(&self, path: &str) -> bool {
-        self.keys.iter().any(|key| key.path.match_indices('.').any(|(at, _)| matches(&key.path[..at], path)))
+        self.keys
+            .iter()
+            .any(|key| key.path.match_indices('.').any(|(at, _)| matches(&key.path[..at], path)))
     }
 
     fn children(&self, parent: &str) -> Vec<String> {
@@ -223,8 +252,12 @@ fn to_value(value: &DeValue<'_>) -> Option<toml::Value> {
     Some(match value {
         DeValue::String(text) => toml::Value::String(text.to_string()),
         DeValue::Boolean(flag) => toml::Value::Boolean(*flag),
-        DeValue::Integer(number) => toml::Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()?),
-        DeValue::Array(items) => toml::Value::Array(items.iter().filter_map(|i| to_value(i.get_ref())).collect()),
+        DeValue::Integer(number) => {
+            toml::Value::Integer(i64::from_str_radix(number.as_str(), number.radix()).ok()?)
+        }
+        DeValue::Array(items) => {
+            toml::Value::Array(items.iter().filter_map(|i| to_value(i.get_ref())).collect())
+        }
         _ => return None,
     })
 }
@@ -248,14 +281,18 @@ mod tests {
 
     #[test]
     fn every_mistake_is_reported_at_once_with_its_line() {
-        let found =
-            mistakes("roles = [1]\n[node]\nnaem = \"x\"\nsize = \"y\"\n[databases.a]\nurl = 3\n[other]\nz = 1\n");
+        let found = mistakes(
+            "roles = [1]\n[node]\nnaem = \"x\"\nsize = \"y\"\n[databases.a]\nurl = 3\n[other]\nz = 1\n",
+        );
         assert_eq!(found.len(), 5, "{found:#?}");
         assert!(found[0].starts_with("f.toml:1: `roles` must be a list of texts"));
         assert!(found[1].contains("f.toml:3: unknown key `node.naem`. Fix: did you mean `name`?"));
         assert!(found[2].contains("f.toml:4: `node.size` must be a whole number"));
         assert!(found[3].contains("f.toml:6"));
-        assert!(found[4].contains("unknown key `other`") && found[4].contains("known here: node, databases, roles"));
+        assert!(
+            found[4].contains("unknown key `other`")
+                && found[4].contains("known here: node, databases, roles")
+        );
     }
 
     #[test]

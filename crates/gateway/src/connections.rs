@@ -36,7 +36,9 @@ impl Bounded {
         let mut said = self.said.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if said.is_none_or(|said| said.elapsed() > SAID_AGAIN) {
             *said = Some(std::time::Instant::now());
-            tracing::warn!("Connections are closed: there are services.appserver.max_connections of them.");
+            tracing::warn!(
+                "Connections are closed: there are services.appserver.max_connections of them."
+            );
         }
     }
 }

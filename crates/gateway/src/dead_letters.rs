@@ -60,7 +60,8 @@ pub(crate) async fn show(State(room): RoomState, path: Params<String>) -> Respon
         Err(error) => return answer(&room, Err(error)),
     };
     let found = sort(&room, |_| Verdict::Leave).await.and_then(|letters| {
-        let (letter, _) = letters.into_iter().find(|(letter, _)| letter.id == id).ok_or_else(none_fits)?;
+        let (letter, _) =
+            letters.into_iter().find(|(letter, _)| letter.id == id).ok_or_else(none_fits)?;
         let templates = room.lent.templates.load();
         let mut shown = summary(&letter, &templates);
         shown["event"] = json!(letter.shown(&templates));
@@ -93,18 +94,32 @@ pub(crate) async fn discard(State(room): RoomState, path: Params<String>) -> Res
     settle(&room, Verdict::Discard, move |letter| letter.id == id).await
 }
 
-pub(crate) async fn replay_all(State(room): RoomState, asked: Result<Query<OfCause>, QueryRejection>) -> Response {
+pub(crate) async fn replay_all(
+    State(room): RoomState,
+    asked: Result<Query<OfCause>, QueryRejection>,
+) -> Response {
     settle_all(&room, Verdict::Replay, asked).await
 }
 
-pub(crate) async fn discard_all(State(room): RoomState, asked: Result<Query<OfCause>, QueryRejection>) -> Response {
+pub(crate) async fn discard_all(
+    State(room): RoomState,
+    asked: Result<Query<OfCause>, QueryRejection>,
+) -> Response {
     settle_all(&room, Verdict::Discard, asked).await
 }
 
-async fn settle_all(room: &Arc<Room>, verdict: Verdict, asked: Result<Query<OfCause>, QueryRejection>) -> Response {
+async fn settle_all(
+    room: &Arc<Room>,
+    verdict: Verdict,
+    asked: Result<Query<OfCause>, QueryRejection>,
+) -> Response {
     match asked {
         Ok(Query(OfCause { cause, even_if_it_may_happen_twice })) => {
-            let verdict = if verdict == Verdict::Replay { replaying(even_if_it_may_happen_twice) } else { verdict };
+            let verdict = if verdict == Verdict::Replay {
+                replaying(even_if_it_may_happen_twice)
+            } else {
+                verdict
+            };
             settle(room, verdict, move |letter| letter.cause() == cause).await
         }
         Err(_) => {
@@ -125,7 +140,8 @@ async fn settle(
             let meant = letters.iter().filter(|(_, verdict)| is_meant(*verdict));
             meant.map(|(letter, _)| letter.id.as_str()).collect()
         };
-        let (ids, too_old) = (of(|verdict| !verdict.leaves()), of(|verdict| verdict == Verdict::TooOld));
+        let (ids, too_old) =
+            (of(|verdict| !verdict.leaves()), of(|verdict| verdict == Verdict::TooOld));
         if ids.is_empty() && too_old.is_empty() {
             return Err(none_fits());
         }
@@ -177,7 +193,9 @@ fn summary(letter: &DeadLetter, templates: &Templates) -> Value {
 
 fn answer(room: &Room, outcome: Result<Value>) -> Response {
     match outcome {
-        Ok(body) => with_event_id((StatusCode::OK, axum::Json(body)).into_response(), &room.event_id()),
+        Ok(body) => {
+            with_event_id((StatusCode::OK, axum::Json(body)).into_response(), &room.event_id())
+        }
         Err(error) => ProblemDocument::new(error, room.event_id()).into_response(),
     }
 }

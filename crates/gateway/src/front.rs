@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
-use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN,
+};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use axum::middleware::Next;
@@ -25,14 +27,18 @@ const BEDS_REQUEST: HeaderName = HeaderName::from_static("beds-request");
 
 /// A layer around the routes.
 pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next: Next) -> Response {
-    let checked = host(&room, &request).and_then(|()| origin(&room, request.headers())).and_then(|()| form(&request));
+    let checked = host(&room, &request)
+        .and_then(|()| origin(&room, request.headers()))
+        .and_then(|()| form(&request));
     let mut response = match checked {
         Ok(()) => next.run(request).await,
         Err(error) => {
             let is_encoded = request.headers().contains_key(CONTENT_ENCODING);
             let mut response = ProblemDocument::new(error, room.event_id()).into_response();
             if is_encoded {
-                response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                response
+                    .headers_mut()
+                    .insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
             response
         }
@@ -45,13 +51,15 @@ pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next:
 
 fn host(room: &Room, request: &Request) -> Result<()> {
     let headers = request.headers();
-    let mut named: Vec<&str> = headers.get_all(HOST).iter().map(|value| value.to_str().unwrap_or("?")).collect();
+    let mut named: Vec<&str> =
+        headers.get_all(HOST).iter().map(|value| value.to_str().unwrap_or("?")).collect();
     named.extend(request.uri().authority().map(|authority| authority.as_str()));
     // No browser speaks HTTP/1.0.
     let is_missing = named.is_empty() && request.version() != Version::HTTP_10;
     let is_known = |name: &&str| {
         let Some(name) = name_of(name) else { return false };
-        let is_own = address_of(&name).is_some_and(|ip| ip.is_loopback() || ip == room.config.listen.ip());
+        let is_own =
+            address_of(&name).is_some_and(|ip| ip.is_loopback() || ip == room.config.listen.ip());
         is_own
             || name.eq_ignore_ascii_case("localhost")
             || room.config.hosts.iter().any(|own| own.eq_ignore_ascii_case(&name))
@@ -67,7 +75,8 @@ fn host(room: &Room, request: &Request) -> Result<()> {
 fn name_of(host: &str) -> Option<String> {
     let authority: Authority = host.parse().ok()?;
     let name = authority.host();
-    let is_one = !host.contains('@') && (name.len() == host.len() || authority.port_u16().is_some());
+    let is_one =
+        !host.contains('@') && (name.len() == host.len() || authority.port_u16().is_some());
     is_one.then(|| name.to_owned())
 }
 
@@ -87,12 +96,16 @@ fn origin(room: &Room, headers: &HeaderMap) -> Result<()> {
     // A header that stands twice says nothing that could be believed.
     let text = |name: &HeaderName| {
         let mut values = headers.get_all(name).iter();
-        values.next().map(|value| if values.next().is_some() { "?" } else { value.to_str().unwrap_or("?") })
+        values
+            .next()
+            .map(|value| if values.next().is_some() { "?" } else { value.to_str().unwrap_or("?") })
     };
     if let Some(origin) = text(&ORIGIN) {
         let of = origin.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"));
-        let is_own = text(&HOST).is_some_and(|host| of.is_some_and(|(_, of)| of.eq_ignore_ascii_case(host)));
-        let is_allowed = is_own || room.config.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
+        let is_own =
+            text(&HOST).is_some_and(|host| of.is_some_and(|(_, of)| of.eq_ignore_ascii_case(host)));
+        let is_allowed = is_own
+            || room.config.origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin));
         return if is_allowed { Ok(()) } else { refused() };
     }
     // A GET of a page has no Origin.
@@ -121,8 +134,14 @@ fn form(request: &Request) -> Result<()> {
 
 /// True where the body is said to be JSON.
 pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+    let content_type =
+        headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .eq_ignore_ascii_case("application/json")
 }
 
 #[cfg(test)]

@@ -46,7 +46,10 @@ pub struct Probes {
 }
 
 impl Probes {
-    pub fn new(metrics: fn() -> String, readiness: Box<dyn Fn() -> Readiness + Send + Sync>) -> Self {
+    pub fn new(
+        metrics: fn() -> String,
+        readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    ) -> Self {
         Self { metrics, readiness, stop: CancellationToken::new() }
     }
 }
@@ -74,7 +77,8 @@ async fn ready(State(probes): State<Arc<Probes>>) -> Response {
 
 async fn metrics(State(probes): State<Arc<Probes>>) -> Response {
     for service in (probes.readiness)().services {
-        metrics::gauge!("beds_ready", "service" => service.name).set(f64::from(u8::from(service.ready)));
+        metrics::gauge!("beds_ready", "service" => service.name)
+            .set(f64::from(u8::from(service.ready)));
     }
     let kind = HeaderValue::from_static("text/plain; version=0.0.4");
     ([(CONTENT_TYPE, kind)], (probes.metrics)()).into_response()

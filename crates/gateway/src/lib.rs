@@ -122,10 +122,16 @@ impl Gateway {
 
     /// Serves until `stop`; then refuses new requests and lets those that run finish within `grace`.
     pub async fn run(self, stop: CancellationToken, grace: Duration) -> std::io::Result<()> {
-        let (app, probes) = (router::served(Arc::clone(&self.room), self.routes), Arc::clone(&self.room.lent.probes));
+        let (app, probes) = (
+            router::served(Arc::clone(&self.room), self.routes),
+            Arc::clone(&self.room.lent.probes),
+        );
         let config = &self.room.config;
-        let limits =
-            Limits { header: config.header_timeout, write: config.body_timeout, connections: config.max_connections };
+        let limits = Limits {
+            header: config.header_timeout,
+            write: config.body_timeout,
+            connections: config.max_connections,
+        };
         let on_stop = move || probes.stop.cancel();
         let served = serve(self.listener, app, limits, &stop, grace, on_stop).await;
         self.room.tasks.close();
@@ -142,7 +148,11 @@ pub struct ProbePort {
 
 impl ProbePort {
     /// A machine asks, and reads at once.
-    const LIMITS: Limits = Limits { header: Duration::from_secs(10), write: Duration::from_secs(10), connections: 256 };
+    const LIMITS: Limits = Limits {
+        header: Duration::from_secs(10),
+        write: Duration::from_secs(10),
+        connections: 256,
+    };
 
     /// Takes the port; serves nothing yet.
     pub fn bind(address: SocketAddr, probes: Arc<Probes>) -> Result<Self, GatewayError> {
@@ -185,7 +195,12 @@ async fn serve(
     let bounded = connections::Bounded::new(limits.connections, limits.write);
     let server = axum_server::from_tcp(listener)?.acceptor(bounded).handle(handle.clone());
     let mut server = server.http1_only().first_request_timeout(limits.header);
-    server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(64 * 1024);
+    server
+        .http_builder()
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header)
+        .max_buf_size(64 * 1024);
     let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
     tokio::pin!(serving);
     tokio::select! {

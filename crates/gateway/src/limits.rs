@@ -23,13 +23,17 @@ pub(crate) fn is_open(room: &Room) -> Result<()> {
 /// A place among the requests in flight, for as long as the value lives.
 pub(crate) fn in_flight(room: &Room) -> Result<SemaphorePermit<'_>> {
     is_open(room)?;
-    room.in_flight.try_acquire().map_err(|_| refused("too many requests are in flight; not executed"))
+    room.in_flight
+        .try_acquire()
+        .map_err(|_| refused("too many requests are in flight; not executed"))
 }
 
 /// Room for a part of a body, for as long as the value lives.
 pub(crate) fn body(room: &Room, bytes: usize) -> Result<SemaphorePermit<'_>> {
     let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
-    room.bodies.try_acquire_many(kib).map_err(|_| refused("too many bodies are being read; not executed"))
+    room.bodies
+        .try_acquire_many(kib)
+        .map_err(|_| refused("too many bodies are being read; not executed"))
 }
 
 fn refused(text: &str) -> BedsError {

@@ -43,7 +43,10 @@ pub(crate) async fn lineage(
         let _permit = limits::in_flight(&room)?;
         headers_read?;
         let id = path_of(path)?;
-        let bad = |_| BedsError::new(ErrorKind::MalformedBody, "`format` is json, text or dot").with_field("format");
+        let bad = |_| {
+            BedsError::new(ErrorKind::MalformedBody, "`format` is json, text or dot")
+                .with_field("format")
+        };
         let format = asked.map_err(bad)?.format;
         Ok((Reader::new(&room.lent.client, context).tree(&id).await?, format))
     };

@@ -25,7 +25,14 @@ impl Meters {
     pub(crate) fn new() -> Self {
         let of = |method, name: &'static str| {
             let good = counter!("beds_requests_total", "method" => name, "status" => "2xx");
-            (method, OfMethod { name, good, seconds: histogram!("beds_request_seconds", "method" => name) })
+            (
+                method,
+                OfMethod {
+                    name,
+                    good,
+                    seconds: histogram!("beds_request_seconds", "method" => name),
+                },
+            )
         };
         let methods = [
             of(Method::GET, "GET"),
@@ -56,8 +63,12 @@ impl Measured<'_> {
         let Some(of) = self.of else { return };
         match status.as_u16() / 100 {
             2 => of.good.increment(1),
-            4 => counter!("beds_requests_total", "method" => of.name, "status" => "4xx").increment(1),
-            _ => counter!("beds_requests_total", "method" => of.name, "status" => "5xx").increment(1),
+            4 => {
+                counter!("beds_requests_total", "method" => of.name, "status" => "4xx").increment(1)
+            }
+            _ => {
+                counter!("beds_requests_total", "method" => of.name, "status" => "5xx").increment(1)
+            }
         }
         of.seconds.record(self.begun.elapsed());
     }

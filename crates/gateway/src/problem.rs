@@ -54,7 +54,8 @@ impl IntoResponse for ProblemDocument {
             event_id: self.event_id.as_ref(),
         };
         let body = serde_json::to_vec(&document).unwrap_or_default();
-        let status = StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -8,7 +8,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::template::AuditPolicy;
 use beds_core::{
-    BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response, Result, Select,
+    BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response,
+    Result, Select,
 };
 use beds_transport::RemoteTemplate;
 
@@ -19,12 +20,19 @@ use crate::{Room, RoomState, limits, request};
 pub(crate) async fn create(State(room): RoomState, path: Params<String>, request: Request) -> Http {
     let wanted = path_of(path).map(|template| Wanted { template, named: None });
     answer(&room, request, Operation::Create, wanted, async |request| {
-        Ok(What::Create(Payload { fields: request::fields(&room, request).await?, ..Payload::default() }))
+        Ok(What::Create(Payload {
+            fields: request::fields(&room, request).await?,
+            ..Payload::default()
+        }))
     })
     .await
 }
 
-pub(crate) async fn fetch(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+pub(crate) async fn fetch(
+    State(room): RoomState,
+    path: Params<(String, String)>,
+    request: Request,
+) -> Http {
     let (wanted, id) = of_one(path);
     answer(&room, request, Operation::Fetch, wanted, async |request| {
         Ok(What::One(Query { select: Select::ById(id), params: request::query(request.uri())? }))
@@ -40,24 +48,43 @@ pub(crate) async fn list(State(room): RoomState, path: Params<String>, request: 
     .await
 }
 
-pub(crate) async fn named(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+pub(crate) async fn named(
+    State(room): RoomState,
+    path: Params<(String, String)>,
+    request: Request,
+) -> Http {
     let wanted = path_of(path).map(|(template, name)| Wanted { template, named: Some(name) });
     let name = wanted.as_ref().ok().and_then(|wanted| wanted.named.clone()).unwrap_or_default();
     answer(&room, request, Operation::Fetch, wanted, async |request| {
-        Ok(What::Many(Query { select: Select::Named(name), params: request::query(request.uri())? }))
+        Ok(What::Many(Query {
+            select: Select::Named(name),
+            params: request::query(request.uri())?,
+        }))
     })
     .await
 }
 
-pub(crate) async fn update(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+pub(crate) async fn update(
+    State(room): RoomState,
+    path: Params<(String, String)>,
+    request: Request,
+) -> Http {
     let (wanted, id) = of_one(path);
     answer(&room, request, Operation::Update, wanted, async |request| {
-        Ok(What::Update(Payload { id: Some(id), fields: request::fields(&room, request).await?, is_text: false }))
+        Ok(What::Update(Payload {
+            id: Some(id),
+            fields: request::fields(&room, request).await?,
+            is_text: false,
+        }))
     })
     .await
 }
 
-pub(crate) async fn delete(State(room): RoomState, path: Params<(String, String)>, request: Request) -> Http {
+pub(crate) async fn delete(
+    State(room): RoomState,
+    path: Params<(String, String)>,
+    request: Request,
+) -> Http {
     let (wanted, id) = of_one(path);
     answer(&room, request, Operation::Delete, wanted, async |_| Ok(What::Delete(id))).await
 }
@@ -122,7 +149,9 @@ async fn answer(
         Ok((permit, wanted.template, what))
     };
     let answered = match asked.await {
-        Ok((_permit, template, what)) => send(room.lent.client.open(&template, context), &template, what).await,
+        Ok((_permit, template, what)) => {
+            send(room.lent.client.open(&template, context), &template, what).await
+        }
         Err(error) => {
             // No other part reports this event.
             room.lent.client.refused(&context, template.as_deref(), operation, &error);
@@ -141,14 +170,28 @@ async fn answer(
 }
 
 /// Failures that the caller can do nothing about, each cause once a minute.
-fn log(room: &Room, event_id: &EventId, template: Option<&str>, operation: Operation, error: &BedsError) {
+fn log(
+    room: &Room,
+    event_id: &EventId,
+    template: Option<&str>,
+    operation: Operation,
+    error: &BedsError,
+) {
     let (id, template, code) = (&event_id.0, template.unwrap_or_default(), error.code());
     if error.kind.status() < 500 {
         return;
     }
     if let Some(before) = room.complaints.say(&format!("{template} {operation} {code}")) {
         let (operation, detail) = (operation.as_str(), error.kind.title());
-        tracing::warn!(event.id = id, template, operation, code, detail, before, "A request failed.");
+        tracing::warn!(
+            event.id = id,
+            template,
+            operation,
+            code,
+            detail,
+            before,
+            "A request failed."
+        );
     }
 }
 
@@ -171,7 +214,10 @@ async fn send(core: RemoteTemplate, template: &str, what: What) -> Result<Answer
             return Ok(Answered { status: StatusCode::OK, location: None, body, is_repeat: false });
         }
         What::Create(payload) => (core.create_record(&payload).await?, StatusCode::CREATED),
-        What::One(query) => (core.fetch_records(&query).await?.into_iter().next().unwrap_or_default(), StatusCode::OK),
+        What::One(query) => (
+            core.fetch_records(&query).await?.into_iter().next().unwrap_or_default(),
+            StatusCode::OK,
+        ),
         What::Update(payload) => (core.update_record(&payload).await?, StatusCode::OK),
         What::Delete(id) => (core.delete_record(&id).await?, StatusCode::OK),
     };
@@ -187,7 +233,9 @@ fn success(answered: Answered, event_id: &EventId) -> Http {
     let mut response = (answered.status, answered.body).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(location) = answered.location.and_then(|location| HeaderValue::from_str(&location).ok()) {
+    if let Some(location) =
+        answered.location.and_then(|location| HeaderValue::from_str(&location).ok())
+    {
         headers.insert(LOCATION, location);
     }
     if answered.is_repeat {
@@ -208,8 +256,16 @@ fn one(response: Response) -> String {
 fn many(responses: Vec<Response>) -> String {
     let next = responses.last().and_then(|last| last.next.clone());
     let is_cut = responses.last().is_some_and(|last| last.more);
-    let beside = responses.first().and_then(|first| first.beside.as_deref()).map(beside_text).unwrap_or_default();
-    let size: usize = responses.iter().filter_map(|r| r.record.as_ref()).map(|record| record.get().len() + 1).sum();
+    let beside = responses
+        .first()
+        .and_then(|first| first.beside.as_deref())
+        .map(beside_text)
+        .unwrap_or_default();
+    let size: usize = responses
+        .iter()
+        .filter_map(|r| r.record.as_ref())
+        .map(|record| record.get().len() + 1)
+        .sum();
     let mut body = String::with_capacity(size + beside.len() + 64);
     body.push_str("{\"records\":[");
     let records = responses.iter().filter_map(|response| response.record.as_ref());
@@ -238,7 +294,9 @@ fn encode(id: &str) -> String {
     let mut text = String::with_capacity(id.len());
     for byte in id.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                text.push(char::from(byte))
+            }
             other => text.push_str(&format!("%{other:02X}")),
         }
     }

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Path, Request};
-use axum::http::header::{CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use axum::http::header::{
+    CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+};
 use axum::http::{HeaderMap, Uri};
 use beds_core::event::check_key;
 use beds_core::fields::values_in;
@@ -69,7 +71,10 @@ fn patience(text: &str, longest: Duration) -> Result<Duration> {
     };
     let fits = |d: &Duration| !d.is_zero() && *d <= longest;
     parsed.filter(fits).ok_or_else(|| {
-        let text = format!("Beds-Timeout is a duration such as 5s or 250ms, of at most {}s", longest.as_secs());
+        let text = format!(
+            "Beds-Timeout is a duration such as 5s or 250ms, of at most {}s",
+            longest.as_secs()
+        );
         BedsError::new(ErrorKind::BadHeader, text).with_field("Beds-Timeout")
     })
 }
@@ -77,24 +82,33 @@ fn patience(text: &str, longest: Duration) -> Result<Duration> {
 fn text(headers: &HeaderMap, name: &'static str) -> Result<Option<String>> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let bad = |text: &str| BedsError::new(ErrorKind::BadHeader, format!("{name} {text}")).with_field(name);
+    let bad = |text: &str| {
+        BedsError::new(ErrorKind::BadHeader, format!("{name} {text}")).with_field(name)
+    };
     if values.next().is_some() {
         return Err(bad("must be given once"));
     }
-    value.to_str().map(|text| Some(text.to_owned())).map_err(|_| bad("has characters other than printable ASCII"))
+    value
+        .to_str()
+        .map(|text| Some(text.to_owned()))
+        .map_err(|_| bad("has characters other than printable ASCII"))
 }
 
 /// Refuses the parts of a write that would be ignored: an ignored condition is a lost update.
 pub(crate) fn check_write(request: &Request) -> Result<()> {
     let conditions = [IF_MATCH, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IF_RANGE];
-    if let Some(condition) = conditions.into_iter().find(|name| request.headers().contains_key(name)) {
+    if let Some(condition) =
+        conditions.into_iter().find(|name| request.headers().contains_key(name))
+    {
         let text = format!("{condition} is not supported on writes; nothing was changed");
         return Err(BedsError::new(ErrorKind::BadHeader, text).with_field(condition.as_str()));
     }
     if let Some(query) = request.uri().query().filter(|query| !query.is_empty()) {
         let name = query.split(['=', '&']).next().unwrap_or_default();
-        let text =
-            format!("a write takes no arguments in its URL, and this one has {}; nothing was changed", quote(name));
+        let text = format!(
+            "a write takes no arguments in its URL, and this one has {}; nothing was changed",
+            quote(name)
+        );
         return Err(BedsError::new(ErrorKind::UnknownField, text));
     }
     Ok(())
@@ -104,13 +118,17 @@ pub(crate) fn check_write(request: &Request) -> Result<()> {
 pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
     let headers = request.headers();
     if !is_json(headers) {
-        let text = "send the fields as application/json, with the header Content-Type: application/json";
+        let text =
+            "send the fields as application/json, with the header Content-Type: application/json";
         return Err(BedsError::new(ErrorKind::UnsupportedMediaType, text));
     }
     let most = room.config.max_body_bytes;
-    let too_large = || BedsError::new(ErrorKind::BodyTooLarge, format!("the body has more than {most} bytes"));
-    let announced =
-        headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+    let too_large =
+        || BedsError::new(ErrorKind::BodyTooLarge, format!("the body has more than {most} bytes"));
+    let announced = headers
+        .get(CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|text| text.parse().ok());
     if announced.is_some_and(|length: u64| length > most as u64) {
         return Err(too_large());
     }
@@ -118,8 +136,9 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
         let mut chunks = request.into_body().into_data_stream();
         let (mut bytes, mut room_for_it) = (Vec::new(), Vec::new());
         while let Some(chunk) = chunks.next().await {
-            let chunk =
-                chunk.map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the body could not be read to its end"))?;
+            let chunk = chunk.map_err(|_| {
+                BedsError::new(ErrorKind::MalformedBody, "the body could not be read to its end")
+            })?;
             if bytes.len() + chunk.len() > most {
                 return Err(too_large());
             }
@@ -129,13 +148,20 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
         Ok((bytes, room_for_it))
     };
     let late = || BedsError::new(ErrorKind::MalformedBody, "the body did not arrive in time");
-    let (bytes, _room_for_it) = tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
+    let (bytes, _room_for_it) =
+        tokio::time::timeout(room.config.body_timeout, reading).await.map_err(|_| late())??;
     let most = room.config.max_body_values;
     if values_in(&bytes) > most {
-        return Err(BedsError::new(ErrorKind::BodyTooLarge, format!("the body has more than {most} values")));
+        return Err(BedsError::new(
+            ErrorKind::BodyTooLarge,
+            format!("the body has more than {most} values"),
+        ));
     }
     let fields = Fields::from_slice(&bytes).map_err(|e| {
-        BedsError::new(ErrorKind::MalformedBody, format!("the body is not usable: {}", what_is_wrong(&e)))
+        BedsError::new(
+            ErrorKind::MalformedBody,
+            format!("the body is not usable: {}", what_is_wrong(&e)),
+        )
     })?;
     // An event holds the number as it was read, so only here the sent text is known.
     fields.check_exact()?;
@@ -167,8 +193,9 @@ pub(crate) fn query(uri: &Uri) -> Result<Fields> {
 pub(crate) type Params<T> = std::result::Result<Path<T>, axum::extract::rejection::PathRejection>;
 
 pub(crate) fn path_of<T>(path: Params<T>) -> Result<T> {
-    path.map(|Path(values)| values)
-        .map_err(|_| BedsError::new(ErrorKind::MalformedBody, "the path holds bytes that are not UTF-8"))
+    path.map(|Path(values)| values).map_err(|_| {
+        BedsError::new(ErrorKind::MalformedBody, "the path holds bytes that are not UTF-8")
+    })
 }
 
 #[cfg(test)]

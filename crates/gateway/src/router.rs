@@ -22,7 +22,10 @@ struct Route {
     path: &'static str,
     handler: fn() -> MethodRouter<Arc<Room>>,
     /// For documents: the method, the query and the answer.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only the comparison with the README reads them"))]
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "only the comparison with the README reads them")
+    )]
     words: [&'static str; 3],
 }
 
@@ -39,8 +42,12 @@ impl Route {
 }
 
 const ROUTES: &[Route] = &[
-    Route::new("POST", "/v1/records/{template}", "", "201, `Location`, the record", || post(records::create)),
-    Route::new("GET", "/v1/records/{template}/{id}", "", "200, the record; or 404", || get(records::fetch)),
+    Route::new("POST", "/v1/records/{template}", "", "201, `Location`, the record", || {
+        post(records::create)
+    }),
+    Route::new("GET", "/v1/records/{template}/{id}", "", "200, the record; or 404", || {
+        get(records::fetch)
+    }),
     Route::new(
         "GET",
         "/v1/records/{template}",
@@ -48,12 +55,22 @@ const ROUTES: &[Route] = &[
         "200, `{\"records\":[…],\"next\":…,\"more\":…}`; `more`: the page may have been cut",
         || get(records::list),
     ),
-    Route::new("GET", "/v1/records/{template}/by/{fetch}", "?…", "200, the same", || get(records::named)),
-    Route::new("PATCH", "/v1/records/{template}/{id}", "", "200, the record", || patch(records::update)),
-    Route::new("DELETE", "/v1/records/{template}/{id}", "", "200, the deleted record", || delete(records::delete)),
-    Route::new("GET", "/v1/templates", "", "the templates, with their operations and parameters", || {
-        get(templates::all)
+    Route::new("GET", "/v1/records/{template}/by/{fetch}", "?…", "200, the same", || {
+        get(records::named)
     }),
+    Route::new("PATCH", "/v1/records/{template}/{id}", "", "200, the record", || {
+        patch(records::update)
+    }),
+    Route::new("DELETE", "/v1/records/{template}/{id}", "", "200, the deleted record", || {
+        delete(records::delete)
+    }),
+    Route::new(
+        "GET",
+        "/v1/templates",
+        "",
+        "the templates, with their operations and parameters",
+        || get(templates::all),
+    ),
     Route::new("GET", "/v1/templates/{template}", "", "one of them", || get(templates::one)),
     Route::new(
         "GET",
@@ -69,14 +86,26 @@ const ROUTES: &[Route] = &[
         "messages that could not be worked on, by cause: [docs/operations.md](docs/operations.md)",
         || get(dead_letters::list),
     ),
-    Route::new("GET", "/v1/dead-letters/{id}", "", "one of them, without sensitive values", || get(dead_letters::show)),
-    Route::new("POST", "/v1/dead-letters/{id}/replay", "", "it is sent again, as a new event", || {
-        post(dead_letters::replay)
+    Route::new("GET", "/v1/dead-letters/{id}", "", "one of them, without sensitive values", || {
+        get(dead_letters::show)
     }),
-    Route::new("POST", "/v1/dead-letters/replay", "?cause=", "all of a cause are sent again", || {
-        post(dead_letters::replay_all)
+    Route::new(
+        "POST",
+        "/v1/dead-letters/{id}/replay",
+        "",
+        "it is sent again, as a new event",
+        || post(dead_letters::replay),
+    ),
+    Route::new(
+        "POST",
+        "/v1/dead-letters/replay",
+        "?cause=",
+        "all of a cause are sent again",
+        || post(dead_letters::replay_all),
+    ),
+    Route::new("DELETE", "/v1/dead-letters/{id}", "", "it is thrown away", || {
+        delete(dead_letters::discard)
     }),
-    Route::new("DELETE", "/v1/dead-letters/{id}", "", "it is thrown away", || delete(dead_letters::discard)),
     Route::new("DELETE", "/v1/dead-letters", "?cause=", "all of a cause are thrown away", || {
         delete(dead_letters::discard_all)
     }),
@@ -84,7 +113,9 @@ const ROUTES: &[Route] = &[
 
 /// The gateway's own routes.
 pub(crate) fn own(room: &Arc<Room>) -> Router<Arc<Room>> {
-    let routes = ROUTES.iter().fold(Router::new(), |routes, route| routes.route(route.path, (route.handler)()));
+    let routes = ROUTES
+        .iter()
+        .fold(Router::new(), |routes, route| routes.route(route.path, (route.handler)()));
     checked(room, routes).merge(health::routes(Arc::clone(&room.lent.probes)))
 }
 
@@ -109,7 +140,9 @@ async fn no_such_route(State(room): State<Arc<Room>>) -> ProblemDocument {
 }
 
 async fn method_not_allowed(State(room): State<Arc<Room>>, method: Method) -> ProblemDocument {
-    let text = format!("this path does not take {method}; the Allow header lists the methods that it takes");
+    let text = format!(
+        "this path does not take {method}; the Allow header lists the methods that it takes"
+    );
     ProblemDocument::new(BedsError::new(ErrorKind::MethodNotAllowed, text), room.event_id())
 }
 
@@ -117,7 +150,8 @@ async fn method_not_allowed(State(room): State<Arc<Room>>, method: Method) -> Pr
 fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
     tracing::error!(panic = text, "A request handler panicked.");
-    ProblemDocument::from(BedsError::new(ErrorKind::Internal, "the request could not be answered")).into_response()
+    ProblemDocument::from(BedsError::new(ErrorKind::Internal, "the request could not be answered"))
+        .into_response()
 }
 
 #[cfg(test)]
@@ -134,8 +168,7 @@ mod tests {
             format!("| `{method} {}{query}` | {answer} |", route.path)
         };
         let mut wanted: Vec<String> = ROUTES.iter().map(of).collect();
-        let probes =
-            "| `GET /healthz`, `/readyz`, `/metrics` | the process answers; its services are there; its counters |";
+        let probes = "| `GET /healthz`, `/readyz`, `/metrics` | the process answers; its services are there; its counters |";
         wanted.push(probes.to_owned());
         assert_eq!(listed, wanted);
     }

@@ -17,7 +17,8 @@ use crate::{Room, request};
 pub(crate) async fn all(State(room): State<Arc<Room>>) -> Response {
     let descriptions = (room.lent.describe)();
     let templates = room.lent.templates.load();
-    let templates: Vec<Value> = templates.iter().map(|t| describe(t, descriptions.get(&t.name))).collect();
+    let templates: Vec<Value> =
+        templates.iter().map(|t| describe(t, descriptions.get(&t.name))).collect();
     with_event_id(axum::Json(json!({ "templates": templates })).into_response(), &room.event_id())
 }
 
@@ -39,7 +40,12 @@ pub(crate) async fn one(State(room): State<Arc<Room>>, path: Params<String>) -> 
 fn describe(template: &Template, bound: Option<&TemplateDescription>) -> Value {
     let is_offered = |operation| is_for_callers(&template.name, operation).is_ok();
     let operations: Vec<Value> = match bound {
-        Some(bound) => bound.operations.iter().filter(|op| is_offered(op.operation)).map(|op| json!(op)).collect(),
+        Some(bound) => bound
+            .operations
+            .iter()
+            .filter(|op| is_offered(op.operation))
+            .map(|op| json!(op))
+            .collect(),
         // Bound on another node: which operations there are is known, their parameters are not.
         None => {
             let offers = template.offers().into_iter().filter(|offer| is_offered(offer.operation));

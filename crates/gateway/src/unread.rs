@@ -20,7 +20,11 @@ use tokio::sync::oneshot;
 use crate::Room;
 
 /// A layer around every route.
-pub(crate) async fn read_on(State(room): State<Arc<Room>>, request: Request, next: Next) -> Response {
+pub(crate) async fn read_on(
+    State(room): State<Arc<Room>>,
+    request: Request,
+    next: Next,
+) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }

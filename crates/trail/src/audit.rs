@@ -76,7 +76,8 @@ impl AuditRecord {
 
     /// The record of an event before it is worked on.
     pub fn of(event: &Event, node: &str, at: Timestamp) -> Self {
-        let address = event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default();
+        let address =
+            event.origin.as_ref().map(|origin| origin.address.clone()).unwrap_or_default();
         Self {
             root_id: (event.root_id != event.event_id).then(|| event.root_id.clone()),
             depth: event.depth + 1,
@@ -84,12 +85,24 @@ impl AuditRecord {
             address,
             template: event.template.clone(),
             fetch: event.fetch.clone(),
-            ..Self::of_act(event.event_id.clone(), &event.actor.subject, event.operation.as_str(), Outcome::Ok, node)
+            ..Self::of_act(
+                event.event_id.clone(),
+                &event.actor.subject,
+                event.operation.as_str(),
+                Outcome::Ok,
+                node,
+            )
         }
     }
 
     /// An act of which no more is known.
-    pub fn of_act(about: EventId, actor: &str, operation: &str, outcome: Outcome, node: &str) -> Self {
+    pub fn of_act(
+        about: EventId,
+        actor: &str,
+        operation: &str,
+        outcome: Outcome,
+        node: &str,
+    ) -> Self {
         Self {
             about,
             root_id: None,
@@ -174,7 +187,8 @@ impl SealedBatch {
     /// Puts records at the end of a chain. Each comes with the text that it was read from. None where there are none.
     pub fn new(id: EventId, head: &mut Head, records: &[(AuditRecord, String)]) -> Option<Self> {
         let first = head.seq + 1;
-        let records: Vec<SealedRecord> = records.iter().map(|(record, text)| head.seal(record, text)).collect();
+        let records: Vec<SealedRecord> =
+            records.iter().map(|(record, text)| head.seal(record, text)).collect();
         let times = || records.iter().map(|record| &record.at);
         let (since, until) = (times().min()?.clone(), times().max()?.clone());
         Some(Self { id, chain: head.chain.clone(), first, last: head.seq, since, until, records })
@@ -183,7 +197,10 @@ impl SealedBatch {
     /// Whether the batch's copies (`first`, `last`, `since`, `until`) match its records.
     fn is_faithful(&self) -> bool {
         let times = || self.records.iter().map(|record| &record.at);
-        let places = (self.records.first().map(|record| record.seq), self.records.last().map(|record| record.seq));
+        let places = (
+            self.records.first().map(|record| record.seq),
+            self.records.last().map(|record| record.seq),
+        );
         places == (Some(self.first), Some(self.last))
             && (times().min(), times().max()) == (Some(&self.since), Some(&self.until))
     }

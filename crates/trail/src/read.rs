@@ -36,7 +36,8 @@ pub async fn fetch<T: DeserializeOwned>(
     let params = arguments.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     let query = Query { select: Select::Named(name.to_owned()), params };
     let responses = from.open(template).fetch_records(&query).await?;
-    let broken = |e| BedsError::new(ErrorKind::Internal, "a stored report cannot be read").with_source(e);
+    let broken =
+        |e| BedsError::new(ErrorKind::Internal, "a stored report cannot be read").with_source(e);
     let texts = responses.into_iter().filter_map(|response| response.record);
     texts.map(|text| serde_json::from_str(text.get()).map_err(broken)).collect()
 }
@@ -52,12 +53,14 @@ pub async fn tree(from: &impl Open, id: &str) -> Result<Option<Tree>> {
     let spans: Vec<Span> = reports.into_iter().flat_map(LineageReport::into_spans).collect();
     let mut events: HashMap<&str, (u32, HashSet<&str>)> = HashMap::new();
     for span in spans.iter().filter(|span| !span.event_id.is_child()) {
-        let (_, digests) = events.entry(&span.event_id.0).or_insert_with(|| (span.depth, HashSet::new()));
+        let (_, digests) =
+            events.entry(&span.event_id.0).or_insert_with(|| (span.depth, HashSet::new()));
         // The requester reports the event too, and never had its message. The same bytes may have come more than once.
         digests.extend(span.digest.as_deref());
     }
     let ids = events.iter().flat_map(|(id, (_, digests))| AuditRecord::ids(id, digests));
-    let audit: Vec<SealedRecord> = fetch_of(from, "Audit", "ids", ids.map(|id| Value::from(id.0)).collect()).await?;
+    let audit: Vec<SealedRecord> =
+        fetch_of(from, "Audit", "ids", ids.map(|id| Value::from(id.0)).collect()).await?;
     let ids = events.keys().map(|id| Value::from(*id)).collect();
     let lines: Vec<LogLine> = fetch_of(from, "Logs", "events", ids).await?;
     let depth = |event: &EventId| events.get(event.0.as_str()).map_or(1, |(depth, _)| depth + 1);
@@ -67,7 +70,11 @@ pub async fn tree(from: &impl Open, id: &str) -> Result<Option<Tree>> {
 
 /// The arguments for the reports of an event, given its id or that of one of its children.
 fn about(id: &str) -> Vec<(&'static str, Value)> {
-    ["from", "to"].into_iter().zip(LineageReport::ids(id)).map(|(name, id)| (name, Value::from(id))).collect()
+    ["from", "to"]
+        .into_iter()
+        .zip(LineageReport::ids(id))
+        .map(|(name, id)| (name, Value::from(id)))
+        .collect()
 }
 
 /// The reports about these ids, asked for in parts that a request can hold.
@@ -79,7 +86,9 @@ async fn fetch_of<T: DeserializeOwned>(
 ) -> Result<Vec<T>> {
     let mut all = Vec::new();
     for part in ids.chunks(IDS_AT_ONCE) {
-        all.extend(fetch(from, template, "of", vec![(parameter, Value::Array(part.to_vec()))]).await?);
+        all.extend(
+            fetch(from, template, "of", vec![(parameter, Value::Array(part.to_vec()))]).await?,
+        );
     }
     Ok(all)
 }

@@ -30,11 +30,16 @@ mod as_text {
 
     use super::Span;
 
-    pub(super) fn serialize<S: Serializer>(spans: &[Span], serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        spans: &[Span],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&serde_json::to_string(spans).map_err(S::Error::custom)?)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Span>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Span>, D::Error> {
         let text = String::deserialize(deserializer)?;
         serde_json::from_str(&text).map_err(D::Error::custom)
     }
@@ -64,7 +69,11 @@ impl LineageReport {
             }
             first => first.map(|span| span.event_id.clone()).unwrap_or_default(),
         };
-        Self { root_id: (root_id.0 != EventId::of_child(&id.0)).then_some(root_id), id: id.0, spans }
+        Self {
+            root_id: (root_id.0 != EventId::of_child(&id.0)).then_some(root_id),
+            id: id.0,
+            spans,
+        }
     }
 
     /// The record of an event that has begun. The record of its end takes its place in the tree.
@@ -236,10 +245,18 @@ mod tests {
     fn a_report_of_the_release_before_is_read() {
         let text = r#"{"_id":"ms.test.1:ok","nodes":"[{\"event_id\":\":\",\"depth\":0,\"kind\":\"http\",\"template\":\"Flights\",\"operation\":\"fetch\",\"object\":\"route\",\"node\":\"ms\",\"start\":\"2026-11-23T10:00:00Z\",\"outcome\":\"ok\"},{\"event_id\":\":1\",\"parent_id\":\":\",\"depth\":1,\"kind\":\"call\",\"object\":\"flights_by_route\",\"start\":\"2026-11-23T10:00:00Z\",\"outcome\":\"ok\"}]"}"#;
         let spans = serde_json::from_str::<LineageReport>(text).unwrap().into_spans();
-        let read: Vec<_> =
-            spans.iter().map(|span| (span.event_id.0.as_str(), span.label.as_deref(), &*span.seen_by)).collect();
-        assert_eq!(read, [("ms.test.1", Some("route"), "ms"), ("ms.test.1:1", Some("flights_by_route"), "ms")]);
+        let read: Vec<_> = spans
+            .iter()
+            .map(|span| (span.event_id.0.as_str(), span.label.as_deref(), &*span.seen_by))
+            .collect();
+        assert_eq!(
+            read,
+            [("ms.test.1", Some("route"), "ms"), ("ms.test.1:1", Some("flights_by_route"), "ms")]
+        );
         let sent = serde_json::to_string(&spans[0]).unwrap();
-        assert!(sent.contains(r#""label":"route""#) && sent.contains(r#""seen_by":"ms""#), "{sent}");
+        assert!(
+            sent.contains(r#""label":"route""#) && sent.contains(r#""seen_by":"ms""#),
+            "{sent}"
+        );
     }
 }

@@ -35,7 +35,12 @@ pub struct Tree {
 impl Tree {
     /// Puts the spans of one root together. A span that was reported twice stands once, and an end takes the place of
     /// "running".
-    pub fn new(root_id: EventId, reported: Vec<Span>, audit: Vec<SealedRecord>, logs: Vec<Span>) -> Self {
+    pub fn new(
+        root_id: EventId,
+        reported: Vec<Span>,
+        audit: Vec<SealedRecord>,
+        logs: Vec<Span>,
+    ) -> Self {
         let mut by_id: BTreeMap<EventId, Span> = BTreeMap::new();
         let audit = audit.into_iter().filter_map(|sealed| span_of(&sealed));
         for span in reported.into_iter().chain(audit).chain(logs) {
@@ -50,7 +55,10 @@ impl Tree {
             span.outcome == Outcome::Running && lost_at.is_some_and(|at| at < now)
         };
         let mut spans: Vec<Span> = by_id.into_values().collect();
-        spans.iter_mut().filter(|span| is_lost(span)).for_each(|span| span.outcome = Outcome::Unknown);
+        spans
+            .iter_mut()
+            .filter(|span| is_lost(span))
+            .for_each(|span| span.outcome = Outcome::Unknown);
         spans.sort_by_key(|span| (span.depth, span.start));
         let (children, tops) = arrange(&spans);
         Self { root_id, spans, children, tops }
@@ -67,7 +75,10 @@ impl Tree {
     /// Spans whose parent is not in the tree: their records are on the way, or were dropped.
     pub fn orphans(&self) -> Vec<&Span> {
         let known: HashSet<&EventId> = self.spans.iter().map(|span| &span.event_id).collect();
-        self.spans.iter().filter(|span| !span.parent_id.is_none() && !known.contains(&span.parent_id)).collect()
+        self.spans
+            .iter()
+            .filter(|span| !span.parent_id.is_none() && !known.contains(&span.parent_id))
+            .collect()
     }
 
     pub fn is_running(&self) -> bool {
@@ -88,7 +99,11 @@ impl Tree {
         }
         let width = rows.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0);
         let (begin, end) = self.span();
-        let mut text = format!("{}{}\n", self.root_id, if self.is_running() { "  (still running)" } else { "" });
+        let mut text = format!(
+            "{}{}\n",
+            self.root_id,
+            if self.is_running() { "  (still running)" } else { "" }
+        );
         for (label, position) in rows {
             let span = &self.spans[position];
             let pad = width - label.chars().count();
@@ -117,7 +132,8 @@ impl Tree {
     fn branch(&self, position: usize) -> Value {
         let span = &self.spans[position];
         let mut value = serde_json::to_value(span).unwrap_or_default();
-        value["children"] = self.children[position].iter().map(|child| self.branch(*child)).collect();
+        value["children"] =
+            self.children[position].iter().map(|child| self.branch(*child)).collect();
         value
     }
 
@@ -142,8 +158,10 @@ impl Tree {
 /// The children of each span, and the tops. A publisher names the parents of its events, so the chain may be of any length,
 /// or a circle: each [`DEEPEST`] levels a new top begins, and each span is below one.
 fn arrange(spans: &[Span]) -> (Vec<Vec<usize>>, Vec<usize>) {
-    let places: HashMap<&EventId, usize> = spans.iter().enumerate().map(|(at, span)| (&span.event_id, at)).collect();
-    let parents: Vec<Option<usize>> = spans.iter().map(|span| places.get(&span.parent_id).copied()).collect();
+    let places: HashMap<&EventId, usize> =
+        spans.iter().enumerate().map(|(at, span)| (&span.event_id, at)).collect();
+    let parents: Vec<Option<usize>> =
+        spans.iter().map(|span| places.get(&span.parent_id).copied()).collect();
     let mut below = vec![Vec::new(); spans.len()];
     for (at, parent) in parents.iter().enumerate() {
         parent.iter().for_each(|parent| below[*parent].push(at));
@@ -173,13 +191,20 @@ fn arrange(spans: &[Span]) -> (Vec<Vec<usize>>, Vec<usize>) {
 
 /// A line of the log as a span of the tree.
 pub fn log_span(id: EventId, parent: EventId, depth: u32, seen_by: &str, message: String) -> Span {
-    Span { parent_id: parent, depth, label: Some(message), ..Span::new(id, seen_by, SpanKind::Log, Outcome::Ok) }
+    Span {
+        parent_id: parent,
+        depth,
+        label: Some(message),
+        ..Span::new(id, seen_by, SpanKind::Log, Outcome::Ok)
+    }
 }
 
 /// The error for an id that no record knows.
 pub fn unknown(id: &str) -> BedsError {
     let id = beds_core::text::quote(id);
-    let text = format!("there is no lineage of {id}; records arrive when a node with services.admin has stored them");
+    let text = format!(
+        "there is no lineage of {id}; records arrive when a node with services.admin has stored them"
+    );
     BedsError::new(ErrorKind::NoSuchRecord, text)
 }
 
@@ -242,7 +267,11 @@ mod tests {
     use crate::span::LineageReport;
 
     fn span(id: &str, parent: &str, depth: u32, kind: SpanKind, outcome: Outcome) -> Span {
-        Span { parent_id: EventId(parent.into()), depth, ..Span::new(EventId(id.into()), "ms", kind, outcome) }
+        Span {
+            parent_id: EventId(parent.into()),
+            depth,
+            ..Span::new(EventId(id.into()), "ms", kind, outcome)
+        }
     }
 
     fn root(outcome: Outcome) -> Span {
@@ -265,19 +294,27 @@ mod tests {
         assert!(Tree::new(id.clone(), running.clone(), Vec::new(), Vec::new()).is_running());
         for spans in [[running.clone(), ended.clone()].concat(), [ended, running].concat()] {
             let tree = Tree::new(id.clone(), spans, Vec::new(), Vec::new());
-            assert_eq!((tree.spans().len(), tree.is_running(), tree.orphans().len()), (2, false, 0));
+            assert_eq!(
+                (tree.spans().len(), tree.is_running(), tree.orphans().len()),
+                (2, false, 0)
+            );
         }
     }
 
     #[test]
     fn what_runs_long_after_its_deadline_is_unknown() {
         let at = |seconds_ago| Timestamp::now() - SignedDuration::from_secs(seconds_ago);
-        for (deadline, outcome) in
-            [(None, Outcome::Running), (Some(at(1)), Outcome::Running), (Some(at(3600)), Outcome::Unknown)]
-        {
+        for (deadline, outcome) in [
+            (None, Outcome::Running),
+            (Some(at(1)), Outcome::Running),
+            (Some(at(3600)), Outcome::Unknown),
+        ] {
             let running = Span { deadline, ..root(Outcome::Running) };
             let tree = Tree::new(EventId("r".into()), vec![running], Vec::new(), Vec::new());
-            assert_eq!((tree.spans()[0].outcome, tree.is_running()), (outcome, outcome == Outcome::Running));
+            assert_eq!(
+                (tree.spans()[0].outcome, tree.is_running()),
+                (outcome, outcome == Outcome::Running)
+            );
         }
     }
 
@@ -294,15 +331,24 @@ mod tests {
     fn a_chain_of_any_length_and_a_circle_are_shown() {
         let id = |number: usize| if number == 0 { "r".to_owned() } else { format!("e{number}") };
         let mut spans = vec![root(Outcome::Ok)];
-        spans.extend((1..5000).map(|number| span(&id(number), &id(number - 1), 1, SpanKind::Amqp, Outcome::Ok)));
-        spans.extend([("x", "y"), ("y", "x"), ("z", "z")].map(|(a, b)| span(a, b, 1, SpanKind::Amqp, Outcome::Ok)));
+        spans.extend(
+            (1..5000)
+                .map(|number| span(&id(number), &id(number - 1), 1, SpanKind::Amqp, Outcome::Ok)),
+        );
+        spans.extend(
+            [("x", "y"), ("y", "x"), ("z", "z")]
+                .map(|(a, b)| span(a, b, 1, SpanKind::Amqp, Outcome::Ok)),
+        );
         let tree = Tree::new(EventId("r".into()), spans, Vec::new(), Vec::new());
         let (text, json) = (tree.to_text(), tree.to_json().to_string());
         for event in ["r", "e61", "e4999", "x", "y", "z"] {
             assert!(json.contains(&format!("\"event_id\":\"{event}\"")), "{event}");
         }
         assert_eq!(text.lines().count(), 1 + 5003);
-        assert!(serde_json::from_str::<Value>(&json).is_ok(), "of no more levels than a reader takes");
+        assert!(
+            serde_json::from_str::<Value>(&json).is_ok(),
+            "of no more levels than a reader takes"
+        );
     }
 
     #[test]
@@ -316,7 +362,10 @@ mod tests {
         let tree = Tree::new(EventId("r".into()), spans, Vec::new(), Vec::new());
         let text = tree.to_text();
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[2].starts_with("├─ call  failed") && lines[3].starts_with("│  └─ log  ok"), "{text}");
+        assert!(
+            lines[2].starts_with("├─ call  failed") && lines[3].starts_with("│  └─ log  ok"),
+            "{text}"
+        );
         assert!(lines[4].starts_with("└─ retry  ok") && lines[4].contains('█'), "{text}");
         assert!(tree.to_dot().contains("\"r\" -> \"a\";"));
     }

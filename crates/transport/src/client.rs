@@ -11,8 +11,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Actor, BedsError, ErrorKind, Event, EventId, NamasteCore, Operation, Origin, Payload, Query, Reply, Response,
-    Result, RoutingKey, Templates, config,
+    Actor, BedsError, ErrorKind, Event, EventId, NamasteCore, Operation, Origin, Payload, Query,
+    Reply, Response, Result, RoutingKey, Templates, config,
 };
 use jiff::SignedDuration;
 use tokio::sync::Semaphore;
@@ -90,14 +90,21 @@ impl Client {
         templates: Arc<ArcSwap<Templates>>,
     ) -> Self {
         let node = &*transport.node;
-        let (desk, clerk) = ReplyDesk::new(transport.consuming.clone(), node, reports.clone(), &transport.guards);
+        let (desk, clerk) =
+            ReplyDesk::new(transport.consuming.clone(), node, reports.clone(), &transport.guards);
         transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(clerk));
         let (outbox, sending) = Outbox::new(outbox::MOST, &transport.guards);
         transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(sending));
-        let (publisher, reports, queues) = (transport.publisher.clone(), reports.clone(), transport.queues.clone());
+        let (publisher, reports, queues) =
+            (transport.publisher.clone(), reports.clone(), transport.queues.clone());
+        let look = (
+            queues.clone(),
+            transport.consuming.clone(),
+            Arc::clone(&transport.topology),
+            Arc::clone(&templates),
+        );
         let look =
-            (queues.clone(), transport.consuming.clone(), Arc::clone(&transport.topology), Arc::clone(&templates));
-        let look = move || look.0.clone().serve(look.1.clone(), Arc::clone(&look.2), Arc::clone(&look.3));
+            move || look.0.clone().serve(look.1.clone(), Arc::clone(&look.2), Arc::clone(&look.3));
         let look = transport.guards.clone().forever("the look at the queues", look);
         transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(look));
         Self {
@@ -141,23 +148,48 @@ impl Client {
     /// The context of a request from outside: a new root event.
     pub fn context(&self, patience: Duration) -> Context {
         let event_id = EventId::new(&self.node, &self.environment);
-        Context { event_id, cause: None, origin: None, actor: Actor::default(), key: None, patience }
+        Context {
+            event_id,
+            cause: None,
+            origin: None,
+            actor: Actor::default(),
+            key: None,
+            patience,
+        }
     }
 
     /// Opens a template for one event. Whether there is such a template is told by its calls.
     pub fn open(&self, template: &str, context: Context) -> RemoteTemplate {
-        RemoteTemplate { client: self.clone(), template: template.to_owned(), context, is_used: Arc::default() }
+        RemoteTemplate {
+            client: self.clone(),
+            template: template.to_owned(),
+            context,
+            is_used: Arc::default(),
+        }
     }
 
     /// The dead letters, gone through in a person's name. `inbox` says how long writes are remembered.
     pub fn dead_letters(&self, actor: Actor, inbox: config::Inbox) -> DeadLetters {
         let templates = self.templates.load_full();
-        DeadLetters::new(&self.publisher, &self.reports, &self.dead_letter_passes, templates, actor, inbox)
+        DeadLetters::new(
+            &self.publisher,
+            &self.reports,
+            &self.dead_letter_passes,
+            templates,
+            actor,
+            inbox,
+        )
     }
 
     /// Reports a request that was refused before it became an event on the wire. `template` is None where there is no such
     /// template.
-    pub fn refused(&self, context: &Context, template: Option<&str>, operation: Operation, error: &BedsError) {
+    pub fn refused(
+        &self,
+        context: &Context,
+        template: Option<&str>,
+        operation: Operation,
+        error: &BedsError,
+    ) {
         let event = context.clone().event(template.unwrap_or_default(), operation);
         report_refused(&self.reports, &event, error);
     }
@@ -181,11 +213,14 @@ impl Client {
         }
         let body = answered.map_err(|error| match error {
             // A write may have been taken before the last consumer went: its outcome stays unknown.
-            TransportError::NoReply if !is_write && !self.queues.has_consumer(&key) => unanswered(&key),
+            TransportError::NoReply if !is_write && !self.queues.has_consumer(&key) => {
+                unanswered(&key)
+            }
             error => error.into_beds(is_write),
         })?;
-        let reply: Reply = serde_json::from_slice(&body)
-            .map_err(|e| BedsError::new(ErrorKind::Internal, "the reply could not be read").with_source(e))?;
+        let reply: Reply = serde_json::from_slice(&body).map_err(|e| {
+            BedsError::new(ErrorKind::Internal, "the reply could not be read").with_source(e)
+        })?;
         reply.into_outcome()
     }
 
@@ -197,7 +232,8 @@ impl Client {
         }
         let reply_to = self.desk.queue().ok_or(TransportError::NotConnected)?;
         // Of a read: a write goes on without its caller.
-        let mut leaving = Leaving { publisher: &self.publisher, id: &event.event_id.0, is_told: key.is_write() };
+        let mut leaving =
+            Leaving { publisher: &self.publisher, id: &event.event_id.0, is_told: key.is_write() };
         let answered = self.answered(event, key, &reply_to).await;
         leaving.is_told = true;
         if matches!(answered, Err(TransportError::Unroutable)) {
@@ -206,7 +242,12 @@ impl Client {
         answered
     }
 
-    async fn answered(&self, event: &Event, key: &RoutingKey, reply_to: &str) -> Result<Vec<u8>, TransportError> {
+    async fn answered(
+        &self,
+        event: &Event,
+        key: &RoutingKey,
+        reply_to: &str,
+    ) -> Result<Vec<u8>, TransportError> {
         let mut expected = self.desk.expect(&event.event_id.0);
         let sending = self.publisher.request(event, key, reply_to)?;
         let (desk, id) = (self.desk.clone(), event.event_id.clone());

@@ -69,7 +69,10 @@ struct Open {
 }
 
 /// The next thing that happens to a consumer.
-#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box for each message would cost more")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and a box for each message would cost more"
+)]
 enum Came {
     Message(lapin::message::Delivery),
     /// The messages of a node that died would be back by now.
@@ -103,8 +106,10 @@ impl Subscription {
             let Some(open) = &mut self.open else {
                 let live = self.link.live().await;
                 let counted = self.consumers.count(self.queue.name());
-                let (topology, queue, tag) = (Arc::clone(&self.topology), self.queue.clone(), self.tag.clone());
-                self.opening = Some(Box::pin(open(live, topology, queue, tag, self.prefetch, counted)));
+                let (topology, queue, tag) =
+                    (Arc::clone(&self.topology), self.queue.clone(), self.tag.clone());
+                self.opening =
+                    Some(Box::pin(open(live, topology, queue, tag, self.prefetch, counted)));
                 continue;
             };
             if let Some(delivery) = open.held.take() {
@@ -141,7 +146,8 @@ impl Subscription {
     /// Consumes with the whole prefetch from now on, or begins anew where that fails.
     fn widen(&mut self) {
         if let Some(open) = self.open.take() {
-            self.opening = Some(Box::pin(open.widened(self.queue.clone(), self.tag.clone(), self.prefetch)));
+            self.opening =
+                Some(Box::pin(open.widened(self.queue.clone(), self.tag.clone(), self.prefetch)));
         }
     }
 
@@ -180,7 +186,8 @@ impl Subscription {
             }
         }
         let Some(mut open) = self.open.take() else { return Vec::new() };
-        let cancelled = open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default());
+        let cancelled =
+            open.channel.basic_cancel(open.consumer.tag(), BasicCancelOptions::default());
         if tokio::time::timeout(Duration::from_secs(1), cancelled).await.is_err() {
             tracing::debug!(queue = self.queue.name(), "RabbitMQ did not answer the cancel.");
         }
@@ -213,7 +220,8 @@ async fn open(
     let at_first = if narrow_until.is_some() { 1 } else { prefetch };
     let consumer = consume(&channel, &queue, &tag, at_first).await?;
     // Writes need not be done with in order: each waits for its own reports.
-    let group = if kind == QueueKind::Volatile { (prefetch / 4).clamp(1, MOST_TOGETHER) } else { 1 };
+    let group =
+        if kind == QueueKind::Volatile { (prefetch / 4).clamp(1, MOST_TOGETHER) } else { 1 };
     let acks = Arc::new(Acks::new(channel.clone(), usize::from(group)).counted(counted));
     Ok(Open { channel, consumer, acks, narrow_until, is_suspect: false, held: None })
 }
@@ -267,9 +275,16 @@ impl Open {
     }
 }
 
-async fn consume(channel: &Channel, queue: &Queue, tag: &str, prefetch: u16) -> TransportResult<Consumer> {
+async fn consume(
+    channel: &Channel,
+    queue: &Queue,
+    tag: &str,
+    prefetch: u16,
+) -> TransportResult<Consumer> {
     channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
     let tag = format!("{tag}.{}", uuid::Uuid::new_v4().simple());
     let options = BasicConsumeOptions::default();
-    Ok(channel.basic_consume(queue.name().into(), tag.into(), options, FieldTable::default()).await?)
+    Ok(channel
+        .basic_consume(queue.name().into(), tag.into(), options, FieldTable::default())
+        .await?)
 }

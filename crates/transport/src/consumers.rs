@@ -29,14 +29,22 @@ impl Consumers {
     }
 
     pub(crate) fn enter(&self, queue: &str) -> Wanted {
-        let wanted = Wanted { consumers: self.clone(), queue: queue.into(), is_open: false, has_left: false };
+        let wanted = Wanted {
+            consumers: self.clone(),
+            queue: queue.into(),
+            is_open: false,
+            has_left: false,
+        };
         wanted.change(|of| of.wanted += 1);
         wanted
     }
 
     /// True where this node takes messages from the queue, or is about to, and does not leave it.
     pub(crate) fn serve(&self, queue: &str) -> bool {
-        self.0.borrow().get(queue).is_some_and(|of| of.wanted > 0 && (of.open > 0 || of.error.is_empty()))
+        self.0
+            .borrow()
+            .get(queue)
+            .is_some_and(|of| of.wanted > 0 && (of.open > 0 || of.error.is_empty()))
     }
 
     /// One more that RabbitMQ may count, for as long as the value lives.
@@ -150,10 +158,16 @@ mod tests {
         one.opened();
         assert!(two.failed("406") && !one.failed("406"));
         let queue = |consumers: &Consumers| consumers.all()["rel.write"].clone();
-        assert_eq!(queue(&consumers), OfQueue { wanted: 2, open: 1, counted: 0, error: "406".into() });
+        assert_eq!(
+            queue(&consumers),
+            OfQueue { wanted: 2, open: 1, counted: 0, error: "406".into() }
+        );
         two.opened();
         drop(one);
-        assert_eq!(queue(&consumers), OfQueue { wanted: 1, open: 1, counted: 0, error: String::new() });
+        assert_eq!(
+            queue(&consumers),
+            OfQueue { wanted: 1, open: 1, counted: 0, error: String::new() }
+        );
         two.closed();
         two.failed("403");
         assert!(!consumers.serve("rel.write"));

@@ -112,7 +112,9 @@ impl DeadLetters {
         let channel = within(live.connection.create_channel()).await?;
         let (mut seen, mut bytes) = (Vec::new(), 0);
         while seen.len() < MOST && bytes < MOST_BYTES {
-            let Some(message) = within(channel.basic_get(DEAD.into(), BasicGetOptions::default())).await? else {
+            let Some(message) =
+                within(channel.basic_get(DEAD.into(), BasicGetOptions::default())).await?
+            else {
                 break;
             };
             let tag = message.delivery.delivery_tag;
@@ -120,7 +122,9 @@ impl DeadLetters {
             bytes += letter.bytes;
             // Only an event can be sent again.
             let verdict = match judge(&letter) {
-                Verdict::Replay | Verdict::ReplayAtAnyAge if !letter.can_be_sent() => Verdict::Leave,
+                Verdict::Replay | Verdict::ReplayAtAnyAge if !letter.can_be_sent() => {
+                    Verdict::Leave
+                }
                 Verdict::Replay if letter.is_forgotten(self.inbox) => Verdict::TooOld,
                 verdict => verdict,
             };
@@ -161,7 +165,8 @@ impl DeadLetters {
         let channel = within(connection.create_channel()).await?;
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
         while left > 0 && Instant::now() < end {
-            let queue = within(channel.queue_declare(DEAD.into(), passive, FieldTable::default())).await?;
+            let queue =
+                within(channel.queue_declare(DEAD.into(), passive, FieldTable::default())).await?;
             if usize::try_from(queue.message_count()).is_ok_and(|count| count >= left) {
                 break;
             }
@@ -189,7 +194,8 @@ impl DeadLetters {
         let body = serde_json::to_vec(&event).map_err(|_| TransportError::Refused)?;
         // Its template may be of another database by now, or its queue of an earlier release.
         let template = self.templates.get(&event.template);
-        let key = template.map(|of| RoutingKey::new(of.store, event.operation.is_write(), &of.database));
+        let key =
+            template.map(|of| RoutingKey::new(of.store, event.operation.is_write(), &of.database));
         let key = key.map_or_else(|_| letter.queue.clone(), |key| key.as_str().to_owned());
         let properties = BasicProperties::default()
             .with_content_type("application/json".into())
@@ -200,7 +206,11 @@ impl DeadLetters {
     }
 
     /// An administrative act is recorded before it is done.
-    async fn report(&self, letter: &DeadLetter, replayed_as: Option<&EventId>) -> TransportResult<()> {
+    async fn report(
+        &self,
+        letter: &DeadLetter,
+        replayed_as: Option<&EventId>,
+    ) -> TransportResult<()> {
         let Some(dead) = letter.event.as_ref().filter(|_| !letter.is_of_records()) else {
             return self.report_act(letter, "discard").await;
         };
@@ -213,10 +223,16 @@ impl DeadLetters {
         };
         // A replay is an event of its own and gets its node from the worker.
         let is_discard = replayed_as.is_none();
-        let lineage =
-            (enabled.lineage && is_discard).then(|| LineageReport::ended(dead.root_id.clone(), vec![node], None));
+        let lineage = (enabled.lineage && is_discard)
+            .then(|| LineageReport::ended(dead.root_id.clone(), vec![node], None));
         let operation = if is_discard { "discard" } else { "replay" };
-        let act = AuditRecord::of_act(id, &self.actor.subject, operation, Outcome::Ok, self.reports.node());
+        let act = AuditRecord::of_act(
+            id,
+            &self.actor.subject,
+            operation,
+            Outcome::Ok,
+            self.reports.node(),
+        );
         let audit = enabled.audit.then(|| AuditRecord {
             root_id: Some(dead.root_id.clone()),
             depth: dead.depth + 2,
@@ -235,7 +251,11 @@ impl DeadLetters {
         self.recorded(None, self.reports.enabled().audit.then_some(act)).await
     }
 
-    async fn recorded(&self, lineage: Option<LineageReport>, audit: Option<AuditRecord>) -> TransportResult<()> {
+    async fn recorded(
+        &self,
+        lineage: Option<LineageReport>,
+        audit: Option<AuditRecord>,
+    ) -> TransportResult<()> {
         let recorded = async { self.reports.keep(lineage, audit).await.confirmed().await };
         match tokio::time::timeout(RECORDED_WITHIN, recorded).await {
             Ok(true) => Ok(()),
@@ -256,13 +276,24 @@ impl DeadLetter {
         // Where RabbitMQ itself gave the message up, the other headers are those of its publisher, and may be false.
         let death = headers.and_then(last_death);
         let told = |own: &str, of_death: Option<&str>| match death {
-            Some(death) => of_death.and_then(|name| death.inner().get(name)).and_then(text).unwrap_or_default(),
-            None => headers.and_then(|headers| headers.inner().get(own)).and_then(text).unwrap_or_default(),
+            Some(death) => {
+                of_death.and_then(|name| death.inner().get(name)).and_then(text).unwrap_or_default()
+            }
+            None => headers
+                .and_then(|headers| headers.inner().get(own))
+                .and_then(text)
+                .unwrap_or_default(),
         };
         let event = Event::from_slice(&message.delivery.data).ok();
-        let id = properties.message_id().as_ref().map(|id| id.as_str().to_owned()).filter(|id| !id.is_empty());
+        let id = properties
+            .message_id()
+            .as_ref()
+            .map(|id| id.as_str().to_owned())
+            .filter(|id| !id.is_empty());
         Self {
-            id: id.or_else(|| event.as_ref().map(|event| event.event_id.0.clone())).unwrap_or_default(),
+            id: id
+                .or_else(|| event.as_ref().map(|event| event.event_id.0.clone()))
+                .unwrap_or_default(),
             reason: told("beds-reason", Some("reason")),
             // RabbitMQ tells none. A member of that name is its publisher's.
             detail: told("beds-detail", None),
@@ -286,13 +317,17 @@ impl DeadLetter {
 
     /// True for a write that may have taken effect so long ago that no inbox remembers it.
     pub fn is_forgotten(&self, inbox: config::Inbox) -> bool {
-        let event = self.event.as_ref().filter(|event| event.operation.is_write() && !self.is_of_records());
+        let event =
+            self.event.as_ref().filter(|event| event.operation.is_write() && !self.is_of_records());
         event.is_some_and(|event| inbox.may_have_forgotten(event.first_issued_at()))
     }
 
     /// Template and operation of the event; `-` where it is none.
     pub fn what(&self) -> String {
-        self.event.as_ref().map_or_else(|| "-".to_owned(), |event| format!("{}.{}", event.template, event.operation))
+        self.event.as_ref().map_or_else(
+            || "-".to_owned(),
+            |event| format!("{}.{}", event.template, event.operation),
+        )
     }
 
     /// The event without its key and without the values of fields that the template calls sensitive; of an unknown template,
@@ -301,7 +336,9 @@ impl DeadLetter {
         let mut event = Event::from_slice(&self.body).ok()?;
         let template = templates.get(&event.template).ok();
         let is_shown = |name: &str| {
-            template.is_some_and(|template| !template.fields.get(name).is_some_and(|field| field.sensitive))
+            template.is_some_and(|template| {
+                !template.fields.get(name).is_some_and(|field| field.sensitive)
+            })
         };
         if template.is_none_or(|template| !is_shown(&template.id)) {
             event.id = event.id.map(|_| "(not shown)".to_owned());

@@ -40,7 +40,8 @@ impl Earlier {
     pub(crate) async fn serve(self, link: Link) {
         loop {
             let live = link.live().await;
-            let mut known: BTreeMap<&'static str, Option<Count>> = SEED_KEYS.map(|queue| (queue, None)).into();
+            let mut known: BTreeMap<&'static str, Option<Count>> =
+                SEED_KEYS.map(|queue| (queue, None)).into();
             while live.connection.status().connected() {
                 if let Err(error) = self.look(&live.connection, &mut known).await {
                     tracing::debug!(%error, "The queues of an earlier release could not be looked at.");
@@ -59,7 +60,9 @@ impl Earlier {
         let channel = connection.create_channel().await?;
         for queue in SEED_KEYS {
             // RabbitMQ takes this for a queue that is not there, too (tried on 3.10.8 and 4.0.5).
-            channel.queue_unbind(queue.into(), EVENTS.into(), queue.into(), FieldTable::default()).await?;
+            channel
+                .queue_unbind(queue.into(), EVENTS.into(), queue.into(), FieldTable::default())
+                .await?;
         }
         channel.close(200, "unbound".into()).await?;
         for queue in known.keys().copied().collect::<Vec<_>>() {
@@ -67,7 +70,9 @@ impl Earlier {
                 Ok(count) => drop(known.insert(queue, Some(count))),
                 // RabbitMQ logs each question for a queue that is not there: so it is asked once a connection.
                 Err(error) if is_not_found(&error) => drop(known.remove(queue)),
-                Err(error) => tracing::debug!(queue, %error, "A queue of an earlier release could not be counted."),
+                Err(error) => {
+                    tracing::debug!(queue, %error, "A queue of an earlier release could not be counted.")
+                }
             }
         }
         let left = known.iter().filter_map(|(queue, count)| Some((*queue, (*count)?))).collect();
@@ -77,7 +82,11 @@ impl Earlier {
 }
 
 /// The counts of a queue. One that is empty and unused for the second time is deleted, and is not there at the next look.
-async fn at(connection: &Connection, queue: &'static str, before: Option<Count>) -> lapin::Result<Count> {
+async fn at(
+    connection: &Connection,
+    queue: &'static str,
+    before: Option<Count>,
+) -> lapin::Result<Count> {
     let channel = connection.create_channel().await?;
     let count = topology::count(&channel, queue).await?;
     // Twice, so that no message is on its way that was published before the key was taken away.
@@ -85,8 +94,13 @@ async fn at(connection: &Connection, queue: &'static str, before: Option<Count>)
         match tokio::time::timeout(ANSWERED_WITHIN, delete(&channel, queue)).await {
             Ok(Ok(true)) => tracing::info!(queue, "A queue of an earlier release was deleted."),
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::warn!(queue, %error, "A queue of an earlier release cannot be deleted."),
-            Err(_) => tracing::warn!(queue, "A queue of an earlier release does not answer; it is not deleted."),
+            Ok(Err(error)) => {
+                tracing::warn!(queue, %error, "A queue of an earlier release cannot be deleted.")
+            }
+            Err(_) => tracing::warn!(
+                queue,
+                "A queue of an earlier release does not answer; it is not deleted."
+            ),
         }
     }
     // A message that was taken goes back with the channel.
@@ -101,7 +115,8 @@ async fn delete(channel: &Channel, queue: &'static str) -> lapin::Result<bool> {
         return Ok(false);
     }
     let is_classic = queue.ends_with(".read");
-    let options = QueueDeleteOptions { if_empty: is_classic, if_unused: is_classic, ..Default::default() };
+    let options =
+        QueueDeleteOptions { if_empty: is_classic, if_unused: is_classic, ..Default::default() };
     channel.queue_delete(queue.into(), options).await.map(|_| true)
 }
 

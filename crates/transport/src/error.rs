@@ -21,7 +21,9 @@ pub enum TransportError {
     #[error("RabbitMQ could not route the message: no queue is bound to its key")]
     Unroutable,
     /// Nothing was sent: no node takes messages with this key.
-    #[error("no node takes messages from the queue {0}: no node that serves the database runs, or none reaches it")]
+    #[error(
+        "no node takes messages from the queue {0}: no node that serves the database runs, or none reaches it"
+    )]
     Unserved(RoutingKey),
     /// The message was sent, and it is unknown whether RabbitMQ has it.
     #[error("the connection to RabbitMQ was lost before the message was confirmed")]
@@ -62,21 +64,29 @@ impl TransportError {
     /// The error for the caller of a request. A read has no effect, so its loss is never an unknown outcome.
     pub fn into_beds(self, is_write: bool) -> BedsError {
         if let Self::Unserved(key) = &self {
-            let text =
-                format!("not executed: no node takes requests for the {} database {} now", key.store(), key.database());
+            let text = format!(
+                "not executed: no node takes requests for the {} database {} now",
+                key.store(),
+                key.database()
+            );
             return BedsError::new(ErrorKind::StoreUnavailable, text);
         }
         let (kind, text) = match &self {
-            e if e.is_not_executed() => {
-                (ErrorKind::Unavailable, "not executed: the message broker did not take the request")
+            e if e.is_not_executed() => (
+                ErrorKind::Unavailable,
+                "not executed: the message broker did not take the request",
+            ),
+            Self::NoReply if !is_write => {
+                (ErrorKind::DeadlineExceeded, "no answer came before the deadline")
             }
-            Self::NoReply if !is_write => (ErrorKind::DeadlineExceeded, "no answer came before the deadline"),
-            _ if !is_write => {
-                (ErrorKind::Unavailable, "the connection was lost before the answer came; a read is safe to repeat")
-            }
-            _ => {
-                (ErrorKind::OutcomeUnknown, "the outcome is unknown; repeat the request with the same Idempotency-Key")
-            }
+            _ if !is_write => (
+                ErrorKind::Unavailable,
+                "the connection was lost before the answer came; a read is safe to repeat",
+            ),
+            _ => (
+                ErrorKind::OutcomeUnknown,
+                "the outcome is unknown; repeat the request with the same Idempotency-Key",
+            ),
         };
         BedsError::new(kind, text).with_source(self)
     }

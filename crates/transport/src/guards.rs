@@ -31,7 +31,11 @@ impl Guards {
                 // A text may quote a value.
                 let panic = message_of(panic.as_ref());
                 let panic = panic.split(['`', '"', '\'']).next().unwrap_or_default();
-                tracing::error!(work = name, panic, "Work that the node depends on panicked; it is begun anew.");
+                tracing::error!(
+                    work = name,
+                    panic,
+                    "Work that the node depends on panicked; it is begun anew."
+                );
                 let _away = Away::enter(self.clone(), name);
                 tokio::time::sleep(PAUSE).await;
                 None

@@ -83,13 +83,19 @@ impl LeaseKeeper {
                 Ok(channel) => {
                     self.note(true);
                     if is_said {
-                        tracing::info!(queue = self.queue, "The name of this node is held; its admin tasks begin.");
+                        tracing::info!(
+                            queue = self.queue,
+                            "The name of this node is held; its admin tasks begin."
+                        );
                     }
                     (is_said, is_said_late) = (false, false);
                     while channel.status().connected() {
                         tokio::time::sleep(PAUSE / 4).await;
                     }
-                    tracing::warn!(queue = self.queue, "The name of this node is not held any more.");
+                    tracing::warn!(
+                        queue = self.queue,
+                        "The name of this node is not held any more."
+                    );
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut is_said, true) {

@@ -72,13 +72,27 @@ impl Transport {
     /// [`Transport::ready`] waits for the first time.
     pub fn start(config: &config::Amqp, node: &str) -> Self {
         let topology = Arc::new(Topology::new(config));
-        let (tasks, stop, guards) = (TaskTracker::new(), CancellationToken::new(), Guards::default());
-        let link = |name: &str| Link::start(config, &format!("{node} {name}"), &topology, &guards, &tasks, &stop);
+        let (tasks, stop, guards) =
+            (TaskTracker::new(), CancellationToken::new(), Guards::default());
+        let link = |name: &str| {
+            Link::start(config, &format!("{node} {name}"), &topology, &guards, &tasks, &stop)
+        };
         let (publishing, consuming) = (link("publish"), link("consume"));
-        let publisher = Publisher::new(publishing, config.confirm_timeout, &guards, tasks.clone(), &stop);
+        let publisher =
+            Publisher::new(publishing, config.confirm_timeout, &guards, tasks.clone(), &stop);
         let consumers = Consumers::default();
         let queues = Queues::new(&consumers);
-        Self { publisher, consuming, topology, consumers, queues, guards, tasks, stop, node: node.to_owned() }
+        Self {
+            publisher,
+            consuming,
+            topology,
+            consumers,
+            queues,
+            guards,
+            tasks,
+            stop,
+            node: node.to_owned(),
+        }
     }
 
     /// Waits until both connections stand and the topology is declared.
@@ -86,7 +100,9 @@ impl Transport {
         let both = async { tokio::join!(self.publisher.link().live(), self.consuming.live()) };
         match tokio::time::timeout(patience, both).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(self.publisher.link().last_error().unwrap_or(TransportError::NotConnected)),
+            Err(_) => {
+                Err(self.publisher.link().last_error().unwrap_or(TransportError::NotConnected))
+            }
         }
     }
 
@@ -107,8 +123,9 @@ impl Transport {
     pub async fn probe(config: &config::Amqp, patience: Duration) -> TransportResult<()> {
         let properties = ConnectionProperties::default().with_connection_name("beds check".into());
         let connecting = socket::connect(config.url.expose(), properties);
-        let connection =
-            tokio::time::timeout(patience, connecting).await.map_err(|_| TransportError::NotConnected)??;
+        let connection = tokio::time::timeout(patience, connecting)
+            .await
+            .map_err(|_| TransportError::NotConnected)??;
         // It stands, which is all that was asked.
         drop(tokio::time::timeout(patience, connection.close(200, "checked".into())).await);
         Ok(())
@@ -120,7 +137,14 @@ impl Transport {
 
     /// Consumes one queue. The subscription survives every loss of the connection or of the queue.
     pub fn subscribe(&self, queue: Queue, tag: &str, prefetch: u16) -> Subscription {
-        Subscription::new(self.consuming.clone(), Arc::clone(&self.topology), &self.consumers, queue, tag, prefetch)
+        Subscription::new(
+            self.consuming.clone(),
+            Arc::clone(&self.topology),
+            &self.consumers,
+            queue,
+            tag,
+            prefetch,
+        )
     }
 
     /// Takes the last messages of a queue that has just lost its consumer.
@@ -143,8 +167,11 @@ impl Transport {
         let notices = Notices::default();
         let (taken, link, node) = (notices.clone(), self.consuming.clone(), self.node.clone());
         let serve = move || taken.clone().serve(link.clone(), node.clone());
-        self.tasks
-            .spawn(self.stop.clone().run_until_cancelled_owned(self.guards.clone().forever("the notices", serve)));
+        self.tasks.spawn(
+            self.stop
+                .clone()
+                .run_until_cancelled_owned(self.guards.clone().forever("the notices", serve)),
+        );
         notices
     }
 
@@ -152,7 +179,9 @@ impl Transport {
     pub fn lease(&self) -> Lease {
         let (lease, keep) = Lease::new(self.consuming.clone(), &self.node);
         self.tasks.spawn(
-            self.stop.clone().run_until_cancelled_owned(self.guards.clone().forever("the name of the node", keep)),
+            self.stop.clone().run_until_cancelled_owned(
+                self.guards.clone().forever("the name of the node", keep),
+            ),
         );
         lease
     }
@@ -178,7 +207,12 @@ impl Transport {
     }
 
     /// The client through which the gateway and applications reach these templates.
-    pub fn client(&self, environment: &str, reports: &Reports, templates: Arc<ArcSwap<Templates>>) -> Client {
+    pub fn client(
+        &self,
+        environment: &str,
+        reports: &Reports,
+        templates: Arc<ArcSwap<Templates>>,
+    ) -> Client {
         Client::start(self, environment, reports, templates)
     }
 

@@ -80,7 +80,11 @@ impl Link {
             sender,
         };
         let (stop, guards, keeper) = (stop.clone(), guards.clone(), Arc::new(keeper));
-        tasks.spawn(guards.forever("the connection to RabbitMQ", move || Arc::clone(&keeper).keep(stop.clone())));
+        tasks.spawn(
+            guards.forever("the connection to RabbitMQ", move || {
+                Arc::clone(&keeper).keep(stop.clone())
+            }),
+        );
         Self { live, shared }
     }
 
@@ -169,7 +173,9 @@ impl LinkKeeper {
             }
             match lost {
                 None => return,
-                Some(reason) => tracing::warn!(link = self.name, reason, "The connection to RabbitMQ was lost."),
+                Some(reason) => {
+                    tracing::warn!(link = self.name, reason, "The connection to RabbitMQ was lost.")
+                }
             }
         }
     }
@@ -187,7 +193,11 @@ impl LinkKeeper {
             let attempt = tokio::time::timeout(Duration::from_secs(10), self.attempt()).await;
             let error = match attempt {
                 Ok(Ok(live)) => {
-                    tracing::info!(link = self.name, address = self.address, "Connected to RabbitMQ.");
+                    tracing::info!(
+                        link = self.name,
+                        address = self.address,
+                        "Connected to RabbitMQ."
+                    );
                     return Arc::new(live);
                 }
                 Ok(Err(error)) => error,
@@ -204,13 +214,15 @@ impl LinkKeeper {
                 );
                 reported = text;
             }
-            *self.shared.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(error);
+            *self.shared.last_error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                Some(error);
             tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(2))).await;
         }
     }
 
     async fn attempt(&self) -> TransportResult<Live> {
-        let properties = ConnectionProperties::default().with_connection_name(format!("beds {}", self.name).into());
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("beds {}", self.name).into());
         let connection = socket::connect(&self.url, properties).await?;
         let setup = connection.create_channel().await?;
         self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;

@@ -61,7 +61,9 @@ impl Notices {
         if let Some(running) = state.running.get(id) {
             return running.cancel();
         }
-        if state.given_up.len() >= MOST && state.swept.is_none_or(|swept| swept.elapsed() > SWEPT_AGAIN) {
+        if state.given_up.len() >= MOST
+            && state.swept.is_none_or(|swept| swept.elapsed() > SWEPT_AGAIN)
+        {
             state.swept = Some(Instant::now());
             state.given_up.retain(|_, at| at.elapsed() < REMEMBERED);
         }
@@ -106,13 +108,16 @@ impl Drop for Watched {
 async fn open(link: &Link, node: &str) -> TransportResult<Consumer> {
     let live = link.live().await;
     let channel = live.connection.create_channel().await?;
-    let queue: ShortString = format!("{NOTICES_PREFIX}{node}.{}", uuid::Uuid::new_v4().simple()).into();
+    let queue: ShortString =
+        format!("{NOTICES_PREFIX}{node}.{}", uuid::Uuid::new_v4().simple()).into();
     let mut arguments = FieldTable::default();
     arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MOST_WAITING));
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
     channel.queue_declare(queue.clone(), options, arguments).await?;
     let bind = QueueBindOptions::default();
-    channel.queue_bind(queue.clone(), NOTICES.into(), "#".into(), bind, FieldTable::default()).await?;
+    channel
+        .queue_bind(queue.clone(), NOTICES.into(), "#".into(), bind, FieldTable::default())
+        .await?;
     let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
     Ok(channel.basic_consume(queue.clone(), queue, options, FieldTable::default()).await?)
 }

@@ -19,7 +19,10 @@ pub(crate) struct Outbox(mpsc::Sender<BoxFuture<'static, ()>>);
 
 impl Outbox {
     /// The outbox and the task that works on it, which runs until it is dropped. `at_once` is how many it has under way.
-    pub(crate) fn new(at_once: usize, guards: &Guards) -> (Self, impl Future<Output = ()> + Send + use<>) {
+    pub(crate) fn new(
+        at_once: usize,
+        guards: &Guards,
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, mut waiting) = mpsc::channel::<BoxFuture<'static, ()>>(MOST);
         let guards = guards.clone();
         let work = async move {
@@ -40,7 +43,10 @@ impl Outbox {
     }
 
     /// Sends in the background, even if the caller goes away.
-    pub(crate) fn take(&self, sending: impl Future<Output = ()> + Send + 'static) -> TransportResult<()> {
+    pub(crate) fn take(
+        &self,
+        sending: impl Future<Output = ()> + Send + 'static,
+    ) -> TransportResult<()> {
         self.0.try_send(Box::pin(sending)).map_err(|_| TransportError::Blocked)
     }
 }

@@ -77,15 +77,19 @@ impl Publisher {
             .with_delivery_mode(if key.is_write() { PERSISTENT } else { TRANSIENT });
         if !key.is_write() {
             // A read without a waiting caller need not reach a worker.
-            properties = properties.with_expiration(event.remaining().as_millis().min(MOST_MILLIS).to_string().into());
+            properties = properties
+                .with_expiration(event.remaining().as_millis().min(MOST_MILLIS).to_string().into());
         }
-        if let Some(trace) = event.origin.as_ref().and_then(|origin| origin.traceparent.as_deref()) {
+        if let Some(trace) = event.origin.as_ref().and_then(|origin| origin.traceparent.as_deref())
+        {
             let mut headers = FieldTable::default();
             headers.insert(TRACEPARENT.into(), AMQPValue::LongString(LongString::from(trace)));
             properties = properties.with_headers(headers);
         }
         let (publisher, key) = (self.clone(), key.clone());
-        Ok(async move { publisher.confirmed(Through::Requests, EVENTS, key.as_str(), &body, properties).await })
+        Ok(async move {
+            publisher.confirmed(Through::Requests, EVENTS, key.as_str(), &body, properties).await
+        })
     }
 
     /// Tells the workers that the caller of an event has gone. Best effort.
@@ -94,7 +98,9 @@ impl Publisher {
         let (channel, key) = (live.unconfirmed.clone(), ShortString::from(event_id));
         self.tasks.spawn(async move {
             let options = BasicPublishOptions::default();
-            let sent = channel.basic_publish(NOTICES.into(), key, options, &[], BasicProperties::default()).await;
+            let sent = channel
+                .basic_publish(NOTICES.into(), key, options, &[], BasicProperties::default())
+                .await;
             if let Err(error) = sent {
                 tracing::debug!(%error, "A notice was not sent.");
             }
@@ -103,7 +109,12 @@ impl Publisher {
 
     /// Sends an answer to where the request asked for it, and waits until it is written. Best effort: the requester may be
     /// gone.
-    pub async fn reply(&self, reply_to: &str, correlation_id: &str, reply: &ReplyRef<'_>) -> TransportResult<()> {
+    pub async fn reply(
+        &self,
+        reply_to: &str,
+        correlation_id: &str,
+        reply: &ReplyRef<'_>,
+    ) -> TransportResult<()> {
         let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
         // Awaited at once: lapin would keep a dropped one for ever.
         self.checked(sending.await, &live)?.await?;
@@ -112,7 +123,12 @@ impl Publisher {
 
     /// Hands an answer to the connection without waiting until it is written. Answers that pile up this way have no bound,
     /// so a caller waits for one in a few with [`Publisher::reply`]: then all before it are written too.
-    pub fn reply_unwaited(&self, reply_to: &str, correlation_id: &str, reply: &ReplyRef<'_>) -> TransportResult<()> {
+    pub fn reply_unwaited(
+        &self,
+        reply_to: &str,
+        correlation_id: &str,
+        reply: &ReplyRef<'_>,
+    ) -> TransportResult<()> {
         let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
         sending.now_or_never().map_or(Ok(()), |sent| self.checked(sent, &live).map(drop))
     }
@@ -122,9 +138,11 @@ impl Publisher {
         reply_to: &'a str,
         correlation_id: &'a str,
         reply: &ReplyRef<'_>,
-    ) -> TransportResult<(impl Future<Output = lapin::Result<PublisherConfirm>> + use<'a>, Arc<Live>)> {
+    ) -> TransportResult<(impl Future<Output = lapin::Result<PublisherConfirm>> + use<'a>, Arc<Live>)>
+    {
         // The other queues of BEDS, such as that for the name of a node, are no place for answers.
-        let is_of_beds = reply_to.starts_with("beds.") && !reply_to.starts_with(topology::REPLY_PREFIX);
+        let is_of_beds =
+            reply_to.starts_with("beds.") && !reply_to.starts_with(topology::REPLY_PREFIX);
         if reply_to.is_empty() || is_of_beds || topology::is_data_queue(reply_to) {
             return Err(TransportError::Unroutable);
         }
@@ -143,10 +161,17 @@ impl Publisher {
     }
 
     /// Puts a message among the dead letters with the reason, and waits until RabbitMQ has it there.
-    pub async fn dead_letter(&self, delivery: &Delivery, reason: &str, detail: &str) -> TransportResult<()> {
+    pub async fn dead_letter(
+        &self,
+        delivery: &Delivery,
+        reason: &str,
+        detail: &str,
+    ) -> TransportResult<()> {
         let mut headers = FieldTable::default();
         let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL)];
-        for (name, value) in [("beds-reason", reason), ("beds-detail", detail), ("beds-queue", delivery.queue())] {
+        for (name, value) in
+            [("beds-reason", reason), ("beds-detail", detail), ("beds-queue", delivery.queue())]
+        {
             headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
         }
         let deliveries = i64::from(delivery.deliveries());
@@ -182,12 +207,23 @@ impl Publisher {
     }
 
     /// Publishes an event as it is, and waits until RabbitMQ has it.
-    pub(crate) async fn event(&self, key: &str, body: &[u8], properties: BasicProperties) -> TransportResult<()> {
+    pub(crate) async fn event(
+        &self,
+        key: &str,
+        body: &[u8],
+        properties: BasicProperties,
+    ) -> TransportResult<()> {
         self.alone(EVENTS, key, body, properties.with_delivery_mode(PERSISTENT)).await
     }
 
     /// Publishes a batch of a lane, and waits until RabbitMQ has it. `id` stays the same when the batch is sent again.
-    pub(crate) async fn lane(&self, stream: ReportStream, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
+    pub(crate) async fn lane(
+        &self,
+        stream: ReportStream,
+        key: &str,
+        id: &str,
+        body: &[u8],
+    ) -> TransportResult<()> {
         self.confirmed(Through::Lane(stream), LOGS, key, body, of_records(key, id)).await.map(drop)
     }
 
@@ -225,7 +261,8 @@ impl Publisher {
         let id = properties.message_id().clone();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let channel = live.confirmed(through);
-        let sent = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await;
+        let sent =
+            channel.basic_publish(exchange.into(), key.into(), options, body, properties).await;
         let mut confirm = Awaited { confirm: Some(self.checked(sent, &live)?), tasks: &self.tasks };
         match tokio::time::timeout(self.confirm_timeout, confirm.wait()).await {
             Ok(Ok(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back))))

@@ -98,17 +98,28 @@ impl Queues {
     }
 
     /// Looks for as long as the node runs.
-    pub(crate) async fn serve(self, link: Link, topology: Arc<Topology>, templates: Arc<ArcSwap<Templates>>) {
+    pub(crate) async fn serve(
+        self,
+        link: Link,
+        topology: Arc<Topology>,
+        templates: Arc<ArcSwap<Templates>>,
+    ) {
         let mut changes = self.consumers.changes();
         loop {
             let live = link.live().await;
             let mut look = Look::new(&live.connection, &topology);
             while live.connection.status().connected() {
-                let own: BTreeMap<_, _> =
-                    changes.borrow_and_update().iter().map(|(queue, of)| (Arc::clone(queue), of.counted)).collect();
+                let own: BTreeMap<_, _> = changes
+                    .borrow_and_update()
+                    .iter()
+                    .map(|(queue, of)| (Arc::clone(queue), of.counted))
+                    .collect();
                 let keys = keys(&templates.load());
-                look.declare_again(&std::mem::take(&mut *self.unbound.lock().unwrap_or_else(PoisonError::into_inner)));
-                let patience = PATIENCE + FOR_EACH * u32::try_from(keys.len() + own.len()).unwrap_or(u32::MAX);
+                look.declare_again(&std::mem::take(
+                    &mut *self.unbound.lock().unwrap_or_else(PoisonError::into_inner),
+                ));
+                let patience =
+                    PATIENCE + FOR_EACH * u32::try_from(keys.len() + own.len()).unwrap_or(u32::MAX);
                 match tokio::time::timeout(patience, look.all(keys, own)).await {
                     Ok(Ok(seen)) => drop(self.seen.send_replace(Some(seen))),
                     Ok(Err(error)) => {

@@ -60,6 +60,11 @@ impl Reader {
 impl Open for Reader {
     fn open(&self, template: &str) -> Box<dyn NamasteCore> {
         let (client, is_used) = (self.client.clone(), Arc::clone(&self.is_used));
-        Box::new(RemoteTemplate { client, template: template.to_owned(), context: self.context.clone(), is_used })
+        Box::new(RemoteTemplate {
+            client,
+            template: template.to_owned(),
+            context: self.context.clone(),
+            is_used,
+        })
     }
 }

@@ -40,7 +40,12 @@ impl ReplyDesk {
         guards: &Guards,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (sender, queue) = watch::channel(None);
-        let desk = Self(Arc::new(Desk { waiting: Mutex::default(), late: Mutex::default(), reports, queue }));
+        let desk = Self(Arc::new(Desk {
+            waiting: Mutex::default(),
+            late: Mutex::default(),
+            reports,
+            queue,
+        }));
         let clerk = Arc::new(Clerk { desk: desk.clone(), link, node: node.to_owned(), sender });
         (desk, guards.clone().forever("the reply desk", move || Arc::clone(&clerk).serve()))
     }
@@ -155,10 +160,13 @@ impl Clerk {
         let live = self.link.live().await;
         let channel = live.connection.create_channel().await?;
         let queue = topology::reply_queue(&self.node);
-        let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
+        let options =
+            QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         channel.queue_declare(queue.clone(), options, FieldTable::default()).await?;
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..Default::default() };
-        let consumer = channel.basic_consume(queue.clone(), queue.clone(), options, FieldTable::default()).await?;
+        let consumer = channel
+            .basic_consume(queue.clone(), queue.clone(), options, FieldTable::default())
+            .await?;
         Ok((Arc::from(queue.as_str()), consumer))
     }
 }

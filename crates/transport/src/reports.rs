@@ -155,8 +155,17 @@ impl Reports {
     pub async fn act(&self, actor: &str, operation: &str, outcome: Outcome) {
         if self.shared.enabled.audit {
             drop(
-                self.keep(None, Some(AuditRecord::of_act(self.event_id(), actor, operation, outcome, self.node())))
-                    .await,
+                self.keep(
+                    None,
+                    Some(AuditRecord::of_act(
+                        self.event_id(),
+                        actor,
+                        operation,
+                        outcome,
+                        self.node(),
+                    )),
+                )
+                .await,
             );
         }
     }

@@ -33,7 +33,9 @@ impl<'r> Begun<'r> {
             return;
         }
         let kind = match (error.is_not_executed(), is_write) {
-            (true, _) if matches!(error, TransportError::Unserved(_)) => ErrorKind::StoreUnavailable,
+            (true, _) if matches!(error, TransportError::Unserved(_)) => {
+                ErrorKind::StoreUnavailable
+            }
             (true, _) => ErrorKind::Unavailable,
             (false, true) => ErrorKind::OutcomeUnknown,
             (false, false) => ErrorKind::DeadlineExceeded,
@@ -47,7 +49,14 @@ impl<'r> Begun<'r> {
         } else {
             // The worker tells how the request itself ended, if one ever had it.
             let id = event.event_id.child(LineageReport::TIMEOUT);
-            let timeout = child(self.reports, id, &event.event_id, event.depth, SpanKind::Timeout, Some(kind.code()));
+            let timeout = child(
+                self.reports,
+                id,
+                &event.event_id,
+                event.depth,
+                SpanKind::Timeout,
+                Some(kind.code()),
+            );
             LineageReport::ended(event.root_id.clone(), vec![timeout, request], None)
         };
         // A request that was not sent has no worker that could audit it.
@@ -119,13 +128,27 @@ impl Late {
     pub(crate) fn report(self, reports: &Reports, id: &str) {
         if reports.enabled().lineage {
             let event = EventId(id.to_owned());
-            let reply = child(reports, event.child("late reply"), &event, self.depth, SpanKind::LateReply, None);
+            let reply = child(
+                reports,
+                event.child("late reply"),
+                &event,
+                self.depth,
+                SpanKind::LateReply,
+                None,
+            );
             reports.offer(Some(LineageReport::ended(self.root_id, vec![reply], None)), None);
         }
     }
 }
 
-fn child(reports: &Reports, id: EventId, parent: &EventId, depth: u32, kind: SpanKind, code: Option<&str>) -> Span {
+fn child(
+    reports: &Reports,
+    id: EventId,
+    parent: &EventId,
+    depth: u32,
+    kind: SpanKind,
+    code: Option<&str>,
+) -> Span {
     Span {
         parent_id: parent.clone(),
         depth: depth + 1,

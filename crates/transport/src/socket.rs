@@ -17,7 +17,10 @@ use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Connects. When the future is dropped before its end, the socket is cut, and with it lapin's thread ends.
-pub(crate) async fn connect(url: &str, properties: ConnectionProperties) -> lapin::Result<Connection> {
+pub(crate) async fn connect(
+    url: &str,
+    properties: ConnectionProperties,
+) -> lapin::Result<Connection> {
     let uri: AMQPUri = url.parse().map_err(std::io::Error::other)?;
     let leash = Leash::default();
     let held = leash.clone();
@@ -38,7 +41,9 @@ pub(crate) async fn connect(url: &str, properties: ConnectionProperties) -> lapi
                             }
                             return match uri.scheme {
                                 AMQPScheme::AMQP => Ok(stream),
-                                AMQPScheme::AMQPS => stream.into_tls(host, TLSConfig::default()).await,
+                                AMQPScheme::AMQPS => {
+                                    stream.into_tls(host, TLSConfig::default()).await
+                                }
                             };
                         }
                         Err(error) => last = error,

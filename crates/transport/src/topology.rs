@@ -106,12 +106,17 @@ impl Queue {
 
 /// True for a queue of BEDS, also of a database that this node does not have: a reply must never be sent to one.
 pub fn is_data_queue(name: &str) -> bool {
-    common_queues().any(|queue| queue == name) || SEED_KEYS.contains(&name) || RoutingKey::parse(name).is_some()
+    common_queues().any(|queue| queue == name)
+        || SEED_KEYS.contains(&name)
+        || RoutingKey::parse(name).is_some()
 }
 
 /// The queues that each installation has, whatever its databases.
 pub(crate) fn common_queues() -> impl Iterator<Item = &'static str> {
-    ASIDE.into_iter().map(|(queue, _)| queue).chain(ReportStream::ALL.into_iter().map(ReportStream::as_str))
+    ASIDE
+        .into_iter()
+        .map(|(queue, _)| queue)
+        .chain(ReportStream::ALL.into_iter().map(ReportStream::as_str))
 }
 
 /// The table with the numbers that come from the configuration.
@@ -131,10 +136,19 @@ impl Topology {
     pub(crate) async fn declare(&self, channel: &Channel) -> lapin::Result<()> {
         for exchange in [EVENTS, WAITING, LATER, LOGS, DEAD] {
             let options = ExchangeDeclareOptions { durable: true, ..Default::default() };
-            channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+            channel
+                .exchange_declare(
+                    exchange.into(),
+                    ExchangeKind::Topic,
+                    options,
+                    FieldTable::default(),
+                )
+                .await?;
         }
         let options = ExchangeDeclareOptions::default();
-        channel.exchange_declare(NOTICES.into(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+        channel
+            .exchange_declare(NOTICES.into(), ExchangeKind::Topic, options, FieldTable::default())
+            .await?;
         for (queue, kind) in ASIDE {
             self.create(channel, queue, kind).await?;
             bind(channel, queue, queue, "#").await?;
@@ -146,7 +160,11 @@ impl Topology {
     }
 
     /// Declares one queue and its bindings, and says how many messages wait in it.
-    pub(crate) async fn declare_queue(&self, channel: &Channel, queue: &Queue) -> lapin::Result<u32> {
+    pub(crate) async fn declare_queue(
+        &self,
+        channel: &Channel,
+        queue: &Queue,
+    ) -> lapin::Result<u32> {
         let waiting = self.create(channel, queue.name(), queue.kind()).await?;
         match queue {
             Queue::Events(key) => {
@@ -155,7 +173,9 @@ impl Topology {
                     bind(channel, key.as_str(), EVENTS, seed_key).await?;
                 }
             }
-            Queue::Reports(stream) => bind(channel, stream.as_str(), LOGS, &format!("{stream}.#")).await?,
+            Queue::Reports(stream) => {
+                bind(channel, stream.as_str(), LOGS, &format!("{stream}.#")).await?
+            }
         }
         Ok(waiting)
     }
@@ -169,8 +189,11 @@ impl Topology {
     fn arguments(&self, kind: QueueKind) -> FieldTable {
         let mut arguments = FieldTable::default();
         let is_record = matches!(kind, QueueKind::Loose | QueueKind::Kept);
-        let (most, most_bytes) =
-            if is_record { (MOST_BATCHES, MOST_BATCH_BYTES) } else { (self.max_length, self.max_bytes) };
+        let (most, most_bytes) = if is_record {
+            (MOST_BATCHES, MOST_BATCH_BYTES)
+        } else {
+            (self.max_length, self.max_bytes)
+        };
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(most));
         // A client of AMQP may send messages of any size.
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(most_bytes));
@@ -178,7 +201,8 @@ impl Topology {
         arguments.insert("x-overflow".into(), text(overflow));
         // Said for both, or the default of the vhost decides.
         let is_classic = matches!(kind, QueueKind::Volatile | QueueKind::Loose);
-        arguments.insert("x-queue-type".into(), text(if is_classic { "classic" } else { "quorum" }));
+        arguments
+            .insert("x-queue-type".into(), text(if is_classic { "classic" } else { "quorum" }));
         if is_classic {
             return arguments;
         }
@@ -194,8 +218,10 @@ impl Topology {
             arguments.insert("x-message-ttl".into(), AMQPValue::LongLongInt(longest));
         }
         if kind != QueueKind::Dead {
-            arguments
-                .insert("x-dead-letter-exchange".into(), text(if kind == QueueKind::Waiting { EVENTS } else { DEAD }));
+            arguments.insert(
+                "x-dead-letter-exchange".into(),
+                text(if kind == QueueKind::Waiting { EVENTS } else { DEAD }),
+            );
             // Needs reject-publish as the overflow; a message then cannot be lost between the two queues.
             arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
         }
@@ -205,7 +231,9 @@ impl Topology {
 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapin::Result<()> {
     let options = QueueBindOptions::default();
-    channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await
+    channel
+        .queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default())
+        .await
 }
 
 /// Whether there is a queue, and what is in it.
@@ -237,7 +265,15 @@ mod tests {
 
     #[test]
     fn no_answer_goes_into_a_queue_of_beds_whichever_database_it_is_of() {
-        for name in ["rel.write.main", "rec.read.elsewhere", "rel.write", "beds.dead", "beds.waiting", "audit", "log"] {
+        for name in [
+            "rel.write.main",
+            "rec.read.elsewhere",
+            "rel.write",
+            "beds.dead",
+            "beds.waiting",
+            "audit",
+            "log",
+        ] {
             assert!(is_data_queue(name), "{name}");
         }
         for name in ["beds.reply.n1.x", "mine", "rel.write.", "relish"] {

@@ -55,46 +55,68 @@ pub(super) fn bind(
         let message = format!("beds_objects of the database {} has no {object}", template.database);
         return refuse(message, "ask the DBA to add the named operation, or correct the name");
     };
-    let kind = document.get_str("kind").unwrap_or_default();
-    if kind != offer.operation.as_str() && !(kind == "list" && offer.operation == Operation::Fetch) {
-        let message = format!("{object} is of the kind {kind:?}, and is used for {}", offer.operation);
-        return refuse(message, "name an operation of the right kind");
-    }
-    let Ok(command) = document.get_document("command") else {
-        return refuse(format!("{object} has no command"), "ask the DBA to give it a command");
+    let command = match command(document, offer) {
+        Ok(command) => command,
+        Err((reason, fix)) => return refuse(format!("{object} {reason}"), fix),
     };
-    if let Some(reason) = lint::refusal(command, offer.operation.is_write()) {
-        return refuse(
-            format!("{object} is refused: {reason}"),
-            "ask the DBA to change the named operation (docs/dba.md)",
-        );
-    }
     let parameters = match specs(document) {
         Ok(parameters) => parameters,
-        Err(reason) => return refuse(format!("{object}: {reason}"), "see docs/dba.md for the types"),
+        Err(reason) => {
+            return refuse(format!("{object}: {reason}"), "see docs/dba.md for the types");
+        }
     };
     if offer.is_by_id() && !parameters.contains_key("id") {
-        return refuse(format!("{object} has no parameter id, which {} needs", offer.operation), "ask the DBA for it");
+        return refuse(
+            format!("{object} has no parameter id, which {} needs", offer.operation),
+            "ask the DBA for it",
+        );
     }
     if is_bulk(command) && !has_own_ids(command, &parameters) {
         return refuse(
-            format!("{object} gives its insert `ordered`, and its documents may come without an _id"),
+            format!(
+                "{object} gives its insert `ordered`, and its documents may come without an _id"
+            ),
             "ask the DBA to leave `ordered` out, or to require an _id: with it, each document is there once by its _id",
         );
     }
     let command = match Command::parse(command, &parameters) {
         Ok(command) => command,
-        Err(reason) => return refuse(format!("{object}: {reason}"), "ask the DBA to change the command (docs/dba.md)"),
+        Err(reason) => {
+            return refuse(
+                format!("{object}: {reason}"),
+                "ask the DBA to change the command (docs/dba.md)",
+            );
+        }
     };
-    let form = Form {
-        object: object.to_owned(),
-        operation: offer.operation,
-        is_named: offer.name.is_some(),
-        shape: offer.answer,
-        id: template.id.clone(),
-    };
-    let slots = parameters.into_iter().map(|(name, spec)| (name.clone(), Slot::new(&name, spec, offer))).collect();
+    let form = Form::of(template, offer, offer.answer);
+    let slots = parameters
+        .into_iter()
+        .map(|(name, spec)| (name.clone(), Slot::new(&name, spec, offer)))
+        .collect();
     Some(Binding { command, form, slots })
+}
+
+/// The command of a named operation of the right kind, or the reason for its refusal and the way out.
+fn command<'d>(
+    document: &'d Document,
+    offer: &Offer<'_>,
+) -> std::result::Result<&'d Document, (String, &'static str)> {
+    let kind = document.get_str("kind").unwrap_or_default();
+    if kind != offer.operation.as_str() && !(kind == "list" && offer.operation == Operation::Fetch)
+    {
+        let reason = format!("is of the kind {kind:?}, and is used for {}", offer.operation);
+        return Err((reason, "name an operation of the right kind"));
+    }
+    let Ok(command) = document.get_document("command") else {
+        return Err(("has no command".to_owned(), "ask the DBA to give it a command"));
+    };
+    match lint::refusal(command, offer.operation.is_write()) {
+        Some(reason) => {
+            let fix = "ask the DBA to change the named operation (docs/dba.md)";
+            Err((format!("is refused: {reason}"), fix))
+        }
+        None => Ok(command),
+    }
 }
 
 /// The declared parameters of an operation, or the mistake in one.
@@ -108,8 +130,9 @@ fn specs(document: &Document) -> std::result::Result<BTreeMap<String, Spec>, Str
 
 impl Slot {
     fn new(name: &str, spec: Spec, offer: &Offer<'_>) -> Self {
-        let is_whole =
-            offer.operation.is_write() && spec.kind == Kind::Document && matches!(name, "document" | "changes");
+        let is_whole = offer.operation.is_write()
+            && spec.kind == Kind::Document
+            && matches!(name, "document" | "changes");
         Self { source: Source::of(name, offer, is_whole), spec }
     }
 }
@@ -138,7 +161,12 @@ impl Binding {
     }
 
     /// The value of one parameter; none where the request has none.
-    fn argument(&self, name: &str, Slot { source, spec }: &Slot, event: &Event) -> Result<Option<Bson>> {
+    fn argument(
+        &self,
+        name: &str,
+        Slot { source, spec }: &Slot,
+        event: &Event,
+    ) -> Result<Option<Bson>> {
         let fields = event.fields();
         match source {
             Source::EventId => Ok(Some(Bson::String(event.event_id.0.clone()))),
@@ -170,7 +198,11 @@ impl Binding {
         } else {
             self.command.document().get("limit").filter(|l| size(l) != Some(1))
         };
-        Page { size: asked.and_then(size), has_next: has(&Source::Limit) && has(&Source::After), has_spare: false }
+        Page {
+            size: asked.and_then(size),
+            has_next: has(&Source::Limit) && has(&Source::After),
+            has_spare: false,
+        }
     }
 
     /// None where a create is a write like others. Where the DBA gives an insert its `ordered`, each document is inserted for
@@ -178,7 +210,8 @@ impl Binding {
     /// are there already are left alone, with `true` the first of them ends it.
     pub(super) fn bulk(&self) -> Option<Bulk> {
         let is_ordered = || self.command.document().get_bool("ordered").unwrap_or(true);
-        is_bulk(self.command.document()).then(|| if is_ordered() { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
+        is_bulk(self.command.document())
+            .then(|| if is_ordered() { Bulk::UntilDuplicate } else { Bulk::SkipDuplicates })
     }
 
     /// Fields and their types, for `/v1/templates` and `beds check`.
@@ -189,7 +222,11 @@ impl Binding {
                 Source::EventId | Source::Actor | Source::Id | Source::Nothing => {}
                 Source::Limit => drop(parameters.insert(name.clone(), "1 to 500".to_owned())),
                 Source::Document if !spec.properties.is_empty() => {
-                    parameters.extend(spec.properties.iter().map(|(name, spec)| (name.clone(), spec.kind.words())));
+                    parameters.extend(
+                        spec.properties
+                            .iter()
+                            .map(|(name, spec)| (name.clone(), spec.kind.words())),
+                    );
                 }
                 Source::Document | Source::After | Source::Field(_) => {
                     drop(parameters.insert(name.clone(), spec.kind.words()));
@@ -242,9 +279,9 @@ fn names(value: &Bson, field: &str) -> bool {
     match value {
         Bson::String(text) => text.trim_start_matches('$').split('.').any(|part| part == field),
         Bson::Array(items) => items.iter().any(|item| names(item, field)),
-        Bson::Document(document) => {
-            document.iter().any(|(key, value)| key.split('.').any(|part| part == field) || names(value, field))
-        }
+        Bson::Document(document) => document
+            .iter()
+            .any(|(key, value)| key.split('.').any(|part| part == field) || names(value, field)),
         _ => false,
     }
 }
@@ -267,7 +304,9 @@ fn has_own_ids(command: &Document, parameters: &BTreeMap<String, Spec>) -> bool 
     };
     match command.get("documents") {
         Some(Bson::Array(documents)) => documents.iter().all(has_id),
-        Some(Bson::String(text)) => parameter(text).and_then(|spec| spec.items.as_deref()).is_some_and(requires_id),
+        Some(Bson::String(text)) => {
+            parameter(text).and_then(|spec| spec.items.as_deref()).is_some_and(requires_id)
+        }
         _ => false,
     }
 }

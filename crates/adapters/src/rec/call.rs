@@ -82,7 +82,8 @@ pub(super) async fn read(
 
 /// Ends the operation in the server at the event's deadline, or before it where the DBA says so.
 fn limit_time(command: &mut Document, attempt: &Attempt) {
-    let left = i64::try_from(attempt.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
+    let left =
+        i64::try_from(attempt.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
     let own = match command.get("maxTimeMS") {
         Some(Bson::Int32(n)) => Some(i64::from(*n)),
         Some(Bson::Int64(n)) => Some(*n),
@@ -92,7 +93,12 @@ fn limit_time(command: &mut Document, attempt: &Attempt) {
     command.insert("maxTimeMS", own.filter(|own| *own > 0).map_or(left, |own| own.min(left)));
 }
 
-async fn documents(handle: &Handle, command: Document, binding: &Binding, page: Page) -> Result<Answer, Failure> {
+async fn documents(
+    handle: &Handle,
+    command: Document,
+    binding: &Binding,
+    page: Page,
+) -> Result<Answer, Failure> {
     let mut cursor = handle.run_cursor_command(command).await?;
     let mut set = Set::default();
     let mut size = 0;
@@ -127,14 +133,20 @@ pub(super) async fn insert_each(
     command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
     let handle = database.handle.clone();
     let step = attempt.steps.begin(&binding.form.object);
-    let outcome = database.run(async move { handle.run_command(command).await }).await?.map_err(Failure::Driver);
+    let outcome = database
+        .run(async move { handle.run_command(command).await })
+        .await?
+        .map_err(Failure::Driver);
     let outcome = outcome.and_then(|reply| {
-        let errors = reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
+        let errors =
+            reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
         let is_fault = |code: &i32| *code != 11000 || bulk == Bulk::UntilDuplicate;
         match errors.map(|e| e.get_i32("code").unwrap_or(0)).find(is_fault) {
             Some(code) => Err(Failure::Beds(error::of_code(code))),
             // It may be lost again when another server takes over; the documents' ids make a repeat safe.
-            None if reply.contains_key("writeConcernError") => Err(Failure::Beds(error::of_code(WRITE_CONFLICT))),
+            None if reply.contains_key("writeConcernError") => {
+                Err(Failure::Beds(error::of_code(WRITE_CONFLICT)))
+            }
             None => Ok(reply.get_i32("n").unwrap_or(0)),
         }
     });
@@ -155,7 +167,9 @@ pub(super) async fn write(
     limit_time(&mut command, attempt);
     let inserted = with_ids(&mut command);
     let reply = handle.run_command(command).session(session).await?;
-    if let Some(Bson::Document(first)) = reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
+    if let Some(Bson::Document(first)) =
+        reply.get_array("writeErrors").ok().and_then(|errors| errors.first())
+    {
         return Err(Failure::Beds(error::of_code(first.get_i32("code").unwrap_or(0))));
     }
     let records = match reply.get("value") {

@@ -69,7 +69,9 @@ pub(super) async fn server(database: &Arc<Database>) -> Result<Server> {
                 && let Ok(indexes) = cursor.try_collect::<Vec<Document>>().await
             {
                 server.is_inbox_seen = true;
-                let seconds = |index: &Document| index.get("expireAfterSeconds").and_then(super::convert::whole);
+                let seconds = |index: &Document| {
+                    index.get("expireAfterSeconds").and_then(super::convert::whole)
+                };
                 server.inbox_seconds = indexes.iter().find_map(seconds);
             }
             let asked = doc! {"getParameter": 1, "transactionLifetimeLimitSeconds": 1};

@@ -35,7 +35,10 @@ pub(super) struct Command {
 impl Command {
     /// Checks a command against its parameters and finds where they stand. The error names the change that the DBA must
     /// make.
-    pub(super) fn parse(document: &Document, parameters: &BTreeMap<String, Spec>) -> Result<Self, String> {
+    pub(super) fn parse(
+        document: &Document,
+        parameters: &BTreeMap<String, Spec>,
+    ) -> Result<Self, String> {
         let mut found = Vec::new();
         for (key, value) in document {
             collect(value, place_of(document, key), &mut found);
@@ -52,7 +55,9 @@ impl Command {
                     let rule = "where only a single value or an array of declared single values may; use $expr";
                     return Err(format!("\"$${name}\" stands in a match, {rule}"));
                 }
-                (Some(spec), Place::Match) if !(spec.is_required || spec.default.is_some() || spec.is_nullable) => {
+                (Some(spec), Place::Match)
+                    if !(spec.is_required || spec.default.is_some() || spec.is_nullable) =>
+                {
                     let rule = "where left out it would be null and select documents that lack the field: make it required, give it a default, or say nullable";
                     return Err(format!("\"$${name}\" stands in a match, {rule}"));
                 }
@@ -109,7 +114,9 @@ fn define(value: &Bson, defined: &mut BTreeSet<String>) {
         Bson::Document(document) => {
             for (key, value) in document {
                 match (key.as_str(), value) {
-                    ("let" | "vars", Bson::Document(variables)) => defined.extend(variables.keys().cloned()),
+                    ("let" | "vars", Bson::Document(variables)) => {
+                        defined.extend(variables.keys().cloned())
+                    }
                     ("as", Bson::String(name)) => drop(defined.insert(name.clone())),
                     _ => {}
                 }
@@ -124,7 +131,10 @@ fn define(value: &Bson, defined: &mut BTreeSet<String>) {
 fn is_safe_in_match(spec: &Spec) -> bool {
     match spec.kind {
         Kind::Document => false,
-        Kind::Array => spec.items.as_ref().is_some_and(|item| item.kind != Kind::Array && is_safe_in_match(item)),
+        Kind::Array => spec
+            .items
+            .as_ref()
+            .is_some_and(|item| item.kind != Kind::Array && is_safe_in_match(item)),
         _ => true,
     }
 }
@@ -148,7 +158,11 @@ fn collect<'b>(value: &'b Bson, place: Place, found: &mut Vec<(&'b str, Place)>)
         Bson::String(text) => {
             if let Some(name) = name_of(text) {
                 // "$$user.name" reads a part of a variable.
-                let name = if place == Place::Expression { name.split('.').next().unwrap_or(name) } else { name };
+                let name = if place == Place::Expression {
+                    name.split('.').next().unwrap_or(name)
+                } else {
+                    name
+                };
                 found.push((name, place));
             }
         }
@@ -173,7 +187,9 @@ fn put(value: &Bson, place: Place, arguments: &Arguments) -> Option<Bson> {
             },
             None => Some(value.clone()),
         },
-        Bson::Array(items) => Some(Bson::Array(items.iter().filter_map(|item| put(item, place, arguments)).collect())),
+        Bson::Array(items) => {
+            Some(Bson::Array(items.iter().filter_map(|item| put(item, place, arguments)).collect()))
+        }
         Bson::Document(document) => {
             let pairs = document.iter().filter_map(|(key, value)| {
                 Some((key.clone(), put(value, inner_place(document, key, place), arguments)?))
@@ -208,7 +224,8 @@ mod tests {
         names
             .iter()
             .map(|(name, kind)| {
-                let spec = Spec::parse(&Bson::Document(doc! {"type": *kind, "required": true})).unwrap();
+                let spec =
+                    Spec::parse(&Bson::Document(doc! {"type": *kind, "required": true})).unwrap();
                 ((*name).to_owned(), spec)
             })
             .collect()
@@ -223,7 +240,10 @@ mod tests {
         };
         let parameters = parameters(&[("id", "string"), ("email", "string"), ("limit", "int")]);
         let command = Command::parse(&command, &parameters).unwrap();
-        assert_eq!((&command.variables[..], &command.matched[..]), (&["email".to_owned()][..], &["id".to_owned()][..]));
+        assert_eq!(
+            (&command.variables[..], &command.matched[..]),
+            (&["email".to_owned()][..], &["id".to_owned()][..])
+        );
         let arguments = Arguments::from([
             ("id".to_owned(), Bson::from("$email")),
             ("email".to_owned(), Bson::from("$$ROOT")),
@@ -241,17 +261,31 @@ mod tests {
     #[test]
     fn a_document_cannot_stand_in_a_match() {
         let command = doc! {"find": "users", "filter": {"a": "$$d"}};
-        assert!(Command::parse(&command, &parameters(&[("d", "document")])).unwrap_err().contains("single value"));
-        let command = doc! {"update": "users", "updates": [{"q": {"a": "$$d"}, "u": {"$set": {"b": 1}}}]};
+        assert!(
+            Command::parse(&command, &parameters(&[("d", "document")]))
+                .unwrap_err()
+                .contains("single value")
+        );
+        let command =
+            doc! {"update": "users", "updates": [{"q": {"a": "$$d"}, "u": {"$set": {"b": 1}}}]};
         assert!(Command::parse(&command, &parameters(&[("d", "array")])).is_err());
         let names = doc! {"type": "array", "required": true, "items": {"type": "string"}};
-        let declared = BTreeMap::from([("d".to_owned(), Spec::parse(&Bson::Document(names)).unwrap())]);
+        let declared =
+            BTreeMap::from([("d".to_owned(), Spec::parse(&Bson::Document(names)).unwrap())]);
         let command = doc! {"find": "users", "filter": {"a": {"$in": "$$d"}}};
-        assert!(Command::parse(&command, &declared).is_ok(), "an array of declared single values holds no operator");
+        assert!(
+            Command::parse(&command, &declared).is_ok(),
+            "an array of declared single values holds no operator"
+        );
         let command = doc! {"find": "users", "filter": {"a": "$$typo"}};
-        assert!(Command::parse(&command, &parameters(&[("d", "string")])).unwrap_err().contains("typo"));
+        assert!(
+            Command::parse(&command, &parameters(&[("d", "string")])).unwrap_err().contains("typo")
+        );
         let names = |expression: Bson| {
-            Command::parse(&doc! {"aggregate": "u", "pipeline": [{"$set": {"x": expression}}]}, &BTreeMap::new())
+            Command::parse(
+                &doc! {"aggregate": "u", "pipeline": [{"$set": {"x": expression}}]},
+                &BTreeMap::new(),
+            )
         };
         assert!(names(Bson::from("$$typo")).unwrap_err().contains("typo"));
         assert!(names(Bson::from("$$ROOT.name")).is_ok());
@@ -262,7 +296,8 @@ mod tests {
     #[test]
     fn a_parameter_of_a_match_cannot_be_left_out() {
         let with = |spec: Document| {
-            let parameters = BTreeMap::from([("p".to_owned(), Spec::parse(&Bson::Document(spec)).unwrap())]);
+            let parameters =
+                BTreeMap::from([("p".to_owned(), Spec::parse(&Bson::Document(spec)).unwrap())]);
             [
                 doc! {"find": "u", "filter": {"owner": "$$p"}},
                 doc! {"delete": "u", "deletes": [{"q": {"owner": {"$eq": "$$p"}}, "limit": 0}]},

@@ -67,7 +67,8 @@ impl Database {
         options.server_selection_timeout = Some(SELECTED_WITHIN);
         options.connect_timeout = Some(PATIENCE);
         // Said explicitly: the defaults of older servers lose acknowledged writes.
-        options.write_concern = Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
+        options.write_concern =
+            Some(WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build());
         options.read_concern = Some(ReadConcern::majority());
         let name_there = options.default_database.clone().unwrap_or_else(|| name.to_owned());
         let client = Client::with_options(options).map_err(unusable)?;
@@ -77,7 +78,8 @@ impl Database {
             name: name.to_owned(),
             address: database.url.address().to_owned(),
             keep_days: config.inbox.keep_days.get(),
-            handler_seconds: i64::try_from(config.services.rec.handler_timeout.as_secs()).unwrap_or(i64::MAX),
+            handler_seconds: i64::try_from(config.services.rec.handler_timeout.as_secs())
+                .unwrap_or(i64::MAX),
             ender: Ender::new(&client, &tasks),
             client,
             handle,
@@ -89,9 +91,14 @@ impl Database {
     }
 
     /// Runs driver work to its end even if its task has gone on.
-    pub(super) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
-        let lost = || BedsError::new(ErrorKind::Internal, "a database task ended without an answer");
-        let permit = tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T> {
+        let lost =
+            || BedsError::new(ErrorKind::Internal, "a database task ended without an answer");
+        let permit =
+            tokio::time::timeout(PATIENCE, Arc::clone(&self.permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else { return Err(self.unavailable()) };
         let work = async move {
             let outcome = work.await;
@@ -102,7 +109,11 @@ impl Database {
     }
 
     /// Runs a read. Dropped before its end, it is ended in the server, if it has begun there.
-    pub(super) async fn run_watched<T, F>(&self, mut command: Document, work: impl FnOnce(Document) -> F) -> Result<T>
+    pub(super) async fn run_watched<T, F>(
+        &self,
+        mut command: Document,
+        work: impl FnOnce(Document) -> F,
+    ) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
@@ -136,7 +147,8 @@ impl Database {
             Ok(Ok(pong)) => {
                 let pong = pong.map_err(|e| self.unavailable().with_source(e))?;
                 let said = pong.get_datetime("localTime").ok().map(|at| at.timestamp_millis());
-                if let Some(said) = said.and_then(|millis| Timestamp::from_millisecond(millis).ok()) {
+                if let Some(said) = said.and_then(|millis| Timestamp::from_millisecond(millis).ok())
+                {
                     self.pulse.note_clock(said, asked, Timestamp::now());
                 }
                 Ok(())
@@ -173,11 +185,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_that_got_no_connection_is_not_ended_in_the_server() {
-        let text =
-            "[amqp]\nurl = \"amqp://a:b@127.0.0.1:9/v\"\n[databases.rec.main]\nurl = \"mongodb://127.0.0.1:9/main\"\n";
+        let text = "[amqp]\nurl = \"amqp://a:b@127.0.0.1:9/v\"\n[databases.rec.main]\nurl = \"mongodb://127.0.0.1:9/main\"\n";
         let read = |_: &Path| Ok(String::new());
         let config = config::load("beds.toml", text, Path::new("."), [], &read).unwrap();
-        let database = Database::new("main", &config.databases.rec["main"], 1, &config).await.unwrap();
+        let database =
+            Database::new("main", &config.databases.rec["main"], 1, &config).await.unwrap();
         let all = u32::try_from(database.permits.available_permits()).unwrap();
         let _held = Arc::clone(&database.permits).acquire_many_owned(all).await.unwrap();
         let refused = database.run_watched(doc! {"find": "x"}, |_| async {}).await;

@@ -90,7 +90,9 @@ impl Kind {
 impl Spec {
     /// Reads a declaration; the error completes the sentence "the parameter x …".
     pub(super) fn parse(spec: &Bson) -> Result<Self, String> {
-        let Bson::Document(spec) = spec else { return Err("must be declared by a document".to_owned()) };
+        let Bson::Document(spec) = spec else {
+            return Err("must be declared by a document".to_owned());
+        };
         const KNOWN: &[&str] = &[
             "type",
             "required",
@@ -111,8 +113,10 @@ impl Spec {
         let kind = Kind::parse(name).ok_or_else(|| format!("has the unknown type {name:?}"))?;
         let mut properties = BTreeMap::new();
         for (name, property) in spec.get_document("properties").into_iter().flatten() {
-            properties
-                .insert(name.clone(), Spec::parse(property).map_err(|e| format!("has a property {name} which {e}"))?);
+            properties.insert(
+                name.clone(),
+                Spec::parse(property).map_err(|e| format!("has a property {name} which {e}"))?,
+            );
         }
         if (spec.contains_key("minimum") || spec.contains_key("maximum"))
             && !matches!(kind, Kind::Int | Kind::Long | Kind::Double)
@@ -140,9 +144,15 @@ impl Spec {
             Kind::Int | Kind::Long => Json::from(text.parse::<i64>().map_err(|_| invalid())?),
             Kind::Double => {
                 if text.parse::<f64>().is_ok_and(f64::is_finite) && exact_double(text).is_none() {
-                    return Err(out_of_range(field, "has more digits than a number with a floating point keeps"));
+                    return Err(out_of_range(
+                        field,
+                        "has more digits than a number with a floating point keeps",
+                    ));
                 }
-                exact_double(text).and_then(serde_json::Number::from_f64).map(Json::Number).ok_or_else(invalid)?
+                exact_double(text)
+                    .and_then(serde_json::Number::from_f64)
+                    .map(Json::Number)
+                    .ok_or_else(invalid)?
             }
             // Spreadsheets write them in capitals.
             Kind::Bool => Json::Bool(text.to_ascii_lowercase().parse().map_err(|_| invalid())?),
@@ -167,18 +177,27 @@ impl Spec {
             (Kind::String, Json::String(text)) => Bson::String(text.clone()),
             (Kind::Int, Json::Number(number)) => {
                 let wide = number.as_i64().ok_or_else(wrong)?;
-                Bson::Int32(i32::try_from(wide).map_err(|_| out_of_range(field, "is a number of 32 bits"))?)
+                Bson::Int32(
+                    i32::try_from(wide)
+                        .map_err(|_| out_of_range(field, "is a number of 32 bits"))?,
+                )
             }
             (Kind::Long, Json::Number(number)) => Bson::Int64(number.as_i64().ok_or_else(wrong)?),
             (Kind::Double, Json::Number(number)) => Bson::Double(double(field, number)?),
-            (Kind::Decimal, Json::String(text)) => Bson::Decimal128(decimal(text).ok_or_else(invalid)?),
+            (Kind::Decimal, Json::String(text)) => {
+                Bson::Decimal128(decimal(text).ok_or_else(invalid)?)
+            }
             (Kind::Decimal, Json::Number(number)) if number.is_i64() || number.is_u64() => {
                 Bson::Decimal128(decimal(&number.to_string()).ok_or_else(invalid)?)
             }
             (Kind::Bool, Json::Bool(flag)) => Bson::Boolean(*flag),
             (Kind::Date, Json::String(text)) => Bson::DateTime(date(text).ok_or_else(invalid)?),
-            (Kind::ObjectId, Json::String(text)) => Bson::ObjectId(ObjectId::parse_str(text).map_err(|_| invalid())?),
-            (Kind::Uuid, Json::String(text)) => Bson::from(bson::Uuid::parse_str(text).map_err(|_| invalid())?),
+            (Kind::ObjectId, Json::String(text)) => {
+                Bson::ObjectId(ObjectId::parse_str(text).map_err(|_| invalid())?)
+            }
+            (Kind::Uuid, Json::String(text)) => {
+                Bson::from(bson::Uuid::parse_str(text).map_err(|_| invalid())?)
+            }
             (Kind::Binary, Json::String(text)) => {
                 let bytes = BASE64.decode(text).map_err(|_| invalid())?;
                 Bson::Binary(Binary { subtype: BinarySubtype::Generic, bytes })
@@ -198,7 +217,8 @@ impl Spec {
     }
 
     fn document(&self, field: &str, map: &Map<String, Json>, is_text: bool) -> Result<Bson> {
-        let path = |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
+        let path =
+            |name: &str| if field.is_empty() { name.to_owned() } else { format!("{field}.{name}") };
         let mut document = Document::new();
         for (name, value) in map {
             let path = path(name);
@@ -252,8 +272,9 @@ impl Spec {
         {
             return Err(out_of_range(field, &format!("is at most {most}")));
         }
-        let is_choice =
-            |choice: &Bson| choice == value || number(choice).is_some_and(|choice| number(value) == Some(choice));
+        let is_choice = |choice: &Bson| {
+            choice == value || number(choice).is_some_and(|choice| number(value) == Some(choice))
+        };
         if !self.choices.is_empty() && !self.choices.iter().any(is_choice) {
             let choices: Vec<String> = self.choices.iter().map(ToString::to_string).collect();
             return Err(out_of_range(field, &format!("is one of {}", choices.join(", "))));
@@ -279,7 +300,9 @@ fn any(field: &str, value: &Json) -> Result<Bson> {
                 ));
             }
         },
-        Json::Array(items) => Bson::Array(items.iter().map(|item| any(field, item)).collect::<Result<_>>()?),
+        Json::Array(items) => {
+            Bson::Array(items.iter().map(|item| any(field, item)).collect::<Result<_>>()?)
+        }
         Json::Object(map) => {
             let mut document = Document::new();
             for (name, value) in map {
@@ -313,8 +336,8 @@ fn number(value: &Bson) -> Option<f64> {
 }
 
 fn decimal(text: &str) -> Option<Decimal128> {
-    let is_number =
-        text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) && text.bytes().any(|b| b.is_ascii_digit());
+    let is_number = text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
+        && text.bytes().any(|b| b.is_ascii_digit());
     if is_number { text.parse().ok() } else { None }
 }
 

@@ -3,7 +3,9 @@
 //! Not here: new attempts after an error (call.rs, once.rs).
 
 use beds_core::{BedsError, ErrorKind};
-use mongodb::error::{Error, ErrorKind as Driver, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT};
+use mongodb::error::{
+    Error, ErrorKind as Driver, TRANSIENT_TRANSACTION_ERROR, UNKNOWN_TRANSACTION_COMMIT_RESULT,
+};
 
 use super::connect::Database;
 
@@ -22,7 +24,9 @@ pub(super) fn is_transient(error: &Error) -> bool {
 
 /// True where the commit may have happened.
 pub(super) fn is_commit_unknown(error: &Error) -> bool {
-    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT) || is_unable(error) || code(error) == Some(11601)
+    error.contains_label(UNKNOWN_TRANSACTION_COMMIT_RESULT)
+        || is_unable(error)
+        || code(error) == Some(11601)
 }
 
 /// True where no server was reached: nothing was sent, and another attempt would wait as long.
@@ -71,13 +75,19 @@ pub(super) fn to_beds(error: Error, database: &Database) -> BedsError {
         return database.unavailable().with_source(for_the_log(&error));
     }
     if is_transient(&error) {
-        return BedsError::new(ErrorKind::Unavailable, "other writes were in the way; not executed")
-            .with_source(for_the_log(&error));
+        return BedsError::new(
+            ErrorKind::Unavailable,
+            "other writes were in the way; not executed",
+        )
+        .with_source(for_the_log(&error));
     }
     match code(&error) {
         Some(code) => of_code(code).with_source(for_the_log(&error)),
-        None => BedsError::new(ErrorKind::Internal, "the database call failed; the node's log has the cause")
-            .with_source(for_the_log(&error)),
+        None => BedsError::new(
+            ErrorKind::Internal,
+            "the database call failed; the node's log has the cause",
+        )
+        .with_source(for_the_log(&error)),
     }
 }
 
@@ -89,14 +99,18 @@ pub(super) fn of_code(code: i32) -> BedsError {
         112 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
         50 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it took too long"),
         // An operator's killOp is not answered with another run.
-        11601 => (ErrorKind::DeadlineExceeded, "the database ended the operation: it was stopped there"),
+        11601 => {
+            (ErrorKind::DeadlineExceeded, "the database ended the operation: it was stopped there")
+        }
         // A failure that only a value can bring about: the command is the DBA's.
-        2 | 9 | 14 | 28 | 52 | 57 | 66 | 241 | 51091 | 16755 | 16804 => {
-            (ErrorKind::WrongType, "the database refused a value: its type does not fit the operation")
-        }
-        13 | 18 | 26 | 59 | 166 => {
-            (ErrorKind::TemplateUnusable, "the named operation cannot be used; `beds check` says why")
-        }
+        2 | 9 | 14 | 28 | 52 | 57 | 66 | 241 | 51091 | 16755 | 16804 => (
+            ErrorKind::WrongType,
+            "the database refused a value: its type does not fit the operation",
+        ),
+        13 | 18 | 26 | 59 | 166 => (
+            ErrorKind::TemplateUnusable,
+            "the named operation cannot be used; `beds check` says why",
+        ),
         10334 | 17280 | 17419 => (ErrorKind::ValueOutOfRange, "the document is too large"),
         _ => (ErrorKind::Internal, "the named operation failed; the node's log has the cause"),
     };
@@ -109,14 +123,18 @@ pub(super) fn for_the_log(error: &Error) -> String {
     match error.kind.as_ref() {
         // "Authentication failed."
         Driver::Command(command) if command.code == 18 => error.to_string(),
-        Driver::Command(command) => format!("MongoDB error {} ({})", command.code, command.code_name),
+        Driver::Command(command) => {
+            format!("MongoDB error {} ({})", command.code, command.code_name)
+        }
         Driver::Io(_)
         | Driver::ConnectionPoolCleared { .. }
         | Driver::ServerSelection { .. }
         | Driver::DnsResolve { .. }
         | Driver::Authentication { .. }
         | Driver::InvalidTlsConfig { .. } => error.to_string(),
-        Driver::Write(_) | Driver::InsertMany(_) | Driver::BulkWrite(_) => "MongoDB refused a write".to_owned(),
+        Driver::Write(_) | Driver::InsertMany(_) | Driver::BulkWrite(_) => {
+            "MongoDB refused a write".to_owned()
+        }
         _ => "the driver could not carry out the command".to_owned(),
     }
 }

@@ -48,7 +48,9 @@ fn write_value(value: &Bson, out: &mut String) {
         Bson::Double(number) if number.is_infinite() => {
             write!(out, "\"{}Infinity\"", if *number < 0.0 { "-" } else { "" })
         }
-        Bson::Double(number) => return out.push_str(&serde_json::to_string(number).unwrap_or_default()),
+        Bson::Double(number) => {
+            return out.push_str(&serde_json::to_string(number).unwrap_or_default());
+        }
         Bson::Decimal128(number) => write!(out, "\"{}\"", plain(&number.to_string())),
         Bson::ObjectId(id) => write!(out, "\"{}\"", id.to_hex()),
         Bson::DateTime(date) => write!(out, "\"{}\"", iso::millis_text(date.timestamp_millis())),

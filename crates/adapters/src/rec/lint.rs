@@ -9,7 +9,8 @@ use bson::{Bson, Document};
 pub(super) const READS: &[&str] = &["find", "aggregate"];
 pub(super) const WRITES: &[&str] = &["insert", "update", "delete", "findAndModify"];
 
-const FORBIDDEN: &[&str] = &["$where", "$function", "$accumulator", "$out", "$merge", "mapReduce", "mapreduce"];
+const FORBIDDEN: &[&str] =
+    &["$where", "$function", "$accumulator", "$out", "$merge", "mapReduce", "mapreduce"];
 
 /// Why a command must not be run, or `None`.
 pub(super) fn refusal(command: &Document, is_write: bool) -> Option<String> {
@@ -20,17 +21,27 @@ pub(super) fn refusal(command: &Document, is_write: bool) -> Option<String> {
     }
     match command.get(name) {
         Some(Bson::String(collection)) if !collection.starts_with("$$") => {}
-        _ => return Some(format!("`{name}` must name a collection or a view, and no parameter can")),
+        _ => {
+            return Some(format!(
+                "`{name}` must name a collection or a view, and no parameter can"
+            ));
+        }
     }
     // The statements themselves are the DBA's; a caller that could send them would write the query.
     for list in ["updates", "deletes", "pipeline", "arrayFilters"] {
         if matches!(command.get(list), Some(Bson::String(_))) {
-            return Some(format!("`{list}` must be written out, and no parameter can stand for it"));
+            return Some(format!(
+                "`{list}` must be written out, and no parameter can stand for it"
+            ));
         }
     }
-    let statements = ["updates", "deletes"].iter().filter_map(|list| command.get_array(list).ok()).flatten();
+    let statements =
+        ["updates", "deletes"].iter().filter_map(|list| command.get_array(list).ok()).flatten();
     if statements.into_iter().any(|statement| !matches!(statement, Bson::Document(_))) {
-        return Some("each of its statements must be written out, and no parameter can stand for one".to_owned());
+        return Some(
+            "each of its statements must be written out, and no parameter can stand for one"
+                .to_owned(),
+        );
     }
     collections(&Bson::Document(command.clone()), name)
         .or_else(|| forbidden(command).map(|operator| format!("it uses {operator}")))
@@ -40,9 +51,12 @@ pub(super) fn refusal(command: &Document, is_write: bool) -> Option<String> {
 fn collections(value: &Bson, command: &str) -> Option<String> {
     match value {
         Bson::Document(document) => document.iter().find_map(|(key, value)| {
-            let names_one = key == command || matches!(key.as_str(), "from" | "coll" | "$unionWith");
+            let names_one =
+                key == command || matches!(key.as_str(), "from" | "coll" | "$unionWith");
             match value {
-                Bson::String(name) if names_one && (name.starts_with("beds_") || name.starts_with("system.")) => {
+                Bson::String(name)
+                    if names_one && (name.starts_with("beds_") || name.starts_with("system.")) =>
+                {
                     Some(format!("it uses {name}, which belongs to BEDS or to MongoDB itself"))
                 }
                 value => collections(value, command),
@@ -54,9 +68,9 @@ fn collections(value: &Bson, command: &str) -> Option<String> {
 }
 
 fn forbidden(document: &Document) -> Option<&'static str> {
-    document
-        .iter()
-        .find_map(|(key, value)| FORBIDDEN.iter().find(|f| *f == key).copied().or_else(|| forbidden_in(value)))
+    document.iter().find_map(|(key, value)| {
+        FORBIDDEN.iter().find(|f| *f == key).copied().or_else(|| forbidden_in(value))
+    })
 }
 
 fn forbidden_in(value: &Bson) -> Option<&'static str> {

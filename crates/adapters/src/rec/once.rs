@@ -94,7 +94,9 @@ pub(super) async fn write(
     };
     let write = Write { database, transaction: Arc::new(transaction) };
     let written = attempts::write(attempt, &binding.form.object, &write).await?;
-    written.ok_or_else(|| BedsError::new(ErrorKind::Internal, "a named operation is never replaced while it runs"))
+    written.ok_or_else(|| {
+        BedsError::new(ErrorKind::Internal, "a named operation is never replaced while it runs")
+    })
 }
 
 impl attempts::Repeatable for Write<'_> {
@@ -107,7 +109,9 @@ impl attempts::Repeatable for Write<'_> {
                 let inbox = transaction.inbox.clone();
                 let unknown = |error| Miss::Refused(inbox::outcome_unknown(error));
                 match database.run(async move { inbox.stored().await }).await.map_err(unknown)? {
-                    Ok(stored) => Ok(repeated(stored.map_err(Miss::Refused)?, &transaction.attempt)),
+                    Ok(stored) => {
+                        Ok(repeated(stored.map_err(Miss::Refused)?, &transaction.attempt))
+                    }
                     Err(failure) => Err(missed(Ended::Again(failure), database)),
                 }
             }
@@ -129,7 +133,9 @@ fn missed(ended: Ended, database: &Database) -> Miss {
             Miss::Away { error: error::to_beds(e, database), is_unknown: false }
         }
         Ended::Again(failure) => Miss::Again(failure.into_beds(database)),
-        Ended::Done => Miss::Unasked(BedsError::new(ErrorKind::Internal, "the inbox could not be read")),
+        Ended::Done => {
+            Miss::Unasked(BedsError::new(ErrorKind::Internal, "the inbox could not be read"))
+        }
     }
 }
 
@@ -153,7 +159,8 @@ impl Inbox {
         if let Err(e) = session.start_transaction().await {
             return (None, Err(again(e)));
         }
-        let claim = doc! {"_id": &self.key, "fingerprint": &self.fingerprint, "at": DateTime::now()};
+        let claim =
+            doc! {"_id": &self.key, "fingerprint": &self.fingerprint, "at": DateTime::now()};
         let claim = doc! {"insert": INBOX, "documents": [claim]};
         let claimed = match self.handle.run_command(claim).session(&mut session).await {
             Ok(reply) if reply.contains_key("writeErrors") => Err(Ended::Done),
@@ -247,12 +254,16 @@ impl Transaction {
             return Err(Ended::Refused(inbox::too_late()));
         }
         let handle = &self.inbox.handle;
-        let answer =
-            call::write(handle, session, &self.binding, &self.arguments, &self.attempt).await.map_err(classify)?;
+        let answer = call::write(handle, session, &self.binding, &self.arguments, &self.attempt)
+            .await
+            .map_err(classify)?;
         let reply = Stored::text(&self.attempt.event.event_id, &answer).map_err(Ended::Refused)?;
-        let store =
-            doc! {"update": INBOX, "updates": [{"q": {"_id": &self.inbox.key}, "u": {"$set": {"reply": reply}}}]};
-        handle.run_command(store).session(&mut *session).await.map_err(|e| classify(Failure::Driver(e)))?;
+        let store = doc! {"update": INBOX, "updates": [{"q": {"_id": &self.inbox.key}, "u": {"$set": {"reply": reply}}}]};
+        handle
+            .run_command(store)
+            .session(&mut *session)
+            .await
+            .map_err(|e| classify(Failure::Driver(e)))?;
         if self.attempt.time_to_work().is_zero() {
             return Err(Ended::Refused(inbox::too_late()));
         }
@@ -262,7 +273,9 @@ impl Transaction {
 
 fn classify(failure: Failure) -> Ended {
     match failure {
-        Failure::Driver(e) if error::is_transient(&e) || error::is_unable(&e) => Ended::Again(Failure::Driver(e)),
+        Failure::Driver(e) if error::is_transient(&e) || error::is_unable(&e) => {
+            Ended::Again(Failure::Driver(e))
+        }
         Failure::Driver(e) => match error::code(&e) {
             Some(code) => Ended::Refused(error::of_code(code).with_source(error::for_the_log(&e))),
             None => Ended::Again(Failure::Driver(e)),

@@ -27,9 +27,13 @@ pub(crate) async fn apply(
     wishes: Wishes,
     report: impl FnMut(&File, Applied),
 ) -> Result<()> {
-    let options = ClientOptions::parse(config.url.expose()).await.map_err(|e| failed("the url cannot be used", &e))?;
+    let options = ClientOptions::parse(config.url.expose())
+        .await
+        .map_err(|e| failed("the url cannot be used", &e))?;
     let database = options.default_database.clone().unwrap_or_else(|| name.to_owned());
-    let handle = Client::with_options(options).map_err(|e| failed("the url cannot be used", &e))?.database(&database);
+    let handle = Client::with_options(options)
+        .map_err(|e| failed("the url cannot be used", &e))?
+        .database(&database);
     // A refused file is one of which nothing was applied, so all are read before the first.
     let commands = files.iter().map(commands).collect::<Result<Vec<_>>>()?;
     let lock = Lock::take(&handle).await?;
@@ -55,10 +59,13 @@ async fn apply_all(
                 lock.renew().await?;
                 run(handle, command).await.map_err(|e| at(file, position, &e))?;
             }
-            let entry = doc! {"_id": &file.name, "digest": file.digest(), "applied_at": DateTime::now()};
+            let entry =
+                doc! {"_id": &file.name, "digest": file.digest(), "applied_at": DateTime::now()};
             let entry = doc! {"q": {"_id": &file.name}, "u": entry, "upsert": true};
             let recorded = run(handle, doc! {"update": RECORD, "updates": [entry]}).await;
-            recorded.map_err(|e| at(file, last, &format!("the file was applied but could not be recorded: {e}")))?;
+            recorded.map_err(|e| {
+                at(file, last, &format!("the file was applied but could not be recorded: {e}"))
+            })?;
         }
         report(file, action);
     }
@@ -68,7 +75,10 @@ async fn apply_all(
 /// The commands that give rights, or make the role that gets them.
 fn grants(commands: Vec<Document>) -> Vec<Document> {
     let is_grant = |name: &String| {
-        matches!(name.as_str(), "createRole" | "updateRole" | "grantRolesToRole" | "grantPrivilegesToRole")
+        matches!(
+            name.as_str(),
+            "createRole" | "updateRole" | "grantRolesToRole" | "grantPrivilegesToRole"
+        )
     };
     commands.into_iter().filter(|command| command.keys().next().is_some_and(is_grant)).collect()
 }
@@ -99,7 +109,9 @@ impl<'d> Lock<'d> {
     /// Takes the lock where it is free, run out or held by this run.
     async fn is_held(&self) -> Result<bool> {
         let now = DateTime::now();
-        let until = DateTime::from_millis(now.timestamp_millis() + i64::try_from(LOCKED_FOR.as_millis()).unwrap_or(0));
+        let until = DateTime::from_millis(
+            now.timestamp_millis() + i64::try_from(LOCKED_FOR.as_millis()).unwrap_or(0),
+        );
         let free = doc! {"_id": LOCK, "$or": [{"holder": &self.holder}, {"until": {"$lt": now}}]};
         let held = doc! {"$set": {"holder": &self.holder, "until": until}};
         let command = doc! {"update": RECORD, "updates": [{"q": free, "u": held, "upsert": true}]};
@@ -128,10 +140,15 @@ async fn recorded(handle: &Database, file: &File) -> Result<Option<String>> {
 
 /// A file is an array of commands in Extended JSON.
 fn commands(file: &File) -> Result<Vec<Document>> {
-    let wrong = |text: String| BedsError::new(ErrorKind::MalformedBody, format!("{}: {text}", file.path.display()));
-    let json: serde_json::Value = serde_json::from_str(&file.text).map_err(|e| wrong(format!("not JSON: {e}")))?;
+    let wrong = |text: String| {
+        BedsError::new(ErrorKind::MalformedBody, format!("{}: {text}", file.path.display()))
+    };
+    let json: serde_json::Value =
+        serde_json::from_str(&file.text).map_err(|e| wrong(format!("not JSON: {e}")))?;
     let bson = Bson::try_from(json).map_err(|e| wrong(format!("not Extended JSON: {e}")))?;
-    let Bson::Array(items) = bson else { return Err(wrong("the file must be an array of commands".to_owned())) };
+    let Bson::Array(items) = bson else {
+        return Err(wrong("the file must be an array of commands".to_owned()));
+    };
     items
         .into_iter()
         .map(|item| match item {
@@ -148,12 +165,16 @@ async fn run(handle: &Database, mut command: Document) -> Result<(), String> {
     fill_database(&mut command, handle.name());
     match handle.run_command(command.clone()).await {
         Ok(reply) => match reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
-            Some(Bson::Document(error)) => Err(error.get_str("errmsg").unwrap_or("a write failed").to_owned()),
+            Some(Bson::Document(error)) => {
+                Err(error.get_str("errmsg").unwrap_or("a write failed").to_owned())
+            }
             Some(error) => Err(error.to_string()),
             None => Ok(()),
         },
         Err(error) if super::error::code(&error) == Some(ROLE_EXISTS) => Ok(()),
-        Err(error) if super::error::code(&error) == Some(NAMESPACE_EXISTS) => same(handle, &command).await,
+        Err(error) if super::error::code(&error) == Some(NAMESPACE_EXISTS) => {
+            same(handle, &command).await
+        }
         Err(error) => Err(server_text(&error)),
     }
 }
@@ -165,9 +186,11 @@ async fn same(handle: &Database, create: &Document) -> Result<(), String> {
     let reply = handle.run_command(command).await.map_err(|e| server_text(&e))?;
     let batch = reply.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
     let there = batch.ok().and_then(|batch| batch.first()).and_then(Bson::as_document);
-    let there = there.and_then(|there| there.get_document("options").ok()).cloned().unwrap_or_default();
+    let there =
+        there.and_then(|there| there.get_document("options").ok()).cloned().unwrap_or_default();
     let differs = |(key, wanted): (&String, &Bson)| {
-        key != "create" && !there.get(key).is_some_and(|is| is == wanted || is_same_number(is, wanted))
+        key != "create"
+            && !there.get(key).is_some_and(|is| is == wanted || is_same_number(is, wanted))
     };
     // A view is its pipeline: one that has more than is asked for shows less.
     let is_view = |options: &Document| options.contains_key("viewOn");
@@ -175,7 +198,9 @@ async fn same(handle: &Database, create: &Document) -> Result<(), String> {
         None if is_view(create) == is_view(&there) => Ok(()),
         key => {
             let what = key.map_or_else(String::new, |key| format!(" ({key})"));
-            Err(format!("{name} exists with other options{what}; change it with collMod, or drop it first"))
+            Err(format!(
+                "{name} exists with other options{what}; change it with collMod, or drop it first"
+            ))
         }
     }
 }
@@ -194,7 +219,9 @@ fn is_same_number(one: &Bson, other: &Bson) -> bool {
 /// The server's own words, without the bytes of its answer.
 fn server_text(error: &mongodb::error::Error) -> String {
     match error.kind.as_ref() {
-        mongodb::error::ErrorKind::Command(command) => format!("error {}: {}", command.code, command.message),
+        mongodb::error::ErrorKind::Command(command) => {
+            format!("error {}: {}", command.code, command.message)
+        }
         _ => error.to_string(),
     }
 }
@@ -202,7 +229,9 @@ fn server_text(error: &mongodb::error::Error) -> String {
 /// A privilege that names no database is one on this database, under its name here: a role of a database has no others.
 fn fill_database(command: &mut Document, database: &str) {
     let Ok(privileges) = command.get_array_mut("privileges") else { return };
-    for resource in privileges.iter_mut().filter_map(|p| p.as_document_mut()?.get_document_mut("resource").ok()) {
+    for resource in
+        privileges.iter_mut().filter_map(|p| p.as_document_mut()?.get_document_mut("resource").ok())
+    {
         if !resource.contains_key("db") && resource.contains_key("collection") {
             resource.insert("db", database);
         }
@@ -211,7 +240,10 @@ fn fill_database(command: &mut Document, database: &str) {
 
 /// The DBA sees the server's own words about the DBA's own file.
 fn at(file: &File, position: usize, text: &str) -> BedsError {
-    BedsError::new(ErrorKind::Internal, format!("{}: command {}: {text}", file.path.display(), position + 1))
+    BedsError::new(
+        ErrorKind::Internal,
+        format!("{}: command {}: {text}", file.path.display(), position + 1),
+    )
 }
 
 fn failed(text: &str, error: &mongodb::error::Error) -> BedsError {

@@ -92,8 +92,10 @@ pub(super) fn bind(
     let fit = fit::fit(catalog, template, offer, mistakes)?;
     let object = offer.object;
     let parameters = fit.routine.map_or(&[][..], |routine| &routine.parameters);
-    let mut slots: Vec<Slot> =
-        parameters.iter().map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) }).collect();
+    let mut slots: Vec<Slot> = parameters
+        .iter()
+        .map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) })
+        .collect();
     let is_view = fit.routine.is_none();
     if is_view {
         slots.push(Slot { source: Source::Limit, sql_type: SqlType::UNSIGNED });
@@ -113,19 +115,13 @@ pub(super) fn bind(
         .filter(|p| p.mode != Mode::In)
         .map(|p| Out { name: field_of(&p.name).to_owned(), is_json: SqlType::of(p).is_json() })
         .collect();
-    let form = Form {
-        object: object.to_owned(),
-        operation: offer.operation,
-        is_named: offer.name.is_some(),
-        shape: if out.is_empty() { offer.answer } else { AnswerShape::All },
-        id: template.id.clone(),
-    };
+    let shape = if out.is_empty() { offer.answer } else { AnswerShape::All };
     Some(Binding {
         takes_any_field: has(&Source::Document) && !names_a_field,
         limit_at: slots.iter().position(|slot| slot.source == Source::Limit),
         page: Page { size: None, has_next: has(&Source::After), has_spare: is_view },
         statement: statement(object, fit.routine),
-        form,
+        form: Form::of(template, offer, shape),
         slots,
         out,
         guard: fit.guard,
@@ -133,7 +129,11 @@ pub(super) fn bind(
         leaves_session: fit.leaves_session,
         signature: fit.routine.filter(|_| is_checked).and_then(|routine| routine.signature.clone()),
         json: JsonNames {
-            told: template.fields.iter().filter_map(|(name, field)| Some((name.clone(), field.json?))).collect(),
+            told: template
+                .fields
+                .iter()
+                .filter_map(|(name, field)| Some((name.clone(), field.json?)))
+                .collect(),
             named: fit.json_names,
             catalog: Arc::clone(catalog),
         },
@@ -153,7 +153,13 @@ fn statement(object: &str, routine: Option<&Routine>) -> String {
 impl JsonNames {
     /// True where the text of a column is JSON. `table` is none where it comes from no table of this database; `looks_so`
     /// where the server describes the column as it does JSON, which it also does other texts that are compared by bytes.
-    pub(super) fn is_json(&self, name: &str, table: Option<&str>, column: &str, looks_so: bool) -> bool {
+    pub(super) fn is_json(
+        &self,
+        name: &str,
+        table: Option<&str>,
+        column: &str,
+        looks_so: bool,
+    ) -> bool {
         if let Some(told) = self.told.get(name) {
             return *told;
         }
@@ -248,7 +254,9 @@ impl Binding {
             Source::Nothing => Ok(Sql::NULL),
             Source::Field(name) => match fields.get(name) {
                 // Arguments of a read come from a URL, so numbers and dates may be text there.
-                Some(Json::String(text)) if event.text || !is_write => slot.sql_type.parse(name, text),
+                Some(Json::String(text)) if event.text || !is_write => {
+                    slot.sql_type.parse(name, text)
+                }
                 Some(value) => slot.sql_type.convert(name, value),
                 None if is_write => Ok(Sql::NULL),
                 None => Err(operations::missing(name)),

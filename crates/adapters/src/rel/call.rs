@@ -68,7 +68,8 @@ pub(super) async fn read(
         let mut loan = database.reader().await?;
         let called = read_once(&mut loan, binding, arguments).await;
         step.end(called.as_ref().err().map(Failure::code));
-        let is_clean = called.is_ok() && !binding.leaves_session && binding.guard == Guard::ReadOnly;
+        let is_clean =
+            called.is_ok() && !binding.leaves_session && binding.guard == Guard::ReadOnly;
         match called {
             Ok(answer) => {
                 if is_clean {
@@ -111,7 +112,11 @@ pub(super) fn about(field: Option<String>, mut error: BedsError) -> BedsError {
     error
 }
 
-async fn read_once(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Result<Option<Answer>, Failure> {
+async fn read_once(
+    loan: &mut Loan,
+    binding: &Binding,
+    arguments: &[Sql],
+) -> Result<Option<Answer>, Failure> {
     if binding.reads_session {
         loan.refresh().await?;
     }
@@ -129,14 +134,19 @@ async fn read_once(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Res
 }
 
 /// Calls the object and takes in everything it answers. Where that is given up, the call is ended in the server.
-pub(super) async fn call(loan: &mut Loan, binding: &Binding, arguments: &[Sql]) -> Result<Answer, Failure> {
+pub(super) async fn call(
+    loan: &mut Loan,
+    binding: &Binding,
+    arguments: &[Sql],
+) -> Result<Answer, Failure> {
     let called = call_on(loan.calling(), binding, arguments).await;
     loan.has_answered();
     called
 }
 
 async fn call_on(conn: &mut Conn, binding: &Binding, arguments: &[Sql]) -> Result<Answer, Failure> {
-    let mut result = conn.exec_iter(binding.statement.as_str(), Params::Positional(arguments.to_vec())).await?;
+    let mut result =
+        conn.exec_iter(binding.statement.as_str(), Params::Positional(arguments.to_vec())).await?;
     let mut sets: Vec<Set> = Vec::new();
     let mut out = None;
     let mut size = 0;

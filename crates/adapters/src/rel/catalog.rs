@@ -106,7 +106,10 @@ impl TableColumns {
     }
 
     /// The columns of the given tables and views, whose names are in capitals.
-    pub(super) fn of_tables<'c>(&'c self, tables: impl Iterator<Item = &'c String>) -> impl Iterator<Item = &'c str> {
+    pub(super) fn of_tables<'c>(
+        &'c self,
+        tables: impl Iterator<Item = &'c String>,
+    ) -> impl Iterator<Item = &'c str> {
         tables.filter_map(|table| self.of.get(table)).flatten().map(String::as_str)
     }
 
@@ -114,7 +117,10 @@ impl TableColumns {
         let mut columns = Self::default();
         let mut plain = HashSet::new();
         for row in rows {
-            let (Some(table), Some(column)) = (text(row, "table_name"), text(row, "column_name")) else { continue };
+            let (Some(table), Some(column)) = (text(row, "table_name"), text(row, "column_name"))
+            else {
+                continue;
+            };
             columns.of.entry(table.to_uppercase()).or_default().insert(column.clone());
             // Of a view's columns nothing tells whether they are JSON.
             if number(row, "is_view") == Some(1) {
@@ -127,8 +133,13 @@ impl TableColumns {
                 plain.insert(column);
             }
         }
-        columns.json_everywhere =
-            columns.json.values().flatten().filter(|name| !plain.contains(*name)).cloned().collect();
+        columns.json_everywhere = columns
+            .json
+            .values()
+            .flatten()
+            .filter(|name| !plain.contains(*name))
+            .cloned()
+            .collect();
         columns
     }
 }
@@ -136,7 +147,9 @@ impl TableColumns {
 pub(super) async fn read(database: &Database) -> Result<Catalog> {
     let mut loan = database.writer().await?;
     let failed = |e: mysql_async::Error| match &e {
-        mysql_async::Error::Server(server) if matches!(server.code, 1305 | 1318 | 1370) => database.not_set_up(e),
+        mysql_async::Error::Server(server) if matches!(server.code, 1305 | 1318 | 1370) => {
+            database.not_set_up(e)
+        }
         _ => error::to_beds(e, database),
     };
     let mut result = loan.conn().exec_iter("CALL `beds_catalog`()", ()).await.map_err(failed)?;
@@ -145,24 +158,29 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
         sets.push(result.collect::<Row>().await.map_err(failed)?);
     }
     drop(result);
-    let granted: Vec<String> = loan.conn().exec("CALL `beds_granted`()", ()).await.map_err(failed)?;
+    let granted: Vec<String> =
+        loan.conn().exec("CALL `beds_granted`()", ()).await.map_err(failed)?;
     let schema = loan.conn().opts().db_name().unwrap_or_default().to_owned();
     loan.give_back();
     if sets.len() != 8 {
-        let text =
-            format!("beds_catalog of the database {} is of another release; apply 0001_beds.sql again", database.name);
+        let text = format!(
+            "beds_catalog of the database {} is of another release; apply 0001_beds.sql again",
+            database.name
+        );
         return Err(BedsError::new(ErrorKind::TemplateUnusable, text));
     }
     let mut catalog = build(&sets, schema);
     // An object that this login may not use does not exist for it. The lint has seen it all the same.
     let granted: HashSet<String> = granted.into_iter().collect();
-    let (routines, views) = (std::mem::take(&mut catalog.routines), std::mem::take(&mut catalog.views));
+    let (routines, views) =
+        (std::mem::take(&mut catalog.routines), std::mem::take(&mut catalog.views));
     let is_granted = |name: &String| granted.contains(name);
     for (name, routine) in routines {
         if is_granted(&name) {
             catalog.routines.insert(name, routine);
         } else {
-            let right = if routine.is_function { "EXECUTE ON FUNCTION" } else { "EXECUTE ON PROCEDURE" };
+            let right =
+                if routine.is_function { "EXECUTE ON FUNCTION" } else { "EXECUTE ON PROCEDURE" };
             catalog.not_granted.insert(name, right);
         }
     }
@@ -180,8 +198,11 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
 pub(super) async fn version(database: &Database) -> Result<Option<String>> {
     let mut loan = database.writer().await?;
     let asked = Timestamp::now();
-    let row: Option<Row> =
-        loan.conn().exec_first("CALL `beds_catalog_version`()", ()).await.map_err(|e| error::to_beds(e, database))?;
+    let row: Option<Row> = loan
+        .conn()
+        .exec_first("CALL `beds_catalog_version`()", ())
+        .await
+        .map_err(|e| error::to_beds(e, database))?;
     loan.give_back();
     let said = row.as_ref().and_then(|row| text(row, "utc")?.parse::<Timestamp>().ok());
     if let Some(said) = said {
@@ -205,13 +226,15 @@ fn build(sets: &[Vec<Row>], schema: String) -> Catalog {
             }
         }
     }
-    let mut catalog = Catalog { columns: TableColumns::read(columns), schema, ..Catalog::default() };
+    let mut catalog =
+        Catalog { columns: TableColumns::read(columns), schema, ..Catalog::default() };
     for row in routines {
         let Some(name) = text(row, "name") else { continue };
         let mut findings = code.inspect(&name, is_function(row));
         let is_other = |other: &&Row| text(other, "name").as_ref() == Some(&name);
         if routines.iter().filter(is_other).count() > 1 {
-            findings.refusal = Some(format!("be called: {name} is the name of a procedure and of a function"));
+            findings.refusal =
+                Some(format!("be called: {name} is the name of a procedure and of a function"));
         }
         let of_it = parameters.iter().filter(|(routine, _)| *routine == name);
         let parameters = of_it.map(|(_, parameter)| parameter.clone()).collect();
@@ -237,17 +260,25 @@ fn code(schema: &str, [routines, views, tables, triggers]: [&Vec<Row>; 4]) -> Co
     let mut code = Code { database: schema.to_uppercase(), ..Code::default() };
     for row in tables {
         let Some(name) = text(row, "name") else { continue };
-        let (engine, has_sequence) = (text(row, "engine").unwrap_or_default(), number(row, "has_sequence") == Some(1));
+        let (engine, has_sequence) =
+            (text(row, "engine").unwrap_or_default(), number(row, "has_sequence") == Some(1));
         code.tables.insert(name.to_uppercase(), Table { engine, has_sequence });
     }
     for row in triggers {
-        let (Some(name), Some(table)) = (text(row, "name"), text(row, "table_name")) else { continue };
-        let body = Body::new(format!("the trigger {name}"), text(row, "definition").as_deref(), text(row, "sql_mode"));
+        let (Some(name), Some(table)) = (text(row, "name"), text(row, "table_name")) else {
+            continue;
+        };
+        let body = Body::new(
+            format!("the trigger {name}"),
+            text(row, "definition").as_deref(),
+            text(row, "sql_mode"),
+        );
         code.triggers.entry(table.to_uppercase()).or_default().push(body);
     }
     for row in views {
         let Some(name) = text(row, "name") else { continue };
-        code.views.insert(name.to_uppercase(), Body::new(name, text(row, "definition").as_deref(), None));
+        code.views
+            .insert(name.to_uppercase(), Body::new(name, text(row, "definition").as_deref(), None));
     }
     for row in routines {
         let Some(name) = text(row, "name") else { continue };
@@ -293,7 +324,9 @@ impl Server {
         let event = text(row, "prune_event").unwrap_or_else(|| "not there".to_owned());
         let never_pruned = match (scheduler.as_str(), event.as_str()) {
             ("ON", "ENABLED") => None,
-            ("ON", event) => Some(format!("the event beds_inbox_hourly is {}", event.to_lowercase())),
+            ("ON", event) => {
+                Some(format!("the event beds_inbox_hourly is {}", event.to_lowercase()))
+            }
             (scheduler, _) => Some(format!("event_scheduler is {scheduler}")),
         };
         Self {
@@ -328,5 +361,7 @@ fn number(row: &Row, column: &str) -> Option<i64> {
 }
 
 fn text(row: &Row, column: &str) -> Option<String> {
-    row.get_opt::<Option<Vec<u8>>, _>(column)?.ok()?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    row.get_opt::<Option<Vec<u8>>, _>(column)?
+        .ok()?
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }

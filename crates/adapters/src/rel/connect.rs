@@ -97,7 +97,11 @@ impl Database {
             .max_allowed_packet(Some(16 * 1024 * 1024))
             .wait_timeout(Some(28_800));
         let lane = |is_of_reads, places| {
-            Arc::new(Lane { is_of_reads, places: Arc::new(Semaphore::new(places)), idle: Mutex::default() })
+            Arc::new(Lane {
+                is_of_reads,
+                places: Arc::new(Semaphore::new(places)),
+                idle: Mutex::default(),
+            })
         };
         Ok(Self {
             name: name.to_owned(),
@@ -132,14 +136,23 @@ impl Database {
                 Some(session) => session,
                 None => {
                     let lock = end::new_lock();
-                    let opts = self.opts.clone().setup(vec![SET_UP.to_owned(), end::take_lock(&lock)]);
+                    let opts =
+                        self.opts.clone().setup(vec![SET_UP.to_owned(), end::take_lock(&lock)]);
                     let mut conn = Conn::new(opts).await?;
                     lane.begin(&mut conn).await?;
                     Session { conn, lock }
                 }
             };
-            let (lane, ender, tasks) = (Arc::clone(lane), Arc::clone(&self.ender), self.tasks.clone());
-            mysql_async::Result::Ok(Loan { lane, ender, tasks, session: Some(session), place, is_calling: false })
+            let (lane, ender, tasks) =
+                (Arc::clone(lane), Arc::clone(&self.ender), self.tasks.clone());
+            mysql_async::Result::Ok(Loan {
+                lane,
+                ender,
+                tasks,
+                session: Some(session),
+                place,
+                is_calling: false,
+            })
         };
         match tokio::time::timeout(PATIENCE, connecting).await {
             Ok(Ok(loan)) => Ok(loan),
@@ -200,7 +213,8 @@ impl Database {
 /// With a file of certificates, TLS is required, and the server's must come from one of them.
 pub(super) fn with_ca(opts: OptsBuilder, config: &config::Database) -> OptsBuilder {
     let Some(file) = config.ca_file.clone() else { return opts };
-    let ssl = SslOpts::default().with_root_certs(vec![file.into()]).with_disable_built_in_roots(true);
+    let ssl =
+        SslOpts::default().with_root_certs(vec![file.into()]).with_disable_built_in_roots(true);
     opts.ssl_opts(ssl)
 }
 

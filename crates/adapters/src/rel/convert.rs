@@ -23,12 +23,17 @@ impl SqlType {
     /// A value that can only be text where it comes from: in a path, a query string or a CSV file.
     pub(super) fn parse(&self, field: &str, text: &str) -> Result<Sql> {
         let json = match self.family {
-            Family::Integer(..) | Family::Year => {
-                text.parse().ok().map(|n: i64| Json::from(n)).or_else(|| text.parse().ok().map(|n: u64| Json::from(n)))
-            }
+            Family::Integer(..) | Family::Year => text
+                .parse()
+                .ok()
+                .map(|n: i64| Json::from(n))
+                .or_else(|| text.parse().ok().map(|n: u64| Json::from(n))),
             Family::Float(_) => {
                 if text.parse::<f64>().is_ok_and(f64::is_finite) && exact_double(text).is_none() {
-                    return Err(out_of_range(field, "has more digits than a number with a floating point keeps"));
+                    return Err(out_of_range(
+                        field,
+                        "has more digits than a number with a floating point keeps",
+                    ));
                 }
                 exact_double(text).and_then(serde_json::Number::from_f64).map(Json::Number)
             }
@@ -57,7 +62,10 @@ impl SqlType {
             (Family::Integer(least, most), Json::Number(number)) => {
                 let wide = whole(number).ok_or_else(invalid)?;
                 if !(*least..=*most).contains(&wide) {
-                    return Err(out_of_range(field, &format!("is a number from {least} to {most}")));
+                    return Err(out_of_range(
+                        field,
+                        &format!("is a number from {least} to {most}"),
+                    ));
                 }
                 Ok(i64::try_from(wide).map_or_else(|_| Sql::UInt(wide as u64), Sql::Int))
             }
@@ -66,10 +74,14 @@ impl SqlType {
                 _ => Err(out_of_range(field, "is a year from 1901 to 2155, or 0")),
             },
             (Family::Decimal { .. }, Json::String(text)) => self.decimal(field, text),
-            (Family::Decimal { .. }, Json::Number(number)) if number.is_i64() || number.is_u64() => {
+            (Family::Decimal { .. }, Json::Number(number))
+                if number.is_i64() || number.is_u64() =>
+            {
                 self.decimal(field, &number.to_string())
             }
-            (Family::Float(float), Json::Number(number)) => floating(field, *float, double(field, number)?),
+            (Family::Float(float), Json::Number(number)) => {
+                floating(field, *float, double(field, number)?)
+            }
             (Family::Text, Json::String(text)) => self.text(field, text),
             (Family::FixedText, Json::String(text)) if text.ends_with(' ') => {
                 Err(out_of_range(field, "does not end in spaces, which a CHAR does not keep"))
@@ -80,18 +92,24 @@ impl SqlType {
                 false => Err(out_of_range(field, &format!("is one of {}", shown(members)))),
             },
             (Family::Choices(members), Json::String(text)) => {
-                let chosen: Vec<&str> = if text.is_empty() { Vec::new() } else { text.split(',').collect() };
+                let chosen: Vec<&str> =
+                    if text.is_empty() { Vec::new() } else { text.split(',').collect() };
                 let is_member = |one: &&str| members.iter().any(|member| member == one);
                 let is_once = |(at, one): (usize, &&str)| !chosen[..at].contains(one);
                 if chosen.iter().all(is_member) && chosen.iter().enumerate().all(is_once) {
                     return Ok(Sql::Bytes(text.clone().into_bytes()));
                 }
-                Err(out_of_range(field, &format!("holds each at most once, with commas between: {}", shown(members))))
+                Err(out_of_range(
+                    field,
+                    &format!("holds each at most once, with commas between: {}", shown(members)),
+                ))
             }
-            (Family::Binary | Family::FixedBinary | Family::Geometry, Json::String(text)) => self.bytes(field, text),
-            (Family::Date, Json::String(text)) => {
-                iso::date(text).map(|day| at(day.to_datetime(civil::Time::midnight()))).ok_or_else(invalid)
+            (Family::Binary | Family::FixedBinary | Family::Geometry, Json::String(text)) => {
+                self.bytes(field, text)
             }
+            (Family::Date, Json::String(text)) => iso::date(text)
+                .map(|day| at(day.to_datetime(civil::Time::midnight())))
+                .ok_or_else(invalid),
             (Family::DateTime, Json::String(text)) => {
                 let datetime = iso::datetime(text).ok_or_else(invalid)?;
                 self.check_scale(field, digits(datetime.subsec_nanosecond()))?;
@@ -127,7 +145,9 @@ impl SqlType {
     }
 
     fn decimal(&self, field: &str, text: &str) -> Result<Sql> {
-        let Family::Decimal { whole: most, is_unsigned } = self.family else { return Ok(Sql::NULL) };
+        let Family::Decimal { whole: most, is_unsigned } = self.family else {
+            return Ok(Sql::NULL);
+        };
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
         let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -136,7 +156,10 @@ impl SqlType {
         }
         self.check_scale(field, fraction.trim_end_matches('0').len())?;
         if whole.trim_start_matches('0').len() > most {
-            return Err(out_of_range(field, &format!("has at most {most} digits in front of the point")));
+            return Err(out_of_range(
+                field,
+                &format!("has at most {most} digits in front of the point"),
+            ));
         }
         let is_zero = digits.bytes().all(|b| matches!(b, b'0' | b'.'));
         if is_unsigned && text.starts_with('-') && !is_zero {
@@ -160,10 +183,14 @@ impl SqlType {
             Family::Decimal { .. } => "a decimal number as text, such as \"10.50\"",
             Family::Float(_) => "a number",
             Family::Text | Family::FixedText | Family::Unknown => "a string",
-            Family::Choice(members) | Family::Choices(members) => return format!("a string of {}", shown(members)),
+            Family::Choice(members) | Family::Choices(members) => {
+                return format!("a string of {}", shown(members));
+            }
             Family::Json => "any JSON value",
             Family::Date => "a date such as \"2026-11-23\"",
-            Family::DateTime => "a date and time such as \"2026-11-23T10:00:00\" (UTC, at most microseconds)",
+            Family::DateTime => {
+                "a date and time such as \"2026-11-23T10:00:00\" (UTC, at most microseconds)"
+            }
             Family::Time => "a time such as \"10:00:00\"",
             Family::Binary | Family::FixedBinary => "bytes in base64",
             Family::Geometry => {
@@ -189,7 +216,8 @@ fn floating(field: &str, float: Floating, number: f64) -> Result<Sql> {
     if let Some((before, behind)) = float.places {
         let (sent_behind, sent_before) = places(number);
         if sent_before > before || sent_behind > behind {
-            let text = format!("has at most {before} digits in front of the point and {behind} behind it");
+            let text =
+                format!("has at most {before} digits in front of the point and {behind} behind it");
             return Err(out_of_range(field, &text));
         }
     }
@@ -199,7 +227,10 @@ fn floating(field: &str, float: Floating, number: f64) -> Result<Sql> {
     let single = number as f32;
     // The number in an answer is the shortest text of the 32 bits.
     if exact_double(&format!("{single:e}")) != Some(number) {
-        return Err(out_of_range(field, "is a number that 32 bits of floating point hold, with about 7 digits"));
+        return Err(out_of_range(
+            field,
+            "is a number that 32 bits of floating point hold, with about 7 digits",
+        ));
     }
     Ok(Sql::Float(single))
 }
@@ -215,7 +246,8 @@ fn digits(nanoseconds: i32) -> usize {
 
 fn at(datetime: civil::DateTime) -> Sql {
     let [month, day, hour, minute, second] =
-        [datetime.month(), datetime.day(), datetime.hour(), datetime.minute(), datetime.second()].map(i8::unsigned_abs);
+        [datetime.month(), datetime.day(), datetime.hour(), datetime.minute(), datetime.second()]
+            .map(i8::unsigned_abs);
     let micros = (datetime.subsec_nanosecond() / 1000).unsigned_abs();
     Sql::Date(datetime.year().unsigned_abs(), month, day, hour, minute, second, micros)
 }

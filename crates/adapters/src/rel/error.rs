@@ -59,7 +59,9 @@ fn is_too_large(error: &Error) -> bool {
     match error {
         Error::Server(server) => server.code == 1153,
         // As the driver's codec words it (mysql_common 0.37.3, proto/codec/error.rs).
-        Error::Io(mysql_async::IoError::Io(error)) => error.to_string().contains("max_allowed_packet"),
+        Error::Io(mysql_async::IoError::Io(error)) => {
+            error.to_string().contains("max_allowed_packet")
+        }
         Error::Driver(mysql_async::DriverError::PacketTooLarge) => true,
         _ => false,
     }
@@ -98,21 +100,40 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
             Some(kind) => return Some((kind, server.message.clone())),
             None => (ErrorKind::Internal, FAILED),
         },
-        _ if server.state.starts_with("45") => return Some((ErrorKind::RuleRefused, server.message.clone())),
+        _ if server.state.starts_with("45") => {
+            return Some((ErrorKind::RuleRefused, server.message.clone()));
+        }
         1062 | 1586 => (ErrorKind::DuplicateRecord, "a record with the same unique value exists"),
-        1452 | 1216 => (ErrorKind::ConstraintViolated, "a value refers to a record that does not exist"),
+        1452 | 1216 => {
+            (ErrorKind::ConstraintViolated, "a value refers to a record that does not exist")
+        }
         1451 | 1217 => (ErrorKind::ConstraintViolated, "other records refer to this one"),
         1048 | 1364 => (ErrorKind::ConstraintViolated, "a field that must have a value has none"),
-        4025 | 3819 => (ErrorKind::ConstraintViolated, "a check of the database refused the values"),
-        1264 | 1690 | 1441 => (ErrorKind::ValueOutOfRange, "a number or a date is outside the range of its column"),
+        4025 | 3819 => {
+            (ErrorKind::ConstraintViolated, "a check of the database refused the values")
+        }
+        1264 | 1690 | 1441 => {
+            (ErrorKind::ValueOutOfRange, "a number or a date is outside the range of its column")
+        }
         1406 | 1265 => (ErrorKind::ValueOutOfRange, "a value does not fit its column"),
-        1292 | 1366 | 1411 | 4038 | 1416 => (ErrorKind::WrongType, "a value is not of the type of its column"),
+        1292 | 1366 | 1411 | 4038 | 1416 => {
+            (ErrorKind::WrongType, "a value is not of the type of its column")
+        }
         1139 | 1188 => (ErrorKind::WrongType, "a value is no regular expression"),
-        1205 | 1213 | 1020 => (ErrorKind::Unavailable, "other writes were in the way; not executed"),
+        1205 | 1213 | 1020 => {
+            (ErrorKind::Unavailable, "other writes were in the way; not executed")
+        }
         1412 => (ErrorKind::Unavailable, "the object was replaced meanwhile; not executed"),
-        1969 | 3024 => (ErrorKind::DeadlineExceeded, "the database ended the statement: it took too long"),
-        1317 | 1927 => (ErrorKind::DeadlineExceeded, "the database ended the statement: it was stopped there"),
-        1792 => (ErrorKind::TemplateUnusable, "the named object writes, and this operation reads; nothing was changed"),
+        1969 | 3024 => {
+            (ErrorKind::DeadlineExceeded, "the database ended the statement: it took too long")
+        }
+        1317 | 1927 => {
+            (ErrorKind::DeadlineExceeded, "the database ended the statement: it was stopped there")
+        }
+        1792 => (
+            ErrorKind::TemplateUnusable,
+            "the named object writes, and this operation reads; nothing was changed",
+        ),
         1305 | 1318 | 1356 | 1370 | 1142 | 1143 | 1146 | 1227 | 1449 => {
             (ErrorKind::TemplateUnusable, "the named object cannot be used; `beds check` says why")
         }
@@ -121,7 +142,9 @@ fn meaning(error: &Error) -> Option<(ErrorKind, String)> {
                 ErrorKind::ValueOutOfRange,
                 "the database refused a value: it is outside the range that it can work with",
             ),
-            "23" => (ErrorKind::ConstraintViolated, "a constraint of the database refused the values"),
+            "23" => {
+                (ErrorKind::ConstraintViolated, "a constraint of the database refused the values")
+            }
             "02" => (ErrorKind::NoSuchRecord, "there is no such record"),
             _ => (ErrorKind::Internal, FAILED),
         },
@@ -170,5 +193,7 @@ fn for_the_log(error: &Error) -> String {
 }
 
 /// Codes of MariaDB whose texts name users, databases, tables, columns or routines.
-const NAMES_OBJECTS: &[u16] =
-    &[1040, 1044, 1045, 1046, 1049, 1054, 1142, 1143, 1146, 1205, 1213, 1290, 1305, 1318, 1356, 1370, 1449, 1969];
+const NAMES_OBJECTS: &[u16] = &[
+    1040, 1044, 1045, 1046, 1049, 1054, 1142, 1143, 1146, 1205, 1213, 1290, 1305, 1318, 1356, 1370,
+    1449, 1969,
+];

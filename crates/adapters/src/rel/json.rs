@@ -52,7 +52,11 @@ impl ResultColumns {
     /// The name of a column that stands twice.
     pub(super) fn twice(&self) -> Option<String> {
         let mut seen = HashSet::new();
-        self.columns.iter().map(Column::name_str).find(|name| !seen.insert(name.clone())).map(Cow::into_owned)
+        self.columns
+            .iter()
+            .map(Column::name_str)
+            .find(|name| !seen.insert(name.clone()))
+            .map(Cow::into_owned)
     }
 
     /// A row as one JSON object.
@@ -89,16 +93,22 @@ struct Record<'a> {
 impl Serialize for Record<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_map(Some(self.columns.kinds.len()))?;
-        for (position, (column, kind)) in self.columns.columns.iter().zip(&self.columns.kinds).enumerate() {
+        for (position, (column, kind)) in
+            self.columns.columns.iter().zip(&self.columns.kinds).enumerate()
+        {
             let out = self.out.and_then(|out| out.get(position));
-            let name = out.map_or_else(|| column.name_str(), |out| Cow::Borrowed(out.name.as_str()));
+            let name =
+                out.map_or_else(|| column.name_str(), |out| Cow::Borrowed(out.name.as_str()));
             let kind = match (out, *kind) {
                 (Some(out), _) if out.is_json => ColumnKind::Json,
                 // A BIT parameter comes back as a number in digits (tried on 10.11.19), and a BIT column as bytes.
                 (Some(_), ColumnKind::Bits) => ColumnKind::Json,
                 (_, kind) => kind,
             };
-            object.serialize_entry(&name, &Cell(self.row.as_ref(position).unwrap_or(&Sql::NULL), kind))?;
+            object.serialize_entry(
+                &name,
+                &Cell(self.row.as_ref(position).unwrap_or(&Sql::NULL), kind),
+            )?;
         }
         object.end()
     }
@@ -116,17 +126,22 @@ impl Serialize for Cell<'_> {
             (Sql::UInt(number), _) => serializer.serialize_u64(*number),
             (Sql::Float(number), _) => serializer.serialize_f32(*number),
             (Sql::Double(number), _) => serializer.serialize_f64(*number),
-            (Sql::Bytes(bytes), ColumnKind::Binary) => serializer.collect_str(&Base64Display::new(bytes, &BASE64)),
-            (Sql::Bytes(bytes), ColumnKind::Bits) => {
-                serializer.serialize_u64(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte)))
+            (Sql::Bytes(bytes), ColumnKind::Binary) => {
+                serializer.collect_str(&Base64Display::new(bytes, &BASE64))
             }
+            (Sql::Bytes(bytes), ColumnKind::Bits) => serializer
+                .serialize_u64(bytes.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))),
             // A JSON column holds texts that its check constraint let in; other texts are sent as text rather than broken.
-            (Sql::Bytes(bytes), ColumnKind::Json) => match serde_json::from_slice::<&RawValue>(bytes) {
-                Ok(json) => json.serialize(serializer),
-                Err(_) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
-            },
+            (Sql::Bytes(bytes), ColumnKind::Json) => {
+                match serde_json::from_slice::<&RawValue>(bytes) {
+                    Ok(json) => json.serialize(serializer),
+                    Err(_) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
+                }
+            }
             (Sql::Bytes(bytes), _) => serializer.serialize_str(&String::from_utf8_lossy(bytes)),
-            (Sql::Date(y, m, d, ..), ColumnKind::Date) => serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}")),
+            (Sql::Date(y, m, d, ..), ColumnKind::Date) => {
+                serializer.collect_str(&format_args!("{y:04}-{m:02}-{d:02}"))
+            }
             (Sql::Date(y, m, d, h, min, s, us), kind) => {
                 let whole = format_args!("{y:04}-{m:02}-{d:02}T{h:02}:{min:02}:{s:02}");
                 let known = if let ColumnKind::DateTime(digits) = kind { digits } else { 6 };
@@ -154,7 +169,8 @@ fn write_seconds<S: Serializer>(
         0 => serializer.collect_str(&whole),
         digits @ 1..=6 => {
             let fraction = micros / 10_u32.pow(6 - digits);
-            serializer.collect_str(&format_args!("{whole}.{fraction:0width$}", width = digits as usize))
+            serializer
+                .collect_str(&format_args!("{whole}.{fraction:0width$}", width = digits as usize))
         }
         _ if micros == 0 => serializer.collect_str(&whole),
         _ => serializer.collect_str(&format_args!("{whole}.{micros:06}")),
@@ -175,8 +191,12 @@ fn kind(column: &Column, json: &JsonNames) -> ColumnKind {
         ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => ColumnKind::Text,
         ColumnType::MYSQL_TYPE_JSON => ColumnKind::Json,
         ColumnType::MYSQL_TYPE_DATE | ColumnType::MYSQL_TYPE_NEWDATE => ColumnKind::Date,
-        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => ColumnKind::DateTime(column.decimals()),
-        ColumnType::MYSQL_TYPE_TIME | ColumnType::MYSQL_TYPE_TIME2 => ColumnKind::Time(column.decimals()),
+        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => {
+            ColumnKind::DateTime(column.decimals())
+        }
+        ColumnType::MYSQL_TYPE_TIME | ColumnType::MYSQL_TYPE_TIME2 => {
+            ColumnKind::Time(column.decimals())
+        }
         ColumnType::MYSQL_TYPE_BIT => ColumnKind::Bits,
         ColumnType::MYSQL_TYPE_TINY_BLOB
         | ColumnType::MYSQL_TYPE_BLOB
@@ -192,7 +212,13 @@ fn kind(column: &Column, json: &JsonNames) -> ColumnKind {
             let table = is_of_here.then_some(&*table);
             match is_binary {
                 true if column.flags().contains(ColumnFlags::BINARY_FLAG) => ColumnKind::Binary,
-                _ if json.is_json(&column.name_str(), table, &column.org_name_str(), looks_like_json(column)) => {
+                _ if json.is_json(
+                    &column.name_str(),
+                    table,
+                    &column.org_name_str(),
+                    looks_like_json(column),
+                ) =>
+                {
                     ColumnKind::Json
                 }
                 _ => ColumnKind::Plain,

@@ -83,7 +83,10 @@ impl Body {
         let has = |name: &str| mode.split(',').any(|word| word.eq_ignore_ascii_case(name));
         for language in ["ORACLE", "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES"] {
             if has(language) {
-                return Some(format!("{} was made with sql_mode {language}, which BEDS does not read", self.shown));
+                return Some(format!(
+                    "{} was made with sql_mode {language}, which BEDS does not read",
+                    self.shown
+                ));
             }
         }
         let is_strict = has("STRICT_ALL_TABLES") || has("STRICT_TRANS_TABLES");
@@ -144,7 +147,9 @@ impl<'c> Walk<'c> {
             writes,
             calls,
         } = effects(words, &body.parameters);
-        self.refuse(forbidden.map(|found| format!("run inside the transaction of BEDS: {} uses {found}", body.shown)));
+        self.refuse(forbidden.map(|found| {
+            format!("run inside the transaction of BEDS: {} uses {found}", body.shown)
+        }));
         self.findings.leaves_session |= leaves_session;
         self.findings.reads_session |= reads_session;
         self.findings.builds_temporary |= builds_temporary;
@@ -153,7 +158,9 @@ impl<'c> Walk<'c> {
         for (i, word) in words.iter().enumerate() {
             self.word(body, words, i, word);
         }
-        let other = |target: &Target| target.database.clone().filter(|database| *database != self.code.database);
+        let other = |target: &Target| {
+            target.database.clone().filter(|database| *database != self.code.database)
+        };
         let elsewhere: Vec<String> = writes
             .union(&calls)
             .filter_map(|target| Some(format!("{}.{}", other(target)?, target.name).to_lowercase()))
@@ -168,12 +175,16 @@ impl<'c> Walk<'c> {
         self.findings.names.insert(word.written.clone());
         let name = word.upper.trim_start_matches('`');
         if BELONGS_TO_BEDS.contains(&name) {
-            self.refuse(Some(format!("be called: {} uses {}, which belongs to BEDS itself", body.shown, word.written)));
+            self.refuse(Some(format!(
+                "be called: {} uses {}, which belongs to BEDS itself",
+                body.shown, word.written
+            )));
         }
         if word.is("CALL") {
             let mark = |at: usize| words.get(at).map_or("", |word| word.upper.as_str());
             if mark(i + 2) == "." {
-                let text = "names the database of a procedure that it calls; leave the database out";
+                let text =
+                    "names the database of a procedure that it calls; leave the database out";
                 return self.refuse(Some(format!("be called: {} {text}", body.shown)));
             }
             if let Some(callee) = self.code.procedures.get(mark(i + 1).trim_start_matches('`')) {
@@ -197,7 +208,12 @@ impl<'c> Walk<'c> {
     /// A table is written, or a view, and with it any of the tables that it is made of.
     fn write(&mut self, name: &str) {
         if let Some(view) = self.code.views.get(name) {
-            let words: Vec<&str> = view.words.iter().flatten().map(|word| word.upper.trim_start_matches('`')).collect();
+            let words: Vec<&str> = view
+                .words
+                .iter()
+                .flatten()
+                .map(|word| word.upper.trim_start_matches('`'))
+                .collect();
             for table in words.iter().filter(|word| self.code.tables.contains_key(**word)) {
                 self.write(table);
             }

@@ -62,7 +62,9 @@ impl attempts::Repeatable for Write<'_> {
             return Err(Miss::Refused(inbox::too_late()));
         }
 
-        let called = tokio::time::timeout(attempt.time_to_call(), call::call(&mut loan, binding, arguments)).await;
+        let called =
+            tokio::time::timeout(attempt.time_to_call(), call::call(&mut loan, binding, arguments))
+                .await;
         // Nothing of an open transaction stays: the loan ends the call, and its commit was not sent.
         let Ok(called) = called else { return Err(Miss::Refused(inbox::too_late())) };
         let answer = match called {
@@ -141,7 +143,9 @@ async fn failed(mut loan: Loan, binding: &Binding, database: &Database, failure:
     let field = failure.field(binding);
     let miss = match classify(failure, database) {
         // A refusal is certain while the claim's transaction is open. The next attempt asks the inbox.
-        Miss::Refused(error) if is_from_server && !was_open(&mut loan).await => Miss::Unknown(error),
+        Miss::Refused(error) if is_from_server && !was_open(&mut loan).await => {
+            Miss::Unknown(error)
+        }
         Miss::Refused(error) => Miss::Refused(call::about(field, error)),
         miss => miss,
     };
@@ -197,7 +201,8 @@ fn give_back_unless_lost(loan: Loan, miss: &Miss) {
 /// Rolls back, and says whether a transaction was open: false where the object has ended it, in a way that the lint does not
 /// know.
 async fn was_open(loan: &mut Loan) -> bool {
-    let said: mysql_async::Result<Option<i64>> = loan.conn().exec_first("CALL `beds_inbox_abort`()", ()).await;
+    let said: mysql_async::Result<Option<i64>> =
+        loan.conn().exec_first("CALL `beds_inbox_abort`()", ()).await;
     matches!(said, Ok(Some(1)))
 }
 
@@ -209,9 +214,12 @@ async fn abort(mut loan: Loan) {
 
 /// Reads the answer of `beds_inbox_begin`: claimed (nothing), done (the stored answer), or still running.
 fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> {
-    let broken = || Miss::Unasked(BedsError::new(ErrorKind::Internal, "the inbox could not be read"));
+    let broken =
+        || Miss::Unasked(BedsError::new(ErrorKind::Internal, "the inbox could not be read"));
     let row = row.ok_or_else(broken)?;
-    let text = |column: &str| row.get_opt::<Option<String>, _>(column).and_then(std::result::Result::ok).flatten();
+    let text = |column: &str| {
+        row.get_opt::<Option<String>, _>(column).and_then(std::result::Result::ok).flatten()
+    };
     match text("state").as_deref() {
         Some("claimed") => Ok(None),
         Some("running") => Err(Miss::Unasked(inbox::in_flight())),
@@ -219,13 +227,18 @@ fn claimed(row: Option<Row>, fingerprint: &str) -> Result<Option<Stored>, Miss> 
             let text = "the object was replaced meanwhile; not executed";
             Err(Miss::Replaced(BedsError::new(ErrorKind::Unavailable, text)))
         }
-        Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => Err(Miss::Refused(inbox::key_reused())),
+        Some("done") if text("fingerprint").as_deref() != Some(fingerprint) => {
+            Err(Miss::Refused(inbox::key_reused()))
+        }
         // Committed otherwise than by `beds_inbox_commit`, such as by a COMMIT in the object that the lint did not see.
         Some("done") if text("reply").is_none() => {
-            let text = "the key was committed without an answer: its object ends the transaction of BEDS";
+            let text =
+                "the key was committed without an answer: its object ends the transaction of BEDS";
             Err(Miss::Unasked(inbox::outcome_unknown(BedsError::new(ErrorKind::Internal, text))))
         }
-        Some("done") => text("reply").and_then(|reply| Stored::read(&reply)).map(Some).ok_or_else(broken),
+        Some("done") => {
+            text("reply").and_then(|reply| Stored::read(&reply)).map(Some).ok_or_else(broken)
+        }
         _ => Err(broken()),
     }
 }

@@ -28,10 +28,17 @@ pub(crate) async fn apply(
     wishes: Wishes,
     mut report: impl FnMut(&File, Applied),
 ) -> Result<()> {
-    let opts = Opts::from_url(config.url.expose()).map_err(|e| failed("the url cannot be used", e.into()))?;
-    let opts: Opts = with_ca(OptsBuilder::from_opts(opts), config).client_found_rows(true).setup(vec![SET_UP]).into();
-    let place =
-        format!("cannot connect as the DBA to {} at {}", opts.db_name().unwrap_or_default(), config.url.address());
+    let opts = Opts::from_url(config.url.expose())
+        .map_err(|e| failed("the url cannot be used", e.into()))?;
+    let opts: Opts = with_ca(OptsBuilder::from_opts(opts), config)
+        .client_found_rows(true)
+        .setup(vec![SET_UP])
+        .into();
+    let place = format!(
+        "cannot connect as the DBA to {} at {}",
+        opts.db_name().unwrap_or_default(),
+        config.url.address()
+    );
     let connect = async || Conn::new(opts.clone()).await.map_err(|e| failed(&place, e));
     // A refused file is one of which nothing was applied, so all are read before the first.
     let statements: HashMap<&str, Vec<Statement<'_>>> =
@@ -47,12 +54,14 @@ pub(crate) async fn apply(
     let mut conn = connect().await?;
     let recorded = recorded(&mut conn).await?;
     for file in files {
-        let digest = recorded.iter().find(|(name, _)| *name == file.name).map(|(_, digest)| digest.as_str());
+        let digest =
+            recorded.iter().find(|(name, _)| *name == file.name).map(|(_, digest)| digest.as_str());
         let action = file.action(digest, wishes)?;
         if action != Applied::AlreadyThere {
             let statements = statements.get(file.name.as_str()).map_or(&[][..], Vec::as_slice);
-            if let Some(drop) =
-                statements.iter().find(|statement| action == Applied::Again && statement.deed == Deed::DropsTable)
+            if let Some(drop) = statements
+                .iter()
+                .find(|statement| action == Applied::Again && statement.deed == Deed::DropsTable)
             {
                 let text = "--redo would run this DROP TABLE again, and the rows would be lost; put the change into a new numbered file";
                 return Err(refused(file, drop.line, text));
@@ -74,9 +83,9 @@ pub(crate) async fn apply(
 /// Gives the rights of a file again. It is recorded already.
 async fn grant(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -> Result<()> {
     for statement in statements.iter().filter(|statement| statement.deed == Deed::Grants) {
-        conn.query_drop(statement.text)
-            .await
-            .map_err(|e| failed(&format!("{}:{}: {}", file.path.display(), statement.line, server_text(&e)), e))?;
+        conn.query_drop(statement.text).await.map_err(|e| {
+            failed(&format!("{}:{}: {}", file.path.display(), statement.line, server_text(&e)), e)
+        })?;
     }
     Ok(())
 }
@@ -85,14 +94,20 @@ async fn apply_one(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -
     let at = |line: usize, text: &str, e: mysql_async::Error| {
         failed(&format!("{}:{line}: {text}{}", file.path.display(), server_text(&e)), e)
     };
-    conn.change_user(ChangeUserOpts::default()).await.map_err(|e| at(1, "no fresh session: ", e))?;
+    conn.change_user(ChangeUserOpts::default())
+        .await
+        .map_err(|e| at(1, "no fresh session: ", e))?;
     for statement in statements {
         conn.query_drop(statement.text).await.map_err(|e| at(statement.line, "", e))?;
     }
     let last = statements.last().map_or(1, |statement| statement.line);
     // A transaction that a file leaves open, by SET autocommit = 0 or START TRANSACTION, belongs to the file.
-    conn.query_drop("COMMIT").await.map_err(|e| at(last, "its open transaction cannot be committed: ", e))?;
-    conn.change_user(ChangeUserOpts::default()).await.map_err(|e| at(last, "no fresh session: ", e))?;
+    conn.query_drop("COMMIT")
+        .await
+        .map_err(|e| at(last, "its open transaction cannot be committed: ", e))?;
+    conn.change_user(ChangeUserOpts::default())
+        .await
+        .map_err(|e| at(last, "no fresh session: ", e))?;
     conn.exec_drop("CALL `beds_schema_record`(?,?)", (&file.name, file.digest()))
         .await
         .map_err(|e| at(last, "the file was applied but could not be recorded: ", e))
@@ -105,7 +120,9 @@ async fn recorded(conn: &mut Conn) -> Result<Vec<(String, String)>> {
         Err(mysql_async::Error::Server(server)) if server.code == 1305 => return Ok(Vec::new()),
         Err(error) => return Err(failed("cannot read the list of applied files", error)),
     };
-    let text = |row: &Row, column: &str| row.get_opt::<String, _>(column).and_then(std::result::Result::ok);
+    let text = |row: &Row, column: &str| {
+        row.get_opt::<String, _>(column).and_then(std::result::Result::ok)
+    };
     Ok(rows.iter().filter_map(|row| Some((text(row, "file")?, text(row, "digest")?))).collect())
 }
 

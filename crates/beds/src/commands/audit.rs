@@ -208,7 +208,11 @@ fn line(record: &AuditRecord) -> String {
             "{}.{}{}",
             record.template,
             record.operation,
-            record.fetch.as_ref().or(record.target.as_ref()).map_or_else(String::new, |name| format!("/{name}"))
+            record
+                .fetch
+                .as_ref()
+                .or(record.target.as_ref())
+                .map_or_else(String::new, |name| format!("/{name}"))
         ),
         outcome,
         or_dash(record.record.as_deref().unwrap_or_default()),

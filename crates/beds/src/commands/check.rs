@@ -82,8 +82,13 @@ fn modes(config: &Config) -> Vec<Mistake> {
     let key = config.services.admin.signing_key_file.iter();
     let open = key.filter(|path| is_open_to_others(path)).map(|path| {
         let message = format!("{} can be read by others", path.display());
-        Mistake::new("services.admin.signing_key_file", 0, message, "chmod 600, and make a new key if it was seen")
-            .as_warning()
+        Mistake::new(
+            "services.admin.signing_key_file",
+            0,
+            message,
+            "chmod 600, and make a new key if it was seen",
+        )
+        .as_warning()
     });
     open.collect()
 }
@@ -99,7 +104,12 @@ fn key_folder(config: &Config) -> Option<Mistake> {
     let is_there = folder.as_os_str().is_empty() || folder.is_dir();
     let message = format!("the folder {} is not there", folder.display());
     (!is_there).then(|| {
-        Mistake::new("services.admin.signing_key_file", 0, message, "make it, for the login of the node alone (0700)")
+        Mistake::new(
+            "services.admin.signing_key_file",
+            0,
+            message,
+            "make it, for the login of the node alone (0700)",
+        )
     })
 }
 
@@ -108,7 +118,8 @@ impl Report {
         let (templates, problems) = settings::templates(&config.templates.path);
         self.problems = problems;
         // A gateway needs no database, and must have no login of one.
-        let served = templates.iter().filter(|template| config.services.store(template.store).is_local);
+        let served =
+            templates.iter().filter(|template| config.services.store(template.store).is_local);
         let has_database = |t: &Template| config.databases.of(t.store).contains_key(&t.database);
         self.problems.extend(settings::without_database(served, has_database));
         self.problems.extend(modes(&config));
@@ -139,8 +150,12 @@ impl Report {
                     }
                 }
                 Err(error) => {
-                    let source = error.source.as_ref().map(|s| format!(" ({s})")).unwrap_or_default();
-                    self.not_checked.push(format!("databases.{store}.{name} at {address}: {}{source}", error.message));
+                    let source =
+                        error.source.as_ref().map(|s| format!(" ({s})")).unwrap_or_default();
+                    self.not_checked.push(format!(
+                        "databases.{store}.{name} at {address}: {}{source}",
+                        error.message
+                    ));
                 }
             }
         }
@@ -156,16 +171,23 @@ impl Report {
         for template in &self.templates {
             say(&format!("{} ({} {})", template.name, template.store, template.database));
             for operation in &template.description.operations {
-                let name = operation.name.as_ref().map(|name| format!(" by/{name}")).unwrap_or_default();
-                let parameters: Vec<String> =
-                    operation.parameters.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
+                let name =
+                    operation.name.as_ref().map(|name| format!(" by/{name}")).unwrap_or_default();
+                let parameters: Vec<String> = operation
+                    .parameters
+                    .iter()
+                    .map(|(name, kind)| format!("{name}: {kind}"))
+                    .collect();
                 say(&format!("  {}{name}({})", operation.operation, parameters.join(", ")));
             }
         }
         self.problems.iter().chain(&self.warnings).for_each(|problem| warn(&problem.to_string()));
         self.not_checked.iter().for_each(|text| warn(&format!("not checked: {text}")));
-        let (templates, problems, warnings) = (self.templates.len(), self.problems.len(), self.warnings.len());
+        let (templates, problems, warnings) =
+            (self.templates.len(), self.problems.len(), self.warnings.len());
         let in_folder = self.in_folder;
-        say(&format!("{templates} of {in_folder} templates checked, {problems} problem(s), {warnings} warning(s)"));
+        say(&format!(
+            "{templates} of {in_folder} templates checked, {problems} problem(s), {warnings} warning(s)"
+        ));
     }
 }

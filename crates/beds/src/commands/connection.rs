@@ -26,11 +26,17 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Connects as `{node}-{command}`, or says why not and ends with `code`. The command reaches these templates.
-    pub(super) async fn open(config: &Config, command: &str, code: u8, templates: Templates) -> Result<Self, ExitCode> {
+    pub(super) async fn open(
+        config: &Config,
+        command: &str,
+        code: u8,
+        templates: Templates,
+    ) -> Result<Self, ExitCode> {
         let transport = Transport::start(&config.amqp, &format!("{}-{command}", config.node.name));
         let environment = config.node.environment.as_str();
         let reports = transport.reports(environment, config.reports.clone());
-        let client = transport.client(environment, &reports, Arc::new(ArcSwap::from_pointee(templates)));
+        let client =
+            transport.client(environment, &reports, Arc::new(ArcSwap::from_pointee(templates)));
         let ready = async {
             transport.ready(Duration::from_secs(10)).await?;
             match tokio::time::timeout(Duration::from_secs(10), client.ready()).await {
@@ -40,7 +46,10 @@ impl Connection {
             }
         };
         if let Err(error) = ready.await {
-            return Err(fail(code, &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address())));
+            return Err(fail(
+                code,
+                &format!("RabbitMQ at {} cannot be used: {error}", config.amqp.url.address()),
+            ));
         }
         let reader = Reader::new(&client, own_root(&client, PATIENCE));
         Ok(Self { transport, reports, client, reader })

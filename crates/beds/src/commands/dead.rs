@@ -75,7 +75,8 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let DeadCommand::Replay(ReplayArgs { which: args, .. }) | DeadCommand::Discard(args) = &command
+    if let DeadCommand::Replay(ReplayArgs { which: args, .. }) | DeadCommand::Discard(args) =
+        &command
         && args.ids.is_empty()
         && args.cause.is_none()
     {
@@ -87,10 +88,12 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
         Err(code) => return code,
     };
     let judge = |letter: &DeadLetter| match &command {
-        DeadCommand::Replay(args) if args.which.meets(letter) => match args.even_if_it_may_happen_twice {
-            true => Verdict::ReplayAtAnyAge,
-            false => Verdict::Replay,
-        },
+        DeadCommand::Replay(args) if args.which.meets(letter) => {
+            match args.even_if_it_may_happen_twice {
+                true => Verdict::ReplayAtAnyAge,
+                false => Verdict::Replay,
+            }
+        }
         DeadCommand::Discard(args) if args.meets(letter) => Verdict::Discard,
         _ => Verdict::Leave,
     };
@@ -104,14 +107,22 @@ pub(super) async fn dead(command: DeadCommand) -> ExitCode {
 
 fn print(command: &DeadCommand, config: &Config, letters: &[(DeadLetter, Verdict)]) -> ExitCode {
     match command {
-        DeadCommand::Ls { all: true, .. } => letters.iter().for_each(|(letter, _)| say(&line(letter))),
+        DeadCommand::Ls { all: true, .. } => {
+            letters.iter().for_each(|(letter, _)| say(&line(letter)))
+        }
         DeadCommand::Ls { all: false, .. } => causes(letters),
         DeadCommand::Show(args) => match letters.iter().find(|(letter, _)| letter.id == args.id) {
             Some((letter, _)) => show(letter, &settings::templates(&config.templates.path).0),
-            None => return fail(1, "there is no dead letter with this id; `beds dead ls --all` lists them"),
+            None => {
+                return fail(
+                    1,
+                    "there is no dead letter with this id; `beds dead ls --all` lists them",
+                );
+            }
         },
         DeadCommand::Replay(_) | DeadCommand::Discard(_) => {
-            let word = if matches!(command, DeadCommand::Replay(_)) { "replayed" } else { "discarded" };
+            let word =
+                if matches!(command, DeadCommand::Replay(_)) { "replayed" } else { "discarded" };
             let done: Vec<_> = letters.iter().filter(|(_, verdict)| !verdict.leaves()).collect();
             done.iter().for_each(|(letter, _)| say(&one_line(&format!("{word} {}", letter.id))));
             let too_old = letters.iter().filter(|(_, verdict)| *verdict == Verdict::TooOld).count();
@@ -123,7 +134,10 @@ fn print(command: &DeadCommand, config: &Config, letters: &[(DeadLetter, Verdict
                 return fail(1, &text);
             }
             if done.is_empty() {
-                return fail(1, "no dead letter fits, or the fitting one is no event and can only be discarded");
+                return fail(
+                    1,
+                    "no dead letter fits, or the fitting one is no event and can only be discarded",
+                );
             }
         }
     }

@@ -82,7 +82,8 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         return fail(EX_USAGE, &error.message);
     }
     // A file that cannot be read as it was meant is refused before the first connection.
-    let opened = Rows::open(&args.file, &args.template, args.limit).and_then(|rows| begin(&args, &config, rows));
+    let opened = Rows::open(&args.file, &args.template, args.limit)
+        .and_then(|rows| begin(&args, &config, rows));
     let (rows, checkpoint, rejects) = match opened {
         Ok(opened) => opened,
         Err(text) => return fail(1, &text),
@@ -100,7 +101,11 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
 }
 
 /// Where the load begins: where an earlier one of the same content ended, or at the first row.
-fn begin(args: &LoadArgs, config: &Config, rows: Rows) -> Result<(Rows, Checkpoint, Rejects), String> {
+fn begin(
+    args: &LoadArgs,
+    config: &Config,
+    rows: Rows,
+) -> Result<(Rows, Checkpoint, Rejects), String> {
     let (folder, name) = kept(args)?;
     let path = folder.join(format!("{name}.progress"));
     let address = config.amqp.url.address();
@@ -118,7 +123,9 @@ fn begin(args: &LoadArgs, config: &Config, rows: Rows) -> Result<(Rows, Checkpoi
         None => fresh(String::new()),
         Some(before) => {
             let is_unfinished = args.restart || before.done < rows.total();
-            if is_unfinished && config.inbox.may_have_forgotten(Some(before.began)) && !args.even_if_it_may_happen_twice
+            if is_unfinished
+                && config.inbox.may_have_forgotten(Some(before.began))
+                && !args.even_if_it_may_happen_twice
             {
                 return Err(format!(
                     "this load began at {:.0}, and the inbox remembers {} days: rows that took effect could do so twice. Look at the records, then add --even-if-it-may-happen-twice, or --again to load all rows anew",
@@ -126,7 +133,11 @@ fn begin(args: &LoadArgs, config: &Config, rows: Rows) -> Result<(Rows, Checkpoi
                 ));
             }
             let is_of_before = !args.restart && !before.rejects.is_empty();
-            let rejects = if is_of_before { before.rejects.clone() } else { Rejects::free_name(&folder, &name) };
+            let rejects = if is_of_before {
+                before.rejects.clone()
+            } else {
+                Rejects::free_name(&folder, &name)
+            };
             Note { done: if args.restart { 0 } else { before.done }, rejects, ..before }
         }
     };
@@ -151,7 +162,8 @@ async fn send(
         .map(async |row| {
             let outcome = match &row.fields {
                 Ok(fields) => {
-                    let payload = Payload { id: None, fields: fields.clone(), is_text: row.is_text };
+                    let payload =
+                        Payload { id: None, fields: fields.clone(), is_text: row.is_text };
                     Some(create(connection, &args.template, &row, payload).await)
                 }
                 Err(_) => None,
@@ -166,7 +178,10 @@ async fn send(
             (Some(Ok(Created::Before)), _) => count.repeated += 1,
             (Some(Err(error)), _) if error.kind.is_retryable() => {
                 bar.abandon();
-                return Err(format!("row {}: {}; start the same command again to go on", row.number, error.message));
+                return Err(format!(
+                    "row {}: {}; start the same command again to go on",
+                    row.number, error.message
+                ));
             }
             (Some(Err(error)), _) => {
                 count.rejected += 1;
@@ -197,15 +212,23 @@ fn sum_up(args: &LoadArgs, count: &Count, begin: usize, taken: Duration) {
     let seconds = taken.as_secs_f64().max(0.001);
     let rate = (created + repeated + rejected + unreadable) as f64 / seconds;
     let skipped = if begin > 0 { format!(", {begin} done before") } else { String::new() };
-    let counted =
-        format!("{created} created, {repeated} repeated, {rejected} rejected, {unreadable} unreadable{skipped}");
+    let counted = format!(
+        "{created} created, {repeated} repeated, {rejected} rejected, {unreadable} unreadable{skipped}"
+    );
     say(&format!("{}: {counted} ({rate:.0} rows/s)", args.template));
     if begin > 0 && created + repeated + rejected + unreadable == 0 {
-        say("All rows were sent before. --restart tries the rejected ones again, --again loads the file once more.");
+        say(
+            "All rows were sent before. --restart tries the rejected ones again, --again loads the file once more.",
+        );
     }
 }
 
-fn reject(args: &LoadArgs, rejects: &mut Rejects, row: &Row, error: &BedsError) -> Result<(), String> {
+fn reject(
+    args: &LoadArgs,
+    rejects: &mut Rejects,
+    row: &Row,
+    error: &BedsError,
+) -> Result<(), String> {
     rejects.add(row, &text_at(&args.file, row.place).unwrap_or_default(), error)
 }
 
@@ -217,7 +240,12 @@ enum Created {
 }
 
 /// Creates one record, and goes on trying with the same key while the outcome is unknown or a service is away.
-async fn create(connection: &Connection, template: &str, row: &Row, payload: Payload) -> Result<Created, BedsError> {
+async fn create(
+    connection: &Connection,
+    template: &str,
+    row: &Row,
+    payload: Payload,
+) -> Result<Created, BedsError> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(50);
     let mut own: Vec<EventId> = Vec::new();
@@ -242,15 +270,20 @@ async fn create(connection: &Connection, template: &str, row: &Row, payload: Pay
 /// The folder `loads` beside beds.toml, and how the names of this load's files begin there: they belong to the system, and the
 /// data's folder may not be ours to write to.
 fn kept(args: &LoadArgs) -> Result<(PathBuf, String), String> {
-    let folder = args.config.config.parent().map_or_else(PathBuf::new, Path::to_path_buf).join("loads");
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
+    let folder =
+        args.config.config.parent().map_or_else(PathBuf::new, Path::to_path_buf).join("loads");
+    std::fs::create_dir_all(&folder)
+        .map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
     let file = args.file.file_name().unwrap_or_default().to_string_lossy();
     Ok((folder, format!("{file}.{}", args.template)))
 }
 
 fn bar(rows: usize, begin: usize) -> ProgressBar {
-    let target =
-        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target = if std::io::stderr().is_terminal() {
+        ProgressDrawTarget::stderr()
+    } else {
+        ProgressDrawTarget::hidden()
+    };
     let bar = ProgressBar::with_draw_target(Some(rows as u64), target);
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {per_sec} {eta} left") {
         bar.set_style(style);

@@ -24,12 +24,18 @@ pub(super) async fn reload(args: ConfigArgs) -> ExitCode {
             if !reloaded.applied {
                 return fail(1, "nothing was changed; correct the templates and try again");
             }
-            say(&format!("{} templates, {} problem(s)", reloaded.templates, reloaded.problems.len()));
+            say(&format!(
+                "{} templates, {} problem(s)",
+                reloaded.templates,
+                reloaded.problems.len()
+            ));
             if !reloaded.problems.is_empty() {
                 warn("the set was taken; the operations with problems answer 503 (BEDS-0023)");
             }
             if reloaded.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
-        Err(error) => fail(1, &format!("no node answers at {}: {error}. Is it running?", path.display())),
+        Err(error) => {
+            fail(1, &format!("no node answers at {}: {error}. Is it running?", path.display()))
+        }
     }
 }

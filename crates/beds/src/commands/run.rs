@@ -48,7 +48,9 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
     if is_done {
         tracing::info!("Stopped.");
     } else {
-        tracing::error!("Some work did not end within node.shutdown_grace; RabbitMQ hands it out again.");
+        tracing::error!(
+            "Some work did not end within node.shutdown_grace; RabbitMQ hands it out again."
+        );
     }
     logging::finish();
     if is_done { ExitCode::SUCCESS } else { ExitCode::from(1) }
@@ -70,5 +72,9 @@ async fn wait(node: &Node, terminate: &mut Signal, interrupt: &mut Signal, hangu
 }
 
 fn signals() -> std::io::Result<(Signal, Signal, Signal)> {
-    Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?))
+    Ok((
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    ))
 }

@@ -74,20 +74,28 @@ pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
 fn credentials(path: &Path) -> Result<config::Databases, Vec<beds_core::Mistake>> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
-        vec![beds_core::Mistake::new(&file, 0, format!("cannot be read: {e}"), "name it with --credentials")]
+        vec![beds_core::Mistake::new(
+            &file,
+            0,
+            format!("cannot be read: {e}"),
+            "name it with --credentials",
+        )]
     })?;
     let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     // Applying needs no broker, but a configuration without one is incomplete.
     let no_broker = [("BEDS__AMQP__URL".to_owned(), "amqp://unused".to_owned())];
-    config::load(&file, &text, &base, no_broker, &|path| std::fs::read_to_string(path)).map(|config| config.databases)
+    config::load(&file, &text, &base, no_broker, &|path| std::fs::read_to_string(path))
+        .map(|config| config.databases)
 }
 
 fn files(folder: &Path, extension: &str) -> Result<Vec<File>, String> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    let paths = settings::paths(folder, extension).map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
-    let files = paths.into_iter().map(|path| file(path, extension)).collect::<Result<Vec<_>, _>>()?;
+    let paths = settings::paths(folder, extension)
+        .map_err(|e| format!("cannot read {}: {e}", folder.display()))?;
+    let files =
+        paths.into_iter().map(|path| file(path, extension)).collect::<Result<Vec<_>, _>>()?;
     for pair in files.windows(2) {
         if pair[0].name[..4] == pair[1].name[..4] {
             let (one, other) = (&pair[0].name, &pair[1].name);
@@ -101,11 +109,14 @@ fn files(folder: &Path, extension: &str) -> Result<Vec<File>, String> {
 
 fn file(path: PathBuf, extension: &str) -> Result<File, String> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let is_numbered =
-        name.len() > 5 && name.as_bytes()[..4].iter().all(u8::is_ascii_digit) && name.as_bytes()[4] == b'_';
+    let is_numbered = name.len() > 5
+        && name.as_bytes()[..4].iter().all(u8::is_ascii_digit)
+        && name.as_bytes()[4] == b'_';
     if !is_numbered {
         let shown = path.display();
-        return Err(format!("{shown} is not named NNNN_name.{extension}, so its place in the order is unknown"));
+        return Err(format!(
+            "{shown} is not named NNNN_name.{extension}, so its place in the order is unknown"
+        ));
     }
     let bytes = std::fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     match String::from_utf8(bytes) {
@@ -115,7 +126,11 @@ fn file(path: PathBuf, extension: &str) -> Result<File, String> {
             Ok(File { name, path, text })
         }
         Err(error) => {
-            let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+            let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+                .iter()
+                .filter(|b| **b == b'\n')
+                .count()
+                + 1;
             Err(format!(
                 "{}:{line}: not UTF-8; make a dump again with --hex-blob --default-character-set=utf8mb4, and save another file as UTF-8",
                 path.display()

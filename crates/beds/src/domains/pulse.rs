@@ -76,7 +76,8 @@ impl Domains {
     /// Warns once of clocks that are apart: deadlines are times of the node that sent a request.
     fn look_at_clock(&self, store: Store, name: &str) {
         let Some(ahead) = self.stores.clock_ahead(store, name) else { return };
-        metrics::gauge!("beds_clock_ahead_seconds", "database" => format!("{store}.{name}")).set(ahead);
+        metrics::gauge!("beds_clock_ahead_seconds", "database" => format!("{store}.{name}"))
+            .set(ahead);
         let is_apart = ahead.abs() > CLOCK_WARNED;
         let was_apart = self.note(store, name, |state| {
             state.clock_ahead = ahead;
@@ -95,7 +96,9 @@ impl Domains {
             }
             Err(error) => {
                 let message = error.message.clone();
-                let is_news = self.note(store, name, |state| state.missing.replace(message.clone()) != Some(message));
+                let is_news = self.note(store, name, |state| {
+                    state.missing.replace(message.clone()) != Some(message)
+                });
                 if is_news {
                     tracing::warn!(%store, database = name, error = error.message, "A database cannot be bound yet.");
                 }

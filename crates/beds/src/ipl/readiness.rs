@@ -27,25 +27,10 @@ pub(super) fn readiness(
         let mut service = |name: &str, detail: Option<String>| {
             services.push(Service { name: name.to_owned(), ready: detail.is_none(), detail });
         };
-        service(
-            "amqp",
-            match (connected, transport.is_blocked()) {
-                (false, _) => {
-                    let why = transport.last_error().map(|error| format!(": {error}")).unwrap_or_default();
-                    Some(format!("not connected; trying again{why}"))
-                }
-                (true, true) => Some("RabbitMQ takes no publishes: a memory or disk alarm".to_owned()),
-                (true, false) => None,
-            },
-        );
+        service("amqp", unusable(&transport, connected));
         let (running, wanted) = pools.strength();
         service("pools", (running < wanted).then(|| format!("{running} of {wanted} tasks")));
-        let short = transport.consumers().into_iter().find(|(_, queue)| queue.open < queue.wanted);
-        let short = short.filter(|_| connected).map(|(queue, of)| {
-            let why = if of.error.is_empty() { String::new() } else { format!(": {}", of.error) };
-            format!("{queue}: {} of {} consumers{why}", of.open, of.wanted)
-        });
-        service("consumers", short);
+        service("consumers", unconsumed(&transport).filter(|_| connected));
         if is_gateway {
             service("queues", unserved(&client));
         }
@@ -54,22 +39,53 @@ pub(super) fn readiness(
         let unsigned = pools.unsigned_chains().into_iter().next();
         service(
             "audit",
-            unsigned.map(|chain| format!("the audit chain {chain} is not signed: another writer wrote into it")),
+            unsigned.map(|chain| {
+                format!("the audit chain {chain} is not signed: another writer wrote into it")
+            }),
         );
-        service("work", transport.guards().away().first().map(|name| format!("{name} panicked and is begun anew")));
+        service(
+            "work",
+            transport
+                .guards()
+                .away()
+                .first()
+                .map(|name| format!("{name} panicked and is begun anew")),
+        );
         // It holds up no request.
-        let left =
-            earlier.left().map(|left| Service { name: "earlier queues".to_owned(), ready: true, detail: Some(left) });
+        let left = earlier.left().map(|left| Service {
+            name: "earlier queues".to_owned(),
+            ready: true,
+            detail: Some(left),
+        });
         services.extend(left);
         services.extend(domains.services());
         Readiness::new(services)
     })
 }
 
+/// The reason why RabbitMQ cannot be used.
+fn unusable(transport: &Transport, connected: bool) -> Option<String> {
+    if !connected {
+        let why = transport.last_error().map(|error| format!(": {error}")).unwrap_or_default();
+        return Some(format!("not connected; trying again{why}"));
+    }
+    let blocked = "RabbitMQ takes no publishes: a memory or disk alarm";
+    transport.is_blocked().then(|| blocked.to_owned())
+}
+
+/// The first queue of this node's that lacks a consumer.
+fn unconsumed(transport: &Transport) -> Option<String> {
+    let mut consumers = transport.consumers().into_iter();
+    let (queue, of) = consumers.find(|(_, queue)| queue.open < queue.wanted)?;
+    let why = if of.error.is_empty() { String::new() } else { format!(": {}", of.error) };
+    Some(format!("{queue}: {} of {} consumers{why}", of.open, of.wanted))
+}
+
 /// The reason why no request can succeed: no queue of a template's database has a consumer.
 fn unserved(client: &Client) -> Option<String> {
     let (served, unserved) = client.served();
-    let refused = client.refused_queue().map(|why| format!("; RabbitMQ refused {why}")).unwrap_or_default();
+    let refused =
+        client.refused_queue().map(|why| format!("; RabbitMQ refused {why}")).unwrap_or_default();
     let first = unserved.first().filter(|_| served.is_empty())?;
     Some(format!("no node takes from {first} or any other queue of a database{refused}"))
 }

@@ -43,7 +43,9 @@ impl Ipl {
     pub(super) async fn templates(&self) -> Result<Arc<Domains>, IplError> {
         let domains = Arc::new(Domains::new(&self.config, Stores::new(&self.config).await?));
         let problems = domains.read();
-        self.step("templates", fitting(problems), || format!("{} templates", domains.templates.load().len()))?;
+        self.step("templates", fitting(problems), || {
+            format!("{} templates", domains.templates.load().len())
+        })?;
         Ok(domains)
     }
 
@@ -58,12 +60,15 @@ impl Ipl {
             self.step("otlp", self.tell_traces(endpoint, &reports), || endpoint.clone())?;
         }
         let client = transport.client(environment, &reports, Arc::clone(&domains.templates));
-        self.step("amqp", self.connected(&transport, &client).await, || config.amqp.url.address().to_owned())?;
+        self.step("amqp", self.connected(&transport, &client).await, || {
+            config.amqp.url.address().to_owned()
+        })?;
         Ok(Amqp { transport, reports, client })
     }
 
     async fn connected(&self, transport: &Transport, client: &Client) -> Result<(), IplError> {
-        let failed = |source| IplError::Amqp { address: self.config.amqp.url.address().to_owned(), source };
+        let failed =
+            |source| IplError::Amqp { address: self.config.amqp.url.address().to_owned(), source };
         let patience = if self.strict { PATIENCE } else { Duration::from_secs(3) };
         transport.ready(patience).await.map_err(failed)?;
         let answered = tokio::time::timeout(patience, client.ready()).await;
@@ -79,16 +84,28 @@ impl Ipl {
         Ok(())
     }
 
-    pub(super) async fn pools(&self, amqp: &Amqp, domains: &Domains) -> Result<(Arc<Pools>, Lease), IplError> {
+    pub(super) async fn pools(
+        &self,
+        amqp: &Amqp,
+        domains: &Domains,
+    ) -> Result<(Arc<Pools>, Lease), IplError> {
         let (specs, streams) = (pools(&self.config, domains), streams(&self.config));
-        let reached: Vec<_> =
-            specs.iter().filter(|spec| *spec.is_reached.borrow()).map(|spec| spec.key.clone()).collect();
-        let told: Vec<String> = specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key)).collect();
+        let reached: Vec<_> = specs
+            .iter()
+            .filter(|spec| *spec.is_reached.borrow())
+            .map(|spec| spec.key.clone())
+            .collect();
+        let told: Vec<String> =
+            specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key)).collect();
         let Amqp { transport, reports, .. } = amqp;
         let (lease, notices) = (transport.lease(), transport.notices());
-        let pools = Pools::spawn(transport, reports, &domains.factory, specs, &streams, &lease, &notices);
+        let pools =
+            Pools::spawn(transport, reports, &domains.factory, specs, &streams, &lease, &notices);
         // The first request must find them. One that cannot begin is told by `/readyz`.
-        let consume = reached.into_iter().map(Queue::Events).map(async |queue| transport.consumes(&queue).await);
+        let consume = reached
+            .into_iter()
+            .map(Queue::Events)
+            .map(async |queue| transport.consumes(&queue).await);
         drop(tokio::time::timeout(CONSUMERS, join_all(consume)).await);
         self.step("pools", Ok(()), || {
             let streams = streams.iter().map(|(stream, tasks)| format!("{tasks} {stream}"));
@@ -98,11 +115,18 @@ impl Ipl {
     }
 
     /// Begins the tasks beside the pools: signatures, metrics, the pulse of the databases, the control socket.
-    pub(super) fn watchers(&self, amqp: &Amqp, domains: &Arc<Domains>, pools: &Arc<Pools>) -> Result<(), IplError> {
+    pub(super) fn watchers(
+        &self,
+        amqp: &Amqp,
+        domains: &Arc<Domains>,
+        pools: &Arc<Pools>,
+    ) -> Result<(), IplError> {
         let Amqp { transport, reports, .. } = amqp;
         let (admin, guards) = (&self.config.services.admin, transport.guards());
         if admin.is_local && admin.signing_key_file.is_none() {
-            tracing::warn!("services.admin.signing_key_file is not set: heads of the audit trail are not signed.");
+            tracing::warn!(
+                "services.admin.signing_key_file is not set: heads of the audit trail are not signed."
+            );
         }
         if let Some(key) = signing_key(&self.config)? {
             let notary = Arc::new(Notary::new(key, Arc::clone(pools), reports.clone()));
@@ -121,8 +145,8 @@ impl Ipl {
         };
         self.spawn(guards.clone().forever("the pulse of the databases", watch));
         if let Some(path) = &self.config.node.control {
-            let socket =
-                control::bind(path).map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
+            let socket = control::bind(path)
+                .map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
             self.spawn(control::serve(socket, path.clone(), Arc::clone(domains), reports.clone()));
         }
         Ok(())
@@ -167,7 +191,8 @@ impl Ipl {
         routes: Router,
     ) -> Result<Listening, IplError> {
         let config = &self.config;
-        let mut listening = Listening { address: None, tasks: TaskTracker::new(), stop: CancellationToken::new() };
+        let mut listening =
+            Listening { address: None, tasks: TaskTracker::new(), stop: CancellationToken::new() };
         if config.services.appserver.is_local {
             let lent = lend(&amqp.client, domains, probes, config.inbox);
             let bound = Gateway::bind(&config.services.appserver, lent)?.merge(routes);
@@ -204,12 +229,17 @@ fn fitting(problems: Vec<Mistake>) -> Result<(), IplError> {
     if problems.is_empty() { Ok(()) } else { Err(IplError::Templates(problems)) }
 }
 
-async fn database(domains: &Domains, store: Store, name: &str, address: &str) -> Result<(), IplError> {
+async fn database(
+    domains: &Domains,
+    store: Store,
+    name: &str,
+    address: &str,
+) -> Result<(), IplError> {
     let failed = |error: BedsError| {
-        let detail = error
-            .source
-            .as_ref()
-            .map_or_else(|| error.message.clone(), |source| format!("{} ({source})", error.message));
+        let detail = error.source.as_ref().map_or_else(
+            || error.message.clone(),
+            |source| format!("{} ({source})", error.message),
+        );
         IplError::Database { store, name: name.to_owned(), address: address.to_owned(), detail }
     };
     domains.ping(store, name).await.map_err(failed)?;
@@ -227,8 +257,15 @@ fn pools(config: &Config, domains: &Domains) -> Vec<PoolSpec> {
             let Some(is_reached) = domains.reached(store, name) else { continue };
             let instances = config.instances(store, name);
             for (is_write, tasks) in [(false, instances.read), (true, instances.write)] {
-                let (key, is_reached) = (RoutingKey::new(store, is_write, name), is_reached.clone());
-                specs.push(PoolSpec { key, tasks: tasks.get(), handler_timeout, max_event_bytes, is_reached });
+                let (key, is_reached) =
+                    (RoutingKey::new(store, is_write, name), is_reached.clone());
+                specs.push(PoolSpec {
+                    key,
+                    tasks: tasks.get(),
+                    handler_timeout,
+                    max_event_bytes,
+                    is_reached,
+                });
             }
         }
     }
@@ -238,20 +275,34 @@ fn pools(config: &Config, domains: &Domains) -> Vec<PoolSpec> {
 /// The streams of records that this node stores, with their tasks.
 fn streams(config: &Config) -> Vec<(ReportStream, u16)> {
     let admin = &config.services.admin;
-    let streams = ReportStream::ALL.into_iter().map(|stream| (stream, admin.instances.of(stream).get()));
+    let streams =
+        ReportStream::ALL.into_iter().map(|stream| (stream, admin.instances.of(stream).get()));
     if admin.is_local { streams.collect() } else { Vec::new() }
 }
 
 /// The key that signs this node's audit chains, if it has any.
 fn signing_key(config: &Config) -> Result<Option<notary::Key>, IplError> {
     let admin = &config.services.admin;
-    let Some(path) = admin.signing_key_file.as_ref().filter(|_| admin.is_local) else { return Ok(None) };
+    let Some(path) = admin.signing_key_file.as_ref().filter(|_| admin.is_local) else {
+        return Ok(None);
+    };
     let unusable = |source| IplError::SigningKey { path: path.display().to_string(), source };
     notary::Key::read_or_make(path).map(Some).map_err(unusable)
 }
 
-fn lend(client: &Client, domains: &Arc<Domains>, probes: Arc<Probes>, inbox: beds_core::config::Inbox) -> Lent {
+fn lend(
+    client: &Client,
+    domains: &Arc<Domains>,
+    probes: Arc<Probes>,
+    inbox: beds_core::config::Inbox,
+) -> Lent {
     let factory = Arc::clone(&domains.factory);
     let describe = Box::new(move || factory.describe());
-    Lent { client: client.clone(), templates: Arc::clone(&domains.templates), describe, probes, inbox }
+    Lent {
+        client: client.clone(),
+        templates: Arc::clone(&domains.templates),
+        describe,
+        probes,
+        inbox,
+    }
 }

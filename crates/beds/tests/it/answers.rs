@@ -60,7 +60,11 @@ async fn an_operation_on_one_record_answers_the_bare_record_or_an_error() -> Res
         };
         assert_eq!((answer.status, answer.code()), (500, "BEDS-0027"), "{}", answer.text);
         assert!(answer.text.contains(words), "{words}: {}", answer.text);
-        assert_eq!(world.sql("SELECT GROUP_CONCAT(n ORDER BY RowId) FROM rows_")?, before, "rolled back");
+        assert_eq!(
+            world.sql("SELECT GROUP_CONCAT(n ORDER BY RowId) FROM rows_")?,
+            before,
+            "rolled back"
+        );
         Ok(())
     };
     let (rows, two) = ("/v1/records/Rows", "/v1/records/Two");
@@ -68,12 +72,20 @@ async fn an_operation_on_one_record_answers_the_bare_record_or_an_error() -> Res
     wrong("POST", rows, json!({"n": 9}), "rows_create answered a second row").await?;
     assert_eq!(live.api.get(&format!("{rows}/3")).await?.body, json!({"RowId": 4, "n": 3}));
     wrong("GET", &format!("{rows}/1"), json!({}), "rows_fetch answered a second row").await?;
-    assert_eq!(live.api.patch(&format!("{rows}/3"), &json!({"n": 8})).await?.body, json!({"RowId": 4, "n": 8}));
-    wrong("PATCH", &format!("{rows}/1"), json!({"n": 7}), "rows_update answered a second row").await?;
-    wrong("PATCH", &format!("{two}/1"), json!({"n": 7}), "rows_two answered a second result set").await?;
+    assert_eq!(
+        live.api.patch(&format!("{rows}/3"), &json!({"n": 8})).await?.body,
+        json!({"RowId": 4, "n": 8})
+    );
+    wrong("PATCH", &format!("{rows}/1"), json!({"n": 7}), "rows_update answered a second row")
+        .await?;
+    wrong("PATCH", &format!("{two}/1"), json!({"n": 7}), "rows_two answered a second result set")
+        .await?;
     wrong("POST", two, json!({"n": 7}), "rows_mute answered no row").await?;
     assert_eq!(live.api.get(&format!("{rows}/77")).await?.code(), "BEDS-0007");
-    assert_eq!(live.api.patch(&format!("{rows}/77"), &json!({"n": 1000})).await?.code(), "BEDS-0007");
+    assert_eq!(
+        live.api.patch(&format!("{rows}/77"), &json!({"n": 1000})).await?.code(),
+        "BEDS-0007"
+    );
     Ok(())
 }
 
@@ -91,32 +103,49 @@ async fn an_operation_that_answers_everything_always_has_the_same_members() -> R
     let live = world.node().await?;
     let row = |id: u32, n: u32| json!({"RowId": id, "n": n});
     let told = |answer: crate::rig::Answer| {
-        let members: Vec<&str> =
-            answer.body.as_object().map(|map| map.keys().map(String::as_str).collect()).unwrap_or_default();
+        let members: Vec<&str> = answer
+            .body
+            .as_object()
+            .map(|map| map.keys().map(String::as_str).collect())
+            .unwrap_or_default();
         assert_eq!(members, ["record", "result_sets", "out"], "{}", answer.text);
         answer.body
     };
     let one = told(live.api.patch("/v1/records/All/3", &json!({"n": 4})).await?);
     assert_eq!(one, json!({"record": row(4, 4), "result_sets": [[row(4, 4)]], "out": null}));
     let two = told(live.api.patch("/v1/records/All/1", &json!({"n": 6})).await?);
-    assert_eq!(two, json!({"record": row(1, 6), "result_sets": [[row(1, 6), row(2, 6)]], "out": null}));
-    assert_eq!(told(live.api.post("/v1/records/All", &json!({"n": 77})).await?)["record"], row(5, 77));
-    assert_eq!(told(live.api.get("/v1/records/All/77").await?)["result_sets"], json!([[row(5, 77)]]));
+    assert_eq!(
+        two,
+        json!({"record": row(1, 6), "result_sets": [[row(1, 6), row(2, 6)]], "out": null})
+    );
+    assert_eq!(
+        told(live.api.post("/v1/records/All", &json!({"n": 77})).await?)["record"],
+        row(5, 77)
+    );
+    assert_eq!(
+        told(live.api.get("/v1/records/All/77").await?)["result_sets"],
+        json!([[row(5, 77)]])
+    );
     let out = told(live.api.patch("/v1/records/Out/1", &json!({"n": 5})).await?);
     assert_eq!(out, json!({"record": row(1, 5), "result_sets": [[row(1, 5)]], "out": {"n": 5}}));
     let both = told(live.api.patch("/v1/records/Both/1", &json!({"n": 3})).await?);
     assert_eq!(both["result_sets"], json!([[row(1, 3)], [{"c": 5}]]));
-    assert_eq!(live.api.patch("/v1/records/All/999", &json!({"n": 1000})).await?.code(), "BEDS-0007");
+    assert_eq!(
+        live.api.patch("/v1/records/All/999", &json!({"n": 1000})).await?.code(),
+        "BEDS-0007"
+    );
     let sets = live.api.get("/v1/records/All/by/sets").await?;
-    let expected =
-        json!({"records": [{"a": 1}], "next": null, "more": false, "result_sets": [[{"b": 2}]], "out": null});
+    let expected = json!({"records": [{"a": 1}], "next": null, "more": false, "result_sets": [[{"b": 2}]], "out": null});
     assert_eq!(sets.body, expected);
     assert_eq!(live.api.get("/v1/records/All/by/bare").await?.code(), "BEDS-0027");
     // A repeat has the same form, and says that it is one.
     let body = json!({"n": 50});
     let first = live.api.post_with_key("/v1/records/All", "k", &body).await?;
     let again = live.api.post_with_key("/v1/records/All", "k", &body).await?;
-    assert_eq!((first.text.as_str(), first.header("idempotent-replayed")), (again.text.as_str(), ""));
+    assert_eq!(
+        (first.text.as_str(), first.header("idempotent-replayed")),
+        (again.text.as_str(), "")
+    );
     assert_eq!(again.header("idempotent-replayed"), "true");
     Ok(())
 }
@@ -143,25 +172,39 @@ async fn a_page_says_that_it_may_be_cut_and_how_it_goes_on() -> Result<()> {
     assert_eq!(page("?limit=3").await?, (3, json!("3"), json!(true)));
     assert_eq!(page("?limit=3&after=3").await?, (1, Value::Null, json!(false)));
     assert_eq!(page("/by/view?limit=3").await?, (3, Value::Null, json!(true)));
-    assert_eq!(page("/by/view?limit=4").await?, (4, Value::Null, json!(false)), "a view knows exactly");
+    assert_eq!(
+        page("/by/view?limit=4").await?,
+        (4, Value::Null, json!(false)),
+        "a view knows exactly"
+    );
     assert_eq!(page("/by/some?limit=2").await?, (2, Value::Null, json!(true)));
     assert_eq!(page("/by/some").await?, (4, Value::Null, json!(false)));
     let lost = live.api.get("/v1/records/Rows/by/bare?limit=2").await?;
     assert!(
-        lost.code() == "BEDS-0027" && lost.text.contains("rows_bare answered a full page without a usable `RowId`"),
+        lost.code() == "BEDS-0027"
+            && lost.text.contains("rows_bare answered a full page without a usable `RowId`"),
         "{}",
         lost.text
     );
     assert_eq!(page("/by/bare").await?.0, 4, "a page that is not full needs no id");
     let same = live.api.get("/v1/records/Rows/by/same?limit=2").await?;
     assert!(
-        same.code() == "BEDS-0027" && same.text.contains("rows_same answered a full page that ends in two"),
+        same.code() == "BEDS-0027"
+            && same.text.contains("rows_same answered a full page that ends in two"),
         "{}",
         same.text
     );
-    assert_eq!(page("/by/same?limit=3").await?, (3, json!("2"), json!(true)), "the ids at the end differ");
+    assert_eq!(
+        page("/by/same?limit=3").await?,
+        (3, json!("2"), json!(true)),
+        "the ids at the end differ"
+    );
     let twice = live.api.get("/v1/records/Rows/by/twice").await?;
-    assert!(twice.code() == "BEDS-0027" && twice.text.contains("two columns of the name \\\"n\\\""), "{}", twice.text);
+    assert!(
+        twice.code() == "BEDS-0027" && twice.text.contains("two columns of the name \\\"n\\\""),
+        "{}",
+        twice.text
+    );
     let count = live.api.get("/v1/records/Rows/by/count?n=1").await?;
     assert_eq!(count.body["records"], json!([{"rows_count": 2}]));
     // Documents, where the DBA's own number ends a page.

@@ -20,7 +20,10 @@ async fn signed(world: &World) -> Result<(Live, Vec<Value>)> {
             config.services.admin.signing_interval = std::time::Duration::from_millis(200);
         })
         .await?;
-    world.change_config("[services.admin]\n", "[services.admin]\nsigning_key_file = \"audit.key\"\n")?;
+    world.change_config(
+        "[services.admin]\n",
+        "[services.admin]\nsigning_key_file = \"audit.key\"\n",
+    )?;
     for number in 0..5 {
         live.api.post("/v1/records/Things", &json!({"name": format!("n{number}")})).await?;
     }
@@ -30,7 +33,8 @@ async fn signed(world: &World) -> Result<(Live, Vec<Value>)> {
         Ok(records.len() == 5)
     })
     .await?;
-    let newest = records.iter().filter_map(|record| record["seq"].as_u64()).max().unwrap_or_default();
+    let newest =
+        records.iter().filter_map(|record| record["seq"].as_u64()).max().unwrap_or_default();
     eventually("a head that covers them is signed", async || {
         let (code, text) = verify(world)?;
         ensure!(code == Some(0), "{text}");
@@ -47,7 +51,8 @@ fn signed_up_to(text: &str) -> Option<u64> {
 /// Exit code and output of `beds audit verify`.
 fn verify(world: &World) -> Result<(Option<i32>, String)> {
     let output = world.beds(&["audit", "verify"])?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
     Ok((output.status.code(), text))
 }
 
@@ -77,7 +82,8 @@ async fn a_changed_or_deleted_record_is_found_and_named() -> Result<()> {
 async fn a_chain_that_was_cut_off_or_removed_is_found() -> Result<()> {
     let world = World::new().await?;
     let (live, records) = signed(&world).await?;
-    let newest = records.iter().filter_map(|record| record["seq"].as_u64()).max().unwrap_or_default();
+    let newest =
+        records.iter().filter_map(|record| record["seq"].as_u64()).max().unwrap_or_default();
     // Nothing comes behind a cut: the node stops first.
     ensure!(live.node.shutdown().await, "a clean end");
     let attacker = attacker(&world).await?;
@@ -97,11 +103,18 @@ async fn a_forged_record_is_found_though_it_fits_the_chain() -> Result<()> {
     let api = attacker(&world).await?.api;
 
     // Behind the end of the real chain, with the hash that fits.
-    let last = api.get("/v1/records/Audit/by/head?chain=ms.audit-1").await?.body["records"][0].clone();
-    let (seq, hash) = (last["seq"].as_u64().unwrap_or_default(), last["hash"].as_str().unwrap_or_default().to_owned());
+    let last =
+        api.get("/v1/records/Audit/by/head?chain=ms.audit-1").await?.body["records"][0].clone();
+    let (seq, hash) = (
+        last["seq"].as_u64().unwrap_or_default(),
+        last["hash"].as_str().unwrap_or_default().to_owned(),
+    );
     ensure!(seq > 0, "{last}");
     forge(&api, Head { chain: "ms.audit-1".into(), seq, hash }, AN_HOUR_AGO).await?;
-    found(&world, &format!("chain ms.audit-1, record {}: no signed head covers the record", seq + 1))?;
+    found(
+        &world,
+        &format!("chain ms.audit-1, record {}: no signed head covers the record", seq + 1),
+    )?;
 
     // Instead of the real chain, one of a node that never was; and records of no chain.
     assert_eq!(api.delete("/v1/records/Forger/0").await?.status, 200);
@@ -109,7 +122,10 @@ async fn a_forged_record_is_found_though_it_fits_the_chain() -> Result<()> {
     found(&world, "chain elsewhere.audit-1, record 1: no signed head covers the record")?;
     assert_eq!(api.delete("/v1/records/Forger/0").await?.status, 200);
     forge(&api, Head::start("elsewhere.audit-1"), IN_A_YEAR).await?;
-    found(&world, "chain elsewhere.audit-1, record 1: no signed head covers the record, and it is of a time")?;
+    found(
+        &world,
+        "chain elsewhere.audit-1, record 1: no signed head covers the record, and it is of a time",
+    )?;
     forge(&api, Head::start(&"x".repeat(300)), AN_HOUR_AGO).await?;
     found(&world, "belongs to no chain")
 }
@@ -121,9 +137,13 @@ async fn a_document_that_lies_about_the_end_of_a_chain_hides_nothing() -> Result
     let victim = &records[2];
     ensure!(live.node.shutdown().await, "a clean end");
     let api = attacker(&world).await?.api;
-    let deleted = api.delete(&format!("/v1/records/Attacker/{}", victim["_id"].as_str().unwrap())).await?;
+    let deleted =
+        api.delete(&format!("/v1/records/Attacker/{}", victim["_id"].as_str().unwrap())).await?;
     assert_eq!(deleted.status, 200, "{}", deleted.text);
-    let mut liar = document(Head { chain: "ms.audit-1".into(), seq: 1 << 52, hash: String::new() }, AN_HOUR_AGO)?;
+    let mut liar = document(
+        Head { chain: "ms.audit-1".into(), seq: 1 << 52, hash: String::new() },
+        AN_HOUR_AGO,
+    )?;
     liar["records"][0]["seq"] = json!(0);
     insert(&api, &liar).await?;
     found(&world, &format!("record {}: the record is missing", victim["seq"]))
@@ -141,7 +161,10 @@ async fn what_was_written_before_a_clean_end_is_signed() -> Result<()> {
             })
             .await
     };
-    world.change_config("[services.admin]\n", "[services.admin]\nsigning_key_file = \"audit.key\"\n")?;
+    world.change_config(
+        "[services.admin]\n",
+        "[services.admin]\nsigning_key_file = \"audit.key\"\n",
+    )?;
     let first = node().await?;
     first.api.post("/v1/records/Things", &json!({"name": "last words"})).await?;
     let mut seq = 0;
@@ -153,7 +176,10 @@ async fn what_was_written_before_a_clean_end_is_signed() -> Result<()> {
     .await?;
     ensure!(first.node.shutdown().await, "a clean end");
     let _second = node().await?;
-    eventually("the signed head is stored", async || Ok(signed_up_to(&verify(&world)?.1) >= Some(seq))).await
+    eventually("the signed head is stored", async || {
+        Ok(signed_up_to(&verify(&world)?.1) >= Some(seq))
+    })
+    .await
 }
 
 /// A node beside the trail: it serves the attacker's templates and reports nothing.
@@ -178,7 +204,8 @@ async fn forge(api: &Api, head: Head, from_now: SignedDuration) -> Result<()> {
 
 fn document(mut head: Head, from_now: SignedDuration) -> Result<Value> {
     let about = EventId::new("forged", "test");
-    let mut record = AuditRecord::of_act(about.clone(), "mallory", "discard", Outcome::Ok, "forged");
+    let mut record =
+        AuditRecord::of_act(about.clone(), "mallory", "discard", Outcome::Ok, "forged");
     record.at = Timestamp::now().checked_add(from_now)?;
     let text = serde_json::to_string(&record)?;
     Ok(json!(SealedBatch::new(about, &mut head, &[(record, text)])))

@@ -9,9 +9,11 @@ use crate::rig::{Api, World, envelope, eventually};
 
 pub(crate) async fn search(api: &Api, query: &str) -> Result<Vec<Value>> {
     let answer = api.get(&format!("/v1/records/Audit/by/search?limit=500{query}")).await?;
-    let mut records = answer.body["records"].as_array().cloned().with_context(|| answer.text.clone())?;
+    let mut records =
+        answer.body["records"].as_array().cloned().with_context(|| answer.text.clone())?;
     for record in &mut records {
-        record["record"] = serde_json::from_str(record["record"].as_str().context("the record as text")?)?;
+        record["record"] =
+            serde_json::from_str(record["record"].as_str().context("the record as text")?)?;
     }
     Ok(records)
 }
@@ -20,7 +22,8 @@ pub(crate) async fn search(api: &Api, query: &str) -> Result<Vec<Value>> {
 async fn the_trail_says_who_did_what_with_names_and_no_values() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let created = live.api.post("/v1/records/Things", &json!({"name": "canary-1", "count": 3})).await?;
+    let created =
+        live.api.post("/v1/records/Things", &json!({"name": "canary-1", "count": 3})).await?;
     let mut found = Vec::new();
     eventually("the record is there", async || {
         found = search(&live.api, "&template=Things").await?;
@@ -33,14 +36,23 @@ async fn the_trail_says_who_did_what_with_names_and_no_values() -> Result<()> {
         (&record["operation"], &record["rows"], &record["outcome"]),
         (&json!("create"), &json!(1), &json!("ok"))
     );
-    assert_eq!((&record["address"], &record["fields"]), (&json!("127.0.0.1"), &json!(["name", "count"])));
-    assert_eq!(record["record"].as_str().map(str::len), Some(32), "the record's id as a keyed hash: {record}");
+    assert_eq!(
+        (&record["address"], &record["fields"]),
+        (&json!("127.0.0.1"), &json!(["name", "count"]))
+    );
+    assert_eq!(
+        record["record"].as_str().map(str::len),
+        Some(32),
+        "the record's id as a keyed hash: {record}"
+    );
     let listed = String::from_utf8(world.beds(&["audit", "ls", "--template", "Things"])?.stdout)?;
     assert!(listed.contains("Things.create") && listed.contains("[name count]"), "{listed}");
     // Reading the trail is in the trail, and a command's reading has the name of its user.
     let user = format!("uid {}", rustix::process::getuid().as_raw());
     eventually("the reading is recorded", async || {
-        let listed = String::from_utf8(world.beds(&["audit", "ls", "--template", "Audit", "--actor", &user])?.stdout)?;
+        let listed = String::from_utf8(
+            world.beds(&["audit", "ls", "--template", "Audit", "--actor", &user])?.stdout,
+        )?;
         Ok(listed.contains("Audit.fetch") && listed.lines().all(|line| line.contains(&user)))
     })
     .await
@@ -51,17 +63,30 @@ async fn nobody_but_a_node_writes_the_trail() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     for template in ["Audit", "AuditHeads", "Lineage", "Logs", "Metrics"] {
-        let refused = live.api.post(&format!("/v1/records/{template}"), &json!({"_id": "forged"})).await?;
-        assert_eq!((refused.status, refused.code()), (404, "BEDS-0012"), "{template}: {}", refused.text);
-        let offered = live.api.get(&format!("/v1/templates/{template}")).await?.body["operations"].clone();
-        let names: Vec<&str> =
-            offered.as_array().into_iter().flatten().filter_map(|o| o["operation"].as_str()).collect();
+        let refused =
+            live.api.post(&format!("/v1/records/{template}"), &json!({"_id": "forged"})).await?;
+        assert_eq!(
+            (refused.status, refused.code()),
+            (404, "BEDS-0012"),
+            "{template}: {}",
+            refused.text
+        );
+        let offered =
+            live.api.get(&format!("/v1/templates/{template}")).await?.body["operations"].clone();
+        let names: Vec<&str> = offered
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|o| o["operation"].as_str())
+            .collect();
         assert!(!names.contains(&"create"), "{offered}");
         let event = json!({
             "v": 1, "event_id": template, "root_id": template, "template": template, "operation": "create",
             "params": {"_id": "forged"}, "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00.000Z",
         });
-        assert!(world.publish("rec.write", &event.to_string(), json!({"message_id": template})).await?);
+        assert!(
+            world.publish("rec.write", &event.to_string(), json!({"message_id": template})).await?
+        );
         let dead = world.dead_letter().await?;
         let detail = dead["properties"]["headers"]["beds-detail"].as_str().unwrap_or_default();
         assert!(detail.starts_with("BEDS-0012"), "{dead}");
@@ -74,7 +99,10 @@ async fn no_value_of_a_field_is_found_anywhere_afterwards() -> Result<()> {
     let world = World::new().await?;
     let things = world.folder.join("templates/things.toml");
     let text = std::fs::read_to_string(&things)?;
-    std::fs::write(&things, format!("{text}\n[fields.name]\nsensitive = true\n[fields.count]\nsensitive = true\n"))?;
+    std::fs::write(
+        &things,
+        format!("{text}\n[fields.name]\nsensitive = true\n[fields.count]\nsensitive = true\n"),
+    )?;
     let process = world.process("panic=return").await?;
     let api = &process.api;
     let mut canaries = Vec::new();
@@ -86,8 +114,10 @@ async fn no_value_of_a_field_is_found_anywhere_afterwards() -> Result<()> {
     for _ in 0..5 {
         // Bodies that are taken, refused by type, by rule, by the validator, by a unique index; paths; queries; panics.
         let taken = canary();
-        api.post("/v1/records/Users", &json!({"email": format!("{taken}@x.y"), "name": canary()})).await?;
-        api.post("/v1/records/Users", &json!({"email": format!("{taken}@x.y"), "name": canary()})).await?;
+        api.post("/v1/records/Users", &json!({"email": format!("{taken}@x.y"), "name": canary()}))
+            .await?;
+        api.post("/v1/records/Users", &json!({"email": format!("{taken}@x.y"), "name": canary()}))
+            .await?;
         api.post("/v1/records/Users", &json!({"email": canary(), "name": [canary()]})).await?;
         api.post("/v1/records/Things", &json!({"name": canary(), "count": canary()})).await?;
         api.post("/v1/records/Things", &json!({"name": canary(), "panic_for_test": 1})).await?;
@@ -115,7 +145,10 @@ async fn no_value_of_a_field_is_found_anywhere_afterwards() -> Result<()> {
         Ok(dead.len() == 10)
     })
     .await?;
-    let letters = dead.iter().filter_map(|letter| letter["id"].as_str()).map(|id| format!("/v1/dead-letters/{id}"));
+    let letters = dead
+        .iter()
+        .filter_map(|letter| letter["id"].as_str())
+        .map(|id| format!("/v1/dead-letters/{id}"));
     let pages = ["Audit/by/search?limit=500", "Attacker?limit=500", "AllLogs?limit=500"];
     let pages = pages.map(|page| format!("/v1/records/{page}"));
     let lists = ["/metrics", "/v1/dead-letters", "/v1/templates", "/readyz"].map(str::to_owned);
@@ -147,10 +180,15 @@ async fn where_audit_is_required_nothing_is_done_that_cannot_be_recorded() -> Re
     })
     .await?;
     for number in 0..20 {
-        let written = live.api.post("/v1/records/Things", &json!({"name": format!("n{number}")})).await?;
+        let written =
+            live.api.post("/v1/records/Things", &json!({"name": format!("n{number}")})).await?;
         assert_eq!((written.status, written.code()), (503, "BEDS-0013"), "{}", written.text);
     }
-    assert_eq!(live.api.get("/v1/records/Papers?limit=1").await?.status, 200, "other templates go on");
+    assert_eq!(
+        live.api.get("/v1/records/Papers?limit=1").await?.status,
+        200,
+        "other templates go on"
+    );
     world.rabbit(Method::POST, &bindings, Some(json!({"routing_key": "audit.#"}))).await?;
     let mut listed = Value::Null;
     eventually("requests are taken again", async || {

@@ -24,7 +24,13 @@ async fn each_mistake_has_its_status_its_code_and_its_field() -> Result<()> {
         ("Papers", json!({"name": ["a"]}), 400, "BEDS-0003", "name"),
         ("Papers", json!({"name": "x", "doc": {"$where": "1"}}), 400, "BEDS-0003", "doc.$where"),
         ("Papers", json!({"name": "x", "doc": {"a.b": 1}}), 400, "BEDS-0003", "doc.a.b"),
-        ("Papers", json!({"name": "x", "ref": {"$oid": "6b0474d1c7cc9e3ddb446472"}}), 400, "BEDS-0003", "ref"),
+        (
+            "Papers",
+            json!({"name": "x", "ref": {"$oid": "6b0474d1c7cc9e3ddb446472"}}),
+            400,
+            "BEDS-0003",
+            "ref",
+        ),
         ("Papers", json!({"count": 1}), 400, "BEDS-0004", "name"),
         ("Things", json!({"count": 1}), 422, "BEDS-0022", "name"),
         ("Things", json!({"name": "x", "count": "1"}), 400, "BEDS-0003", "count"),
@@ -45,8 +51,18 @@ async fn each_mistake_has_its_status_its_code_and_its_field() -> Result<()> {
     ];
     for (template, body, status, code, field) in &cases {
         let answer = live.api.post(&format!("/v1/records/{template}"), body).await?;
-        assert_eq!((answer.status, answer.code()), (*status, *code), "{template} {body}: {}", answer.text);
-        assert_eq!(answer.body["field"].as_str().unwrap_or_default(), *field, "{template} {body}: {}", answer.text);
+        assert_eq!(
+            (answer.status, answer.code()),
+            (*status, *code),
+            "{template} {body}: {}",
+            answer.text
+        );
+        assert_eq!(
+            answer.body["field"].as_str().unwrap_or_default(),
+            *field,
+            "{template} {body}: {}",
+            answer.text
+        );
         assert_eq!(answer.header("content-type"), "application/problem+json");
     }
     assert_eq!(
@@ -54,7 +70,11 @@ async fn each_mistake_has_its_status_its_code_and_its_field() -> Result<()> {
         "this name is not allowed"
     );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
-    assert_eq!(world.sql("SELECT COUNT(*) FROM beds_inbox")?, "0", "a refused write leaves no claim behind");
+    assert_eq!(
+        world.sql("SELECT COUNT(*) FROM beds_inbox")?,
+        "0",
+        "a refused write leaves no claim behind"
+    );
 
     for (path, status, code) in [
         ("/v1/records/Things/by/name", 400, "BEDS-0004"),
@@ -74,7 +94,11 @@ async fn each_mistake_has_its_status_its_code_and_its_field() -> Result<()> {
     ] {
         let answer = live.api.get(path).await?;
         assert_eq!((answer.status, answer.code()), (status, code), "{path}: {}", answer.text);
-        assert!(!answer.text.contains("no_such_table"), "driver text must not leave: {}", answer.text);
+        assert!(
+            !answer.text.contains("no_such_table"),
+            "driver text must not leave: {}",
+            answer.text
+        );
     }
     Ok(())
 }
@@ -84,7 +108,8 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let raw = async |body: Vec<u8>, kind: &str| {
-        let request = live.api.request("POST", "/v1/records/Things").header("Content-Type", kind).body(body);
+        let request =
+            live.api.request("POST", "/v1/records/Things").header("Content-Type", kind).body(body);
         live.api.send(request).await
     };
     let json = "application/json";
@@ -124,7 +149,10 @@ async fn hostile_bodies_are_refused_before_they_cost_anything() -> Result<()> {
         );
     }
     assert_eq!(
-        live.api.send(live.api.http.put(format!("{}/v1/records/Things/1", live.api.url))).await?.code(),
+        live.api
+            .send(live.api.http.put(format!("{}/v1/records/Things/1", live.api.url)))
+            .await?
+            .code(),
         "BEDS-0021"
     );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
@@ -145,7 +173,8 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
         ("Things/by/name/and/more", "content-length: 4194304", "404"),
     ] {
         let mut stream = TcpStream::connect(address).await?;
-        let head = format!("POST /v1/records/{path} HTTP/1.1\r\nhost: localhost\r\n{framing}\r\n\r\n");
+        let head =
+            format!("POST /v1/records/{path} HTTP/1.1\r\nhost: localhost\r\n{framing}\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         for _ in 0..16 {
             if framing.starts_with("transfer") {
@@ -167,10 +196,15 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
     // A small unwanted body costs no connection.
     let mut stream = TcpStream::connect(address).await?;
     for _ in 0..2 {
-        stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}").await?;
+        stream
+            .write_all(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ncontent-length: 2\r\n\r\n{}")
+            .await?;
         let mut answer = Vec::new();
         while !answer.ends_with(b"}") {
-            ensure!(tokio::time::timeout(SOON, stream.read_buf(&mut answer)).await?? > 0, "the connection was closed");
+            ensure!(
+                tokio::time::timeout(SOON, stream.read_buf(&mut answer)).await?? > 0,
+                "the connection was closed"
+            );
         }
         assert!(answer.starts_with(b"HTTP/1.1 404 "), "{}", String::from_utf8_lossy(&answer));
     }
@@ -180,7 +214,9 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_send_its_headers_is_cut_off() -> Result<()> {
     let world = World::new().await?;
-    let live = world.node_with(|config| config.services.appserver.header_timeout = Duration::from_millis(300)).await?;
+    let live = world
+        .node_with(|config| config.services.appserver.header_timeout = Duration::from_millis(300))
+        .await?;
     let address = live.api.url.trim_start_matches("http://");
     for sent in ["", "GET /v1/records/Things/1 HTTP/1.1\r\nhost: localhost\r\nslow: "] {
         let mut stream = TcpStream::connect(address).await?;
@@ -199,26 +235,42 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
     let payloads = injections();
     assert!(payloads.len() >= 500, "{}", payloads.len());
     // The first call prepares; the lines of the log behind it are executions.
-    world.sql_server("SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON")?;
+    world.sql_server(
+        "SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON",
+    )?;
     for payload in &payloads {
-        let request = live.api.request("GET", "/v1/records/Things/by/name").query(&[("name", payload)]);
+        let request =
+            live.api.request("GET", "/v1/records/Things/by/name").query(&[("name", payload)]);
         let answer = live.api.send(request).await?;
-        assert!(matches!((answer.status, answer.code()), (200, _) | (400, "BEDS-0025")), "{payload}: {}", answer.text);
+        assert!(
+            matches!((answer.status, answer.code()), (200, _) | (400, "BEDS-0025")),
+            "{payload}: {}",
+            answer.text
+        );
         if answer.status == 200 {
             assert_eq!(answer.body["records"], json!([]), "{payload}");
         }
-        let created = live.api.post("/v1/records/Things", &json!({"name": payload, "note": payload})).await?;
+        let created =
+            live.api.post("/v1/records/Things", &json!({"name": payload, "note": payload})).await?;
         assert!(
-            matches!((created.status, created.code()), (201, _) | (400, "BEDS-0025") | (409, "BEDS-0008")),
+            matches!(
+                (created.status, created.code()),
+                (201, _) | (400, "BEDS-0025") | (409, "BEDS-0008")
+            ),
             "{}",
             created.text
         );
         if created.status == 201 {
-            assert_eq!(created.body["note"].as_str(), Some(payload.as_str()), "stored to the letter");
+            assert_eq!(
+                created.body["note"].as_str(),
+                Some(payload.as_str()),
+                "stored to the letter"
+            );
             live.api.delete(created.header("location")).await?;
         }
         // The other parameters take numbers, dates, bytes and JSON: only the last is a text as it is.
-        let others = ["count", "big", "amount", "ratio", "flag", "uid", "raw", "doc", "day", "at", "parent"];
+        let others =
+            ["count", "big", "amount", "ratio", "flag", "uid", "raw", "doc", "day", "at", "parent"];
         let sent = others.map(|field| {
             let mut body = json!({"name": format!("in {field}")});
             body[field] = json!(payload);
@@ -229,7 +281,12 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
             let answer = answer?;
             match *field {
                 "doc" => {
-                    assert_eq!((answer.status, &answer.body["doc"]), (201, &json!(payload)), "{}", answer.text);
+                    assert_eq!(
+                        (answer.status, &answer.body["doc"]),
+                        (201, &json!(payload)),
+                        "{}",
+                        answer.text
+                    );
                     live.api.delete(answer.header("location")).await?;
                 }
                 field => assert_eq!(answer.status, 400, "{field} {payload}: {}", answer.text),
@@ -270,9 +327,15 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
         let (command, statement) = line.split_once('\t').unwrap_or(("", line));
         match command {
             // By its lock a call that was given up is found and ended.
-            "Query" if statement.starts_with("DO GET_LOCK('beds:") && statement.ends_with("', 0)") => {}
-            "Query" => assert!(fixed.contains(&statement), "everything else is prepared: {statement}"),
-            _ => assert!(shapes.iter().any(|shape| statement.starts_with(shape)), "{command}: {statement}"),
+            "Query"
+                if statement.starts_with("DO GET_LOCK('beds:") && statement.ends_with("', 0)") => {}
+            "Query" => {
+                assert!(fixed.contains(&statement), "everything else is prepared: {statement}")
+            }
+            _ => assert!(
+                shapes.iter().any(|shape| statement.starts_with(shape)),
+                "{command}: {statement}"
+            ),
         }
     }
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
@@ -285,16 +348,41 @@ async fn no_text_becomes_an_operator_in_a_document_store() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     assert_eq!(live.api.post("/v1/records/Papers", &json!({"name": "secret"})).await?.status, 201);
-    for text in
-        ["$name", "$$ROOT", "$$name", "{\"$gt\":\"\"}", "$where", "$$NOW", ".*", "/.*/", "$eq", "';return true;'"]
-    {
+    for text in [
+        "$name",
+        "$$ROOT",
+        "$$name",
+        "{\"$gt\":\"\"}",
+        "$where",
+        "$$NOW",
+        ".*",
+        "/.*/",
+        "$eq",
+        "';return true;'",
+    ] {
         for fetch in ["name", "match"] {
-            let request = live.api.request("GET", &format!("/v1/records/Papers/by/{fetch}")).query(&[("name", text)]);
+            let request = live
+                .api
+                .request("GET", &format!("/v1/records/Papers/by/{fetch}"))
+                .query(&[("name", text)]);
             let answer = live.api.send(request).await?;
-            assert_eq!((answer.status, &answer.body["records"]), (200, &json!([])), "{fetch} {text}: {}", answer.text);
+            assert_eq!(
+                (answer.status, &answer.body["records"]),
+                (200, &json!([])),
+                "{fetch} {text}: {}",
+                answer.text
+            );
         }
-        let created = live.api.post("/v1/records/Papers", &json!({"name": text, "doc": {"value": text}})).await?;
-        assert_eq!((created.status, &created.body["doc"]["value"]), (201, &Value::from(text)), "{}", created.text);
+        let created = live
+            .api
+            .post("/v1/records/Papers", &json!({"name": text, "doc": {"value": text}}))
+            .await?;
+        assert_eq!(
+            (created.status, &created.body["doc"]["value"]),
+            (201, &Value::from(text)),
+            "{}",
+            created.text
+        );
         let found = live.api.request("GET", "/v1/records/Papers/by/name").query(&[("name", text)]);
         assert_eq!(live.api.send(found).await?.body["records"][0]["name"], text);
     }
@@ -303,7 +391,10 @@ async fn no_text_becomes_an_operator_in_a_document_store() -> Result<()> {
 
 /// Classic openings, middles and ends of SQL injections, combined.
 fn injections() -> Vec<String> {
-    let openings = ["'", "\"", "`", "\\'", "')", "'))", "1", "1)", "%27", "\u{2019}", "\0'", "\u{FF07}", "0x27", "';"];
+    let openings = [
+        "'", "\"", "`", "\\'", "')", "'))", "1", "1)", "%27", "\u{2019}", "\0'", "\u{FF07}",
+        "0x27", "';",
+    ];
     let middles = [
         " OR 1=1",
         " OR '1'='1",

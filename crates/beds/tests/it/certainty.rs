@@ -80,16 +80,23 @@ async fn a_refusal_after_a_commit_in_doubt_is_not_told_as_certain() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_template() -> Result<()> {
+async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_template()
+-> Result<()> {
     let world = World::new().await?;
     queue(&world).await?;
     let mut first = world.process("committed=return").await?;
     let body = event("py.test.1", "Counters2", json!({"name": "a"}), NOW, LATER);
     world.write("templates/counters2.toml", "name = \"Counters2\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"things_create\"\n")?;
     first.signal("HUP")?;
-    eventually("the node has the template", async || Ok(first.api.get("/v1/templates/Counters2").await?.status == 200))
-        .await?;
-    assert!(world.publish("rel.write", &body, json!({"reply_to": "mine", "message_id": "py.test.1"})).await?);
+    eventually("the node has the template", async || {
+        Ok(first.api.get("/v1/templates/Counters2").await?.status == 200)
+    })
+    .await?;
+    assert!(
+        world
+            .publish("rel.write", &body, json!({"reply_to": "mine", "message_id": "py.test.1"}))
+            .await?
+    );
     assert_eq!(first.ended().await?, None, "it died behind the commit");
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "1");
 
@@ -97,7 +104,9 @@ async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_t
     std::fs::remove_file(world.folder.join("templates/counters2.toml"))?;
     let second = world.process("").await?;
     eventually("the node has given the message back", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None).await?;
+        let queue = world
+            .rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None)
+            .await?;
         Ok(queue["message_stats"]["redeliver"].as_u64() > Some(1))
     })
     .await?;
@@ -105,7 +114,11 @@ async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_t
     world.write("templates/counters2.toml", "name = \"Counters2\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"things_create\"\n")?;
     second.signal("HUP")?;
     let told = reply(&world).await?;
-    assert_eq!((&told["status"], &told["answer"]["records"][0]["name"]), (&json!(201), &json!("a")), "{told}");
+    assert_eq!(
+        (&told["status"], &told["answer"]["records"][0]["name"]),
+        (&json!(201), &json!("a")),
+        "{told}"
+    );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "1");
     let mut outcomes = Vec::new();
     eventually("the trail has the write", async || {
@@ -124,7 +137,9 @@ async fn a_copy_of_an_event_that_took_effect_gets_its_answer_and_no_refusal() ->
     let live = world.node().await?;
     queue(&world).await?;
     let soon = Timestamp::now().checked_add(20.seconds())?.to_string();
-    for (number, (key, template)) in [("rel.write", "Things"), ("rec.write", "Papers")].into_iter().enumerate() {
+    for (number, (key, template)) in
+        [("rel.write", "Things"), ("rec.write", "Papers")].into_iter().enumerate()
+    {
         let id = format!("py.test.{number}");
         let body = event(&id, template, json!({"name": "once"}), NOW, &soon);
         assert!(world.publish(key, &body, json!({"reply_to": "mine"})).await?);
@@ -142,11 +157,15 @@ async fn a_copy_of_an_event_that_took_effect_gets_its_answer_and_no_refusal() ->
         }
     }
     // A late event that nothing has done before is refused, and had no effect.
-    let late = event("py.test.late", "Things", json!({"name": "late"}), NOW, "2026-11-23T10:00:01Z");
+    let late =
+        event("py.test.late", "Things", json!({"name": "late"}), NOW, "2026-11-23T10:00:01Z");
     assert!(world.publish("rel.write", &late, json!({"reply_to": "mine"})).await?);
     assert_eq!(reply(&world).await?["error"]["code"], "BEDS-0015");
     assert_eq!(world.sql("SELECT GROUP_CONCAT(name) FROM things")?, "once");
-    assert_eq!(live.api.get("/v1/records/Papers").await?.body["records"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        live.api.get("/v1/records/Papers").await?.body["records"].as_array().map(Vec::len),
+        Some(1)
+    );
     Ok(())
 }
 
@@ -155,31 +174,42 @@ async fn a_dead_letter_that_no_inbox_remembers_is_replayed_by_demand_only() -> R
     let world = World::new().await?;
     let live = world.node().await?;
     let fresh = Timestamp::now().to_string();
-    for (id, issued_at) in [("py.test.old", "2020-01-01T00:00:00Z"), ("py.test.new", fresh.as_str())] {
+    for (id, issued_at) in
+        [("py.test.old", "2020-01-01T00:00:00Z"), ("py.test.new", fresh.as_str())]
+    {
         let body = event(id, "Things", json!({"name": id}), issued_at, "2020-01-01T00:00:01Z");
         assert!(world.publish("rel.write", &body, json!({"message_id": id})).await?);
     }
     eventually("both are dead", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None).await?;
+        let queue = world
+            .rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None)
+            .await?;
         Ok(queue["messages_ready"] == 2)
     })
     .await?;
     let output = world.beds(&["dead", "replay", "--cause", "refused BEDS-0015"])?;
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        output.status.code() == Some(1) && said.contains("1 left: they are older than the inbox remembers (7 days)"),
+        output.status.code() == Some(1)
+            && said.contains("1 left: they are older than the inbox remembers (7 days)"),
         "{said}"
     );
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "replayed py.test.new");
     let by_http = live.api.post("/v1/dead-letters/py.test.old/replay", &json!({})).await?;
-    assert_eq!(by_http.body["left_because_they_may_happen_twice"], json!(["py.test.old"]), "{}", by_http.text);
+    assert_eq!(
+        by_http.body["left_because_they_may_happen_twice"],
+        json!(["py.test.old"]),
+        "{}",
+        by_http.text
+    );
     eventually("the new one took effect", async || {
         Ok(world.sql("SELECT GROUP_CONCAT(name) FROM things")? == "py.test.new")
     })
     .await?;
     let output = world.beds(&["dead", "replay", "py.test.old", "--even-if-it-may-happen-twice"])?;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    eventually("the old one too", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "2")).await
+    eventually("the old one too", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "2"))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,8 +232,10 @@ async fn two_calls_on_one_opened_template_are_two_events() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let client = live.node.client();
-    let payload =
-        |name: &str| Payload { fields: Fields::from_iter([("name".to_owned(), json!(name))]), ..Payload::default() };
+    let payload = |name: &str| Payload {
+        fields: Fields::from_iter([("name".to_owned(), json!(name))]),
+        ..Payload::default()
+    };
     let context = client.context(std::time::Duration::from_secs(20));
     let root = context.event_id.clone();
     let things = client.open("Things", context);
@@ -255,9 +287,14 @@ async fn documents_are_read_where_a_majority_has_them() -> Result<()> {
         .as_array()
         .context("records")?
         .iter()
-        .map(|entry| (entry["of"].as_str().unwrap_or_default(), entry["level"].as_str().unwrap_or_default()))
+        .map(|entry| {
+            (entry["of"].as_str().unwrap_or_default(), entry["level"].as_str().unwrap_or_default())
+        })
         .collect();
-    assert!(read.contains(&("papers", "majority")) && read.contains(&("beds_inbox", "majority")), "{read:?}");
+    assert!(
+        read.contains(&("papers", "majority")) && read.contains(&("beds_inbox", "majority")),
+        "{read:?}"
+    );
     assert!(read.iter().all(|(_, level)| *level == "majority"), "{read:?}");
     Ok(())
 }

@@ -20,7 +20,8 @@ async fn the_sample_domain_has_no_problem() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn tables_that_are_not_rolled_back_and_rights_that_are_not_the_dbas_are_warned_of() -> Result<()> {
+async fn tables_that_are_not_rolled_back_and_rights_that_are_not_the_dbas_are_warned_of()
+-> Result<()> {
     let world = World::new().await?;
     world.domain(
         "CREATE TABLE legacy (n INT) ENGINE = MyISAM;
@@ -73,7 +74,10 @@ async fn an_id_that_nothing_answers_is_a_problem_and_a_sensitive_result_is_none(
     ] {
         assert!(said.contains(part), "{part}\n{said}");
     }
-    assert!(!said.contains("a3.toml"), "an alias is an id, and a column of a result can be sensitive: {said}");
+    assert!(
+        !said.contains("a3.toml"),
+        "an alias is an id, and a column of a result can be sensitive: {said}"
+    );
     Ok(())
 }
 
@@ -89,10 +93,15 @@ async fn a_gateway_needs_no_database_and_a_node_checks_what_it_serves() -> Resul
     std::fs::write(world.config_file(), &gateway)?;
     let (code, said) = world.check()?;
     assert_eq!(code, 0, "{said}");
-    assert!(!said.contains("[databases."), "no login of a database is proposed to a gateway: {said}");
+    assert!(
+        !said.contains("[databases."),
+        "no login of a database is proposed to a gateway: {said}"
+    );
     // A worker of documents does without MariaDB.
-    let documents = databases.split_once("[databases.rec.main]").map(|(_, rest)| rest).unwrap_or_default();
-    let worker = gateway.replace("[services.rec]\nis_local = false", "[services.rec]\nis_local = true");
+    let documents =
+        databases.split_once("[databases.rec.main]").map(|(_, rest)| rest).unwrap_or_default();
+    let worker =
+        gateway.replace("[services.rec]\nis_local = false", "[services.rec]\nis_local = true");
     std::fs::write(world.config_file(), format!("{worker}[databases.rec.main]{documents}"))?;
     let (code, said) = world.check()?;
     assert_eq!(code, 0, "{said}");
@@ -115,14 +124,18 @@ async fn an_inbox_that_nothing_prunes_or_that_forgets_too_soon_is_told() -> Resu
     let (code, said) = world.check()?;
     assert!(
         code == 0
-            && said.contains("the inbox keeps keys and answers for ever: the event beds_inbox_hourly is disabled"),
+            && said.contains(
+                "the inbox keeps keys and answers for ever: the event beds_inbox_hourly is disabled"
+            ),
         "{said}"
     );
     world.change_config("[reports]", "[inbox]\nkeep_days = 30\n[reports]")?;
     let (code, said) = world.check()?;
     assert_eq!(code, 1, "{said}");
     assert!(
-        said.contains("databases.rec.main: the inbox forgets keys after 604800 s, and inbox.keep_days is 30"),
+        said.contains(
+            "databases.rec.main: the inbox forgets keys after 604800 s, and inbox.keep_days is 30"
+        ),
         "{said}"
     );
     Ok(())

@@ -25,7 +25,11 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
              [jobs]\nx = \"no_job\"\n[fields.emial]\nsensitive = true\n"
         ),
     )?;
-    write(&world, "templates/worse.toml", "name = \"Worse\"\nstore = \"rec\"\ndatabase = \"other\"\nid = \"_id\"\n")?;
+    write(
+        &world,
+        "templates/worse.toml",
+        "name = \"Worse\"\nstore = \"rec\"\ndatabase = \"other\"\nid = \"_id\"\n",
+    )?;
     write(
         &world,
         "templates/rec.toml",
@@ -58,7 +62,10 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
         "rec.toml:6 papers_create is of the kind \"create\"",
         "rec.toml:8 beds_objects of the database main has no none",
     ] {
-        assert!(problems.iter().any(|p| p.starts_with(expected)), "{expected} is not in {problems:#?}");
+        assert!(
+            problems.iter().any(|p| p.starts_with(expected)),
+            "{expected} is not in {problems:#?}"
+        );
     }
     assert_eq!(problems.len(), 9, "{problems:#?}");
     Ok(())
@@ -83,26 +90,44 @@ async fn a_command_that_could_not_find_out_ends_with_2_and_a_wrong_one_with_64()
     let world = World::new().await?;
     let code = |arguments: &[&str]| -> Result<(Option<i32>, String)> {
         let output = world.beds(arguments)?;
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let said = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat();
         Ok((output.status.code(), said))
     };
-    for wrong in [&["chekc"][..], &["check", "--nope"], &["audit"], &["audit", "ls", "--limit", "many"], &[]] {
+    for wrong in
+        [&["chekc"][..], &["check", "--nope"], &["audit"], &["audit", "ls", "--limit", "many"], &[]]
+    {
         assert_eq!(code(wrong)?.0, Some(64), "{wrong:?}");
     }
     for right in [["--help"], ["--version"]] {
         assert_eq!(code(&right)?.0, Some(0), "{right:?}");
     }
-    world.change_config("[services.admin]\n", "[services.admin]\nsigning_key_file = \"keys/audit.key\"\n")?;
+    world.change_config(
+        "[services.admin]\n",
+        "[services.admin]\nsigning_key_file = \"keys/audit.key\"\n",
+    )?;
     let (found, said) = code(&["check"])?;
-    assert!(found == Some(1) && said.contains("keys is not there") && said.contains("Fix: make it"), "{said}");
+    assert!(
+        found == Some(1) && said.contains("keys is not there") && said.contains("Fix: make it"),
+        "{said}"
+    );
     world.write("keys/note", "")?;
     assert_eq!(code(&["check"])?.0, Some(0));
     // Another vhost, which RabbitMQ opens to no login.
-    world.change_config(&format!("/{}\"\n[services.appserver]", world.name), "/nowhere\"\n[services.appserver]")?;
+    world.change_config(
+        &format!("/{}\"\n[services.appserver]", world.name),
+        "/nowhere\"\n[services.appserver]",
+    )?;
     let (found, said) = code(&["check"])?;
-    assert!(found == Some(2) && said.contains("not checked: RabbitMQ at ") && said.contains("nowhere"), "{said}");
+    assert!(
+        found == Some(2) && said.contains("not checked: RabbitMQ at ") && said.contains("nowhere"),
+        "{said}"
+    );
     let key = "0".repeat(64);
-    for arguments in [&["audit", "verify", "--public-key", &key][..], &["audit", "heads"], &["audit", "ls"]] {
+    for arguments in
+        [&["audit", "verify", "--public-key", &key][..], &["audit", "heads"], &["audit", "ls"]]
+    {
         let (found, said) = code(arguments)?;
         assert!(found == Some(2) && said.contains("RabbitMQ at "), "{arguments:?}: {said}");
     }
@@ -126,7 +151,8 @@ async fn a_bad_configuration_ends_with_64_and_every_mistake() -> Result<()> {
 async fn in_production_a_service_that_is_away_ends_the_start() -> Result<()> {
     let world = World::new().await?;
     let text = std::fs::read_to_string(world.config_file())?;
-    let text = text.replace("[services.appserver]\nis_local = true", "[services.appserver]\nis_local = false");
+    let text = text
+        .replace("[services.appserver]\nis_local = true", "[services.appserver]\nis_local = false");
     write(&world, "beds.toml", &text.replace("[node]", "[node]\nenvironment = \"production\""))?;
     let line = text.lines().find(|line| line.contains("mysql://")).unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_beds"))
@@ -145,10 +171,16 @@ async fn in_production_a_service_that_is_away_ends_the_start() -> Result<()> {
 async fn schema_files_are_applied_once_and_a_changed_one_is_noticed() -> Result<()> {
     let world = World::new().await?;
     let apply = |extra: &[&str]| {
-        world.beds(&[&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"], extra].concat())
+        world.beds(
+            &[&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"], extra]
+                .concat(),
+        )
     };
     let again = String::from_utf8(apply(&[])?.stdout)?;
-    assert!(again.lines().count() > 5 && again.lines().all(|line| line.ends_with("already there")), "{again}");
+    assert!(
+        again.lines().count() > 5 && again.lines().all(|line| line.ends_with("already there")),
+        "{again}"
+    );
     write(
         &world,
         "schema/rel/main/0960_fn.sql",
@@ -161,7 +193,9 @@ async fn schema_files_are_applied_once_and_a_changed_one_is_noticed() -> Result<
         "CREATE OR REPLACE FUNCTION f960() RETURNS INT DETERMINISTIC RETURN 2;\n",
     )?;
     let changed = apply(&[])?;
-    assert!(!changed.status.success() && String::from_utf8_lossy(&changed.stderr).contains("--redo"));
+    assert!(
+        !changed.status.success() && String::from_utf8_lossy(&changed.stderr).contains("--redo")
+    );
     assert!(String::from_utf8(apply(&["--redo"])?.stdout)?.contains("0960_fn.sql: applied again"));
     assert_eq!(world.sql("SELECT f960()")?, "2");
     write(&world, "schema/rel/main/0970_bad.sql", "-- first\nSELECT 1;\n\nSELEC 2;\n")?;
@@ -192,7 +226,10 @@ async fn a_load_that_is_killed_and_started_again_loses_and_doubles_nothing() -> 
     assert_ne!(world.sql("SELECT COUNT(*) FROM things")?, "3000", "it was killed in the middle");
     let again = world.beds(&["load", "Things", "rows.csv"])?;
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    assert_eq!(world.sql("SELECT COUNT(*), SUM(count), SUM(amount) FROM things")?, "3000\t4501500\t4502250.0000000000");
+    assert_eq!(
+        world.sql("SELECT COUNT(*), SUM(count), SUM(amount) FROM things")?,
+        "3000\t4501500\t4502250.0000000000"
+    );
     Ok(())
 }
 
@@ -207,8 +244,10 @@ async fn rows_that_are_refused_are_kept_with_the_reason() -> Result<()> {
     )?;
     let output = world.beds(&["load", "Things", "rows.ndjson", "--concurrency", "1"])?;
     assert_eq!(output.status.code(), Some(1));
-    let rejects = std::fs::read_to_string(world.folder.join("loads/rows.ndjson.Things.rejects.ndjson"))?;
-    let reasons: Vec<Value> = rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let rejects =
+        std::fs::read_to_string(world.folder.join("loads/rows.ndjson.Things.rejects.ndjson"))?;
+    let reasons: Vec<Value> =
+        rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let reasons: Vec<(u64, &str)> =
         reasons.iter().map(|r| (r["row"].as_u64().unwrap(), r["code"].as_str().unwrap())).collect();
     assert_eq!(reasons, [(2, "BEDS-0008"), (3, "BEDS-0005"), (4, "BEDS-0003")]);
@@ -217,6 +256,9 @@ async fn rows_that_are_refused_are_kept_with_the_reason() -> Result<()> {
     let again = world.beds(&["load", "Things", "rows.ndjson"])?;
     assert_eq!(again.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&again.stderr).contains("3 rows were rejected"));
-    assert_eq!(std::fs::read_to_string(world.folder.join("loads/rows.ndjson.Things.rejects.ndjson"))?, rejects);
+    assert_eq!(
+        std::fs::read_to_string(world.folder.join("loads/rows.ndjson.Things.rejects.ndjson"))?,
+        rejects
+    );
     Ok(())
 }

@@ -29,10 +29,14 @@ type Outcome = Result<Value, ErrorKind>;
 impl Target {
     /// The record without its id, and the id.
     fn record(&self, response: &Response) -> (Value, String) {
-        let mut record: Value =
-            response.record.as_ref().map_or(Value::Null, |r| serde_json::from_str(r.get()).unwrap());
+        let mut record: Value = response
+            .record
+            .as_ref()
+            .map_or(Value::Null, |r| serde_json::from_str(r.get()).unwrap());
         let id = record.as_object_mut().and_then(|map| map.remove(self.id));
-        let id = id.map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)).unwrap_or_default();
+        let id = id
+            .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned))
+            .unwrap_or_default();
         // Fields that only one of the two stores has, or that a relation shows as null where a document leaves them out.
         if let Some(map) = record.as_object_mut() {
             map.retain(|_, value| !value.is_null());
@@ -44,7 +48,12 @@ impl Target {
         match (self.open)(key).create_record(&payload(None, fields)).await {
             Ok(response) => {
                 let (record, id) = self.record(&response);
-                assert_eq!(response.id.as_deref(), Some(id.as_str()), "{}: the id beside the record", self.name);
+                assert_eq!(
+                    response.id.as_deref(),
+                    Some(id.as_str()),
+                    "{}: the id beside the record",
+                    self.name
+                );
                 (Ok(record), id)
             }
             Err(error) => (Err(error.kind), String::new()),
@@ -57,7 +66,11 @@ impl Target {
     }
 
     async fn delete(&self, key: Option<&str>, id: &str) -> Outcome {
-        (self.open)(key).delete_record(id).await.map(|response| self.record(&response).0).map_err(|e| e.kind)
+        (self.open)(key)
+            .delete_record(id)
+            .await
+            .map(|response| self.record(&response).0)
+            .map_err(|e| e.kind)
     }
 
     async fn fetch(&self, select: Select, params: Value) -> Outcome {
@@ -122,8 +135,14 @@ async fn creates(target: &Target, report: &mut Report) {
         ("the largest 32-bit number", json!({"name": "e", "count": i32::MAX})),
         ("the largest 64-bit number", json!({"name": "f", "big": i64::MAX})),
         ("the smallest 64-bit number", json!({"name": "g", "big": i64::MIN})),
-        ("a number beyond a double's precision", json!({"name": "h", "big": 9_007_199_254_740_993_i64})),
-        ("a decimal to the digit", json!({"name": "i", "amount": "12345678901234567890.0123456789"})),
+        (
+            "a number beyond a double's precision",
+            json!({"name": "h", "big": 9_007_199_254_740_993_i64}),
+        ),
+        (
+            "a decimal to the digit",
+            json!({"name": "i", "amount": "12345678901234567890.0123456789"}),
+        ),
         ("true", json!({"name": "j", "flag": true})),
         ("false", json!({"name": "k", "flag": false})),
         ("a fraction", json!({"name": "l", "ratio": 0.1})),
@@ -145,7 +164,11 @@ async fn creates(target: &Target, report: &mut Report) {
         // A relation rounds a decimal to its scale; the one above has exactly that many digits.
         let (created, id) = target.create(None, fields).await;
         report.case(&format!("create: {claim}"), &created, &Ok(expected.clone()));
-        report.case(&format!("fetch back: {claim}"), &target.by_id(&id).await, &Ok(json!([expected])));
+        report.case(
+            &format!("fetch back: {claim}"),
+            &target.by_id(&id).await,
+            &Ok(json!([expected])),
+        );
     }
 }
 
@@ -164,30 +187,65 @@ async fn refused_creates(target: &Target, report: &mut Report) {
         ("a text for a boolean", json!({"name": "1", "flag": "true"}), ErrorKind::WrongType),
         ("not a UUID", json!({"name": "1", "uid": 5}), ErrorKind::WrongType),
         ("not base64", json!({"name": "1", "raw": "?"}), ErrorKind::WrongType),
-        ("a number too large", json!({"name": "1", "count": 2_147_483_648_i64}), ErrorKind::ValueOutOfRange),
+        (
+            "a number too large",
+            json!({"name": "1", "count": 2_147_483_648_i64}),
+            ErrorKind::ValueOutOfRange,
+        ),
         ("a text too long", json!({"name": "x".repeat(41)}), ErrorKind::ValueOutOfRange),
         ("a name that is taken", json!({"name": "a"}), ErrorKind::DuplicateRecord),
-        ("what a constraint refuses", json!({"name": "1", "count": -1000}), ErrorKind::ConstraintViolated),
+        (
+            "what a constraint refuses",
+            json!({"name": "1", "count": -1000}),
+            ErrorKind::ConstraintViolated,
+        ),
     ] {
-        report.case(&format!("refused create: {claim}"), &target.create(None, fields).await.0, &Err(kind));
+        report.case(
+            &format!("refused create: {claim}"),
+            &target.create(None, fields).await.0,
+            &Err(kind),
+        );
     }
-    report.case("a refused create leaves nothing behind", &target.by_name(json!("1")).await, &Ok(json!([])));
+    report.case(
+        "a refused create leaves nothing behind",
+        &target.by_name(json!("1")).await,
+        &Ok(json!([])),
+    );
 }
 
 async fn updates(target: &Target, report: &mut Report) {
     let (_, id) = target.create(None, json!({"name": "u", "count": 1, "note": "n"})).await;
     let mut case = async |claim: &str, fields: Value, expected: Outcome| {
-        report.case(&format!("update: {claim}"), &target.update(None, &id, fields).await, &expected);
+        report.case(
+            &format!("update: {claim}"),
+            &target.update(None, &id, fields).await,
+            &expected,
+        );
     };
-    case("one field leaves the others", json!({"count": 2}), Ok(json!({"name": "u", "count": 2, "note": "n"}))).await;
+    case(
+        "one field leaves the others",
+        json!({"count": 2}),
+        Ok(json!({"name": "u", "count": 2, "note": "n"})),
+    )
+    .await;
     case(
         "several fields",
         json!({"count": 3, "flag": true}),
         Ok(json!({"name": "u", "count": 3, "note": "n", "flag": true})),
     )
     .await;
-    case("nothing changes", json!({"count": 3}), Ok(json!({"name": "u", "count": 3, "note": "n", "flag": true}))).await;
-    case("a field is cleared by null", json!({"flag": null}), Ok(json!({"name": "u", "count": 3, "note": "n"}))).await;
+    case(
+        "nothing changes",
+        json!({"count": 3}),
+        Ok(json!({"name": "u", "count": 3, "note": "n", "flag": true})),
+    )
+    .await;
+    case(
+        "a field is cleared by null",
+        json!({"flag": null}),
+        Ok(json!({"name": "u", "count": 3, "note": "n"})),
+    )
+    .await;
     case(
         "a decimal",
         json!({"amount": "0.0000000001"}),
@@ -197,7 +255,8 @@ async fn updates(target: &Target, report: &mut Report) {
     case("an unknown field", json!({"nmae": "x"}), Err(ErrorKind::UnknownField)).await;
     case("a wrong type", json!({"count": "x"}), Err(ErrorKind::WrongType)).await;
     case("a name that is taken", json!({"name": "a"}), Err(ErrorKind::DuplicateRecord)).await;
-    case("what a constraint refuses", json!({"count": -1000}), Err(ErrorKind::ConstraintViolated)).await;
+    case("what a constraint refuses", json!({"count": -1000}), Err(ErrorKind::ConstraintViolated))
+        .await;
     let missing = target.update(None, target.missing, json!({"count": 1})).await;
     report.case("update: a record that is not there", &missing, &Err(ErrorKind::NoSuchRecord));
     let malformed = target.update(None, "not an id", json!({"count": 1})).await;
@@ -205,11 +264,31 @@ async fn updates(target: &Target, report: &mut Report) {
 }
 
 async fn fetches(target: &Target, report: &mut Report) {
-    report.case("fetch: not there", &target.by_id(target.missing).await, &Err(ErrorKind::NoSuchRecord));
-    report.case("fetch: an id that cannot be one", &target.by_id("not an id").await, &Err(ErrorKind::WrongType));
-    report.case("named fetch: found", &target.by_name(json!("b")).await, &Ok(json!([{"name": "b", "count": 7}])));
-    report.case("named fetch: nothing found is an empty list", &target.by_name(json!("nobody")).await, &Ok(json!([])));
-    report.case("named fetch: a text is never an operator", &target.by_name(json!("$name")).await, &Ok(json!([])));
+    report.case(
+        "fetch: not there",
+        &target.by_id(target.missing).await,
+        &Err(ErrorKind::NoSuchRecord),
+    );
+    report.case(
+        "fetch: an id that cannot be one",
+        &target.by_id("not an id").await,
+        &Err(ErrorKind::WrongType),
+    );
+    report.case(
+        "named fetch: found",
+        &target.by_name(json!("b")).await,
+        &Ok(json!([{"name": "b", "count": 7}])),
+    );
+    report.case(
+        "named fetch: nothing found is an empty list",
+        &target.by_name(json!("nobody")).await,
+        &Ok(json!([])),
+    );
+    report.case(
+        "named fetch: a text is never an operator",
+        &target.by_name(json!("$name")).await,
+        &Ok(json!([])),
+    );
     report.case(
         "named fetch: an object is refused",
         &target.by_name(json!({"$gt": ""})).await,
@@ -220,7 +299,11 @@ async fn fetches(target: &Target, report: &mut Report) {
     let more = target.fetch(Select::Named("name".into()), json!({"name": "b", "x": 1})).await;
     report.case("named fetch: an unknown argument", &more, &Err(ErrorKind::UnknownField));
     let unknown = target.fetch(Select::Named("nope".into()), json!({})).await;
-    report.case("named fetch: one that the template does not have", &unknown, &Err(ErrorKind::NoSuchOperation));
+    report.case(
+        "named fetch: one that the template does not have",
+        &unknown,
+        &Err(ErrorKind::NoSuchOperation),
+    );
 }
 
 async fn lists(target: &Target, report: &mut Report) {
@@ -238,20 +321,32 @@ async fn lists(target: &Target, report: &mut Report) {
         ("negative", json!({"limit": -1})),
         ("words", json!({"limit": "many"})),
     ] {
-        report.case(&format!("list: a limit of {claim}"), &list(params).await, &Err(ErrorKind::ValueOutOfRange));
+        report.case(
+            &format!("list: a limit of {claim}"),
+            &list(params).await,
+            &Err(ErrorKind::ValueOutOfRange),
+        );
     }
     report.case(
         "list: an `after` that cannot be one",
         &list(json!({"after": "not an id"})).await,
         &Err(ErrorKind::WrongType),
     );
-    report.case("list: an unknown argument", &list(json!({"x": 1})).await, &Err(ErrorKind::UnknownField));
+    report.case(
+        "list: an unknown argument",
+        &list(json!({"x": 1})).await,
+        &Err(ErrorKind::UnknownField),
+    );
 
     let query = Query { select: Select::List, params: fields(json!({"limit": 2})) };
     let page = (target.open)(None).fetch_records(&query).await.unwrap_or_default();
     let next = page.last().and_then(|last| last.next.clone()).unwrap_or_default();
     let second = list(json!({"limit": 1, "after": next})).await;
-    report.case("list: the next page begins after the last record", &second, &Ok(json!([{"name": "c", "count": 0}])));
+    report.case(
+        "list: the next page begins after the last record",
+        &second,
+        &Ok(json!([{"name": "c", "count": 0}])),
+    );
 }
 
 async fn once(target: &Target, report: &mut Report) {
@@ -263,21 +358,37 @@ async fn once(target: &Target, report: &mut Report) {
     report.case("once: with the same id", &Ok(json!(second_id)), &Ok(json!(id)));
     let (other, _) = target.create(Some("k"), json!({"name": "another"})).await;
     report.case("once: the key with another body", &other, &Err(ErrorKind::KeyReused));
-    report.case("once: and without effect", &target.by_name(json!("another")).await, &Ok(json!([])));
+    report.case(
+        "once: and without effect",
+        &target.by_name(json!("another")).await,
+        &Ok(json!([])),
+    );
     let (taken, _) = target.create(Some("k2"), json!({"name": "once"})).await;
     report.case("once: a refused write", &taken, &Err(ErrorKind::DuplicateRecord));
     let (free, _) = target.create(Some("k2"), json!({"name": "k2 is still free"})).await;
     report.case("once: leaves its key free", &free, &Ok(json!({"name": "k2 is still free"})));
     let updated = target.update(Some("k"), &id, json!({"count": 5})).await;
-    report.case("once: a key counts for one operation", &updated, &Ok(json!({"name": "once", "count": 5})));
+    report.case(
+        "once: a key counts for one operation",
+        &updated,
+        &Ok(json!({"name": "once", "count": 5})),
+    );
     report.case(
         "once: an update between",
         &target.update(None, &id, json!({"count": 6})).await,
         &Ok(json!({"name": "once", "count": 6})),
     );
     let again = target.update(Some("k"), &id, json!({"count": 5})).await;
-    report.case("once: a repeated update gets the first answer", &again, &Ok(json!({"name": "once", "count": 5})));
-    report.case("once: and changes nothing", &target.by_id(&id).await, &Ok(json!([{"name": "once", "count": 6}])));
+    report.case(
+        "once: a repeated update gets the first answer",
+        &again,
+        &Ok(json!({"name": "once", "count": 5})),
+    );
+    report.case(
+        "once: and changes nothing",
+        &target.by_id(&id).await,
+        &Ok(json!([{"name": "once", "count": 6}])),
+    );
 }
 
 async fn deletes(target: &Target, report: &mut Report) {
@@ -285,8 +396,16 @@ async fn deletes(target: &Target, report: &mut Report) {
     let deleted = Ok(json!({"name": "gone", "count": 1}));
     report.case("delete: answers what was deleted", &target.delete(Some("d"), &id).await, &deleted);
     report.case("delete: it is gone", &target.by_id(&id).await, &Err(ErrorKind::NoSuchRecord));
-    report.case("delete: a repeat with its key gets the first answer", &target.delete(Some("d"), &id).await, &deleted);
-    report.case("delete: a second one is not there", &target.delete(None, &id).await, &Err(ErrorKind::NoSuchRecord));
+    report.case(
+        "delete: a repeat with its key gets the first answer",
+        &target.delete(Some("d"), &id).await,
+        &deleted,
+    );
+    report.case(
+        "delete: a second one is not there",
+        &target.delete(None, &id).await,
+        &Err(ErrorKind::NoSuchRecord),
+    );
     report.case(
         "delete: an id that cannot be one",
         &target.delete(None, "not an id").await,
@@ -294,8 +413,10 @@ async fn deletes(target: &Target, report: &mut Report) {
     );
 }
 
-const TEMPLATES: [(Store, &str, &str, &str); 2] =
-    [(Store::Rel, "Things", "id", "999999"), (Store::Rec, "Papers", "_id", "6b0474d1c7cc9e3ddb446472")];
+const TEMPLATES: [(Store, &str, &str, &str); 2] = [
+    (Store::Rel, "Things", "id", "999999"),
+    (Store::Rec, "Papers", "_id", "6b0474d1c7cc9e3ddb446472"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_adapters_pass_the_suite() -> Result<()> {
@@ -305,9 +426,11 @@ async fn both_adapters_pass_the_suite() -> Result<()> {
     let stores = Stores::new(&config).await?;
     for (store, template, id, missing) in TEMPLATES {
         let (bound, _) = stores.bind(store, "main", &templates).await?;
-        let adapter = bound.into_iter().find(|bound| bound.template.name == template).unwrap().adapter;
+        let adapter =
+            bound.into_iter().find(|bound| bound.template.name == template).unwrap().adapter;
         let open = move |key: Option<&str>| open_directly(&adapter, template, key);
-        let target = Target { name: format!("{store} directly"), id, missing, open: Box::new(open) };
+        let target =
+            Target { name: format!("{store} directly"), id, missing, open: Box::new(open) };
         let cases = check(&target).await?;
         assert!(cases >= 60, "{cases} cases");
     }
@@ -326,7 +449,8 @@ async fn both_stores_pass_the_same_suite_through_rabbitmq() -> Result<()> {
             context.key = key.map(str::to_owned);
             Box::new(client.open(template, context)) as Box<dyn NamasteCore>
         };
-        let target = Target { name: format!("{store} through RabbitMQ"), id, missing, open: Box::new(open) };
+        let target =
+            Target { name: format!("{store} through RabbitMQ"), id, missing, open: Box::new(open) };
         let cases = check(&target).await?;
         assert!(cases >= 60, "{cases} cases");
     }
@@ -342,7 +466,10 @@ fn open_directly(
     let key = key.map(str::to_owned);
     let begin = move |operation| {
         let patience = SignedDuration::from_secs(20);
-        Event { key: key.clone(), ..Event::root(EventId::new("t", "test"), template, operation, patience) }
+        Event {
+            key: key.clone(),
+            ..Event::root(EventId::new("t", "test"), template, operation, patience)
+        }
     };
     Box::new(Direct { adapter: Arc::clone(adapter), begin })
 }

@@ -17,22 +17,33 @@ async fn dies_and_is_repeated(
 ) -> Result<()> {
     let key = format!("{point} {method} {path}");
     let send = |process: &Process| {
-        let request = process.api.http.request(method.clone(), format!("{}{path}", process.api.url));
-        process.api.http.execute(request.header("Idempotency-Key", &key).json(body).build().unwrap())
+        let request =
+            process.api.http.request(method.clone(), format!("{}{path}", process.api.url));
+        process
+            .api
+            .http
+            .execute(request.header("Idempotency-Key", &key).json(body).build().unwrap())
     };
     let mut dying = world.process(&format!("{point}=return")).await?;
     if let Ok(answer) = send(&dying).await {
         let (status, text) = (answer.status(), answer.text().await.unwrap_or_default());
-        assert_eq!(point, "replied", "the node died before it could answer, yet it said {status} {text}");
+        assert_eq!(
+            point, "replied",
+            "the node died before it could answer, yet it said {status} {text}"
+        );
     }
     assert_eq!(dying.ended().await?, None, "{point}: ended by abort");
 
     let mut living = world.process("").await?;
     eventually("the message was handed out again and settled", async || {
-        let queues =
-            world.rabbit(Method::GET, &format!("/api/queues/{}?columns=name,messages", world.name), None).await?;
-        let waiting =
-            queues.as_array().unwrap().iter().filter(|q| q["name"].as_str().is_some_and(|n| n.ends_with(".write")));
+        let queues = world
+            .rabbit(Method::GET, &format!("/api/queues/{}?columns=name,messages", world.name), None)
+            .await?;
+        let waiting = queues
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|q| q["name"].as_str().is_some_and(|n| n.ends_with(".write")));
         Ok(waiting.into_iter().all(|queue| queue["messages"] == 0))
     })
     .await?;
@@ -59,7 +70,14 @@ async fn a_redelivered_create_takes_effect_once() -> Result<()> {
     for point in ["received", "committed", "replied"] {
         for template in ["Things", "Papers"] {
             let path = format!("/v1/records/{template}");
-            dies_and_is_repeated(&world, point, &Method::POST, &path, &json!({"name": point, "count": 1})).await?;
+            dies_and_is_repeated(
+                &world,
+                point,
+                &Method::POST,
+                &path,
+                &json!({"name": point, "count": 1}),
+            )
+            .await?;
         }
     }
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "3");
@@ -74,13 +92,23 @@ async fn a_redelivered_update_takes_effect_once() -> Result<()> {
     let world = World::new().await?;
     for point in ["received", "committed", "replied"] {
         for counter in ["Counters", "Tallies"] {
-            dies_and_is_repeated(&world, point, &Method::PATCH, &format!("/v1/records/{counter}/c"), &json!({"by": 1}))
-                .await?;
+            dies_and_is_repeated(
+                &world,
+                point,
+                &Method::PATCH,
+                &format!("/v1/records/{counter}/c"),
+                &json!({"by": 1}),
+            )
+            .await?;
         }
     }
     let process = world.process("").await?;
     for counter in ["Counters", "Tallies"] {
-        assert_eq!(process.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 3, "{counter}");
+        assert_eq!(
+            process.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"],
+            3,
+            "{counter}"
+        );
     }
     Ok(())
 }
@@ -92,7 +120,10 @@ async fn a_redelivered_delete_takes_effect_once() -> Result<()> {
     let mut locations = Vec::new();
     for template in ["Things", "Papers"] {
         for point in ["committed", "replied"] {
-            let created = process.api.post(&format!("/v1/records/{template}"), &json!({"name": point})).await?;
+            let created = process
+                .api
+                .post(&format!("/v1/records/{template}"), &json!({"name": point}))
+                .await?;
             locations.push((point, created.header("location").to_owned()));
         }
     }
@@ -120,7 +151,15 @@ async fn a_message_that_ends_its_process_takes_no_other_with_it() -> Result<()> 
         }
         let id = format!("py.poison.{number}");
         let event = envelope(&id, "Things", "create", params);
-        assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id, "delivery_mode": 2})).await?);
+        assert!(
+            world
+                .publish(
+                    "rel.write",
+                    &event.to_string(),
+                    json!({"message_id": id, "delivery_mode": 2})
+                )
+                .await?
+        );
     }
     let mut deaths = 0;
     let mut last = loop {
@@ -139,7 +178,10 @@ async fn a_message_that_ends_its_process_takes_no_other_with_it() -> Result<()> 
         assert!(deaths <= 6, "the first delivery and five more");
     };
     assert_eq!(deaths, 6);
-    eventually("all others are done", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "40")).await?;
+    eventually("all others are done", async || {
+        Ok(world.sql("SELECT COUNT(*) FROM things")? == "40")
+    })
+    .await?;
     assert_eq!(world.dead_letter().await?["properties"]["message_id"], "py.poison.20");
     assert!(world.take("beds.dead").await?.is_empty(), "one dead letter");
     last.signal("TERM")?;

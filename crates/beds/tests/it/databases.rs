@@ -38,10 +38,14 @@ impl TwoDatabases {
              fetch = \"sides_fetch\"\n",
         )?;
         let (_, host) = world.maria.split_once('@').context("a login")?;
-        for (file, login) in [("dba.toml", world.maria.clone()), ("beds.toml", format!("mysql://{login}:side@{host}"))]
-        {
+        for (file, login) in [
+            ("dba.toml", world.maria.clone()),
+            ("beds.toml", format!("mysql://{login}:side@{host}")),
+        ] {
             let text = std::fs::read_to_string(world.folder.join(file))?;
-            let side = format!("[databases.rel.side]\nurl = \"{login}/{database}\"\ninstances = {{ read = 1 }}\n");
+            let side = format!(
+                "[databases.rel.side]\nurl = \"{login}/{database}\"\ninstances = {{ read = 1 }}\n"
+            );
             world.write(file, text + &side)?;
         }
         world.apply()?;
@@ -55,7 +59,11 @@ impl TwoDatabases {
     /// Locks the login of `side` and ends its sessions, or lets it in again.
     fn lock(&self, is_locked: bool) -> Result<()> {
         let login = format!("s{}", &self.world.name[1..]);
-        let (word, then) = if is_locked { ("LOCK", format!("KILL USER {login};")) } else { ("UNLOCK", String::new()) };
+        let (word, then) = if is_locked {
+            ("LOCK", format!("KILL USER {login};"))
+        } else {
+            ("UNLOCK", String::new())
+        };
         self.world.sql_server(&format!("ALTER USER {login} ACCOUNT {word}; {then}")).map(drop)
     }
 
@@ -69,7 +77,8 @@ impl TwoDatabases {
 impl Drop for TwoDatabases {
     fn drop(&mut self) {
         let login = format!("s{}", &self.world.name[1..]);
-        let gone = format!("DROP DATABASE IF EXISTS {}; DROP USER IF EXISTS {login};", self.database);
+        let gone =
+            format!("DROP DATABASE IF EXISTS {}; DROP USER IF EXISTS {login};", self.database);
         drop(self.world.sql_server(&gone));
     }
 }
@@ -103,6 +112,12 @@ async fn is_ready(process: &Process) -> Result<bool> {
     Ok(asked.is_ok_and(|answer| answer.status == 200))
 }
 
+/// True while the node reaches the database `side`.
+async fn is_there(live: &Live) -> Result<bool> {
+    let readiness = live.api.get("/readyz").await?.body;
+    Ok(service(&readiness, "databases.rel.side")["ready"] == true)
+}
+
 fn service(readiness: &Value, name: &str) -> Value {
     let services = readiness["services"].as_array().into_iter().flatten();
     services.clone().find(|service| service["name"] == name).cloned().unwrap_or_default()
@@ -117,7 +132,11 @@ async fn an_event_under_the_key_of_another_database_is_refused_and_not_executed(
     // The seed's key is that of `main`.
     for key in ["rel.write", "rel.write.main", "rel.write.side"] {
         let event = envelope(&format!("py.{key}"), "Sides", "create", json!({"label": key}));
-        assert!(world.publish(key, &event.to_string(), json!({"reply_to": "mine", "delivery_mode": 2})).await?);
+        assert!(
+            world
+                .publish(key, &event.to_string(), json!({"reply_to": "mine", "delivery_mode": 2}))
+                .await?
+        );
     }
     let mut replies = Vec::new();
     eventually("three answers", async || {
@@ -146,24 +165,47 @@ async fn a_database_that_is_away_pauses_its_own_queues_and_no_other() -> Result<
     assert!(prefetches.contains(&("rel.read.main".to_owned(), 8)), "{prefetches:?}");
     assert_eq!(live.api.post("/v1/records/Sides", &json!({"label": "before"})).await?.status, 201);
     two.lock(true)?;
-    eventually("its queues have no consumer", async || Ok(two.consumed().await?.is_empty())).await?;
+    eventually("its queues have no consumer", async || Ok(two.consumed().await?.is_empty()))
+        .await?;
     // Refused at once: the caller would wait for a minute.
     let patient = live.api.request("GET", "/v1/records/Sides/1").header("Beds-Timeout", "60s");
     let refused = live.api.send(patient).await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0016"), "{}", refused.text);
-    assert!(refused.text.contains("side") && !refused.header("retry-after").is_empty(), "{}", refused.text);
+    assert!(
+        refused.text.contains("side") && !refused.header("retry-after").is_empty(),
+        "{}",
+        refused.text
+    );
     let refused = live.api.post("/v1/records/Sides", &json!({"label": "refused"})).await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0016"), "{}", refused.text);
-    assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "meanwhile"})).await?.status, 201);
+    assert_eq!(
+        live.api.post("/v1/records/Things", &json!({"name": "meanwhile"})).await?.status,
+        201
+    );
     // Without a requester, it waits for the database.
     let event = envelope("py.side.waits", "Sides", "create", json!({"label": "waited"}));
-    assert!(world.publish("rel.write.side", &event.to_string(), json!({"delivery_mode": 2})).await?);
+    assert!(
+        world.publish("rel.write.side", &event.to_string(), json!({"delivery_mode": 2})).await?
+    );
     let ready = live.api.get("/readyz").await?;
     assert_eq!(service(&ready.body, "databases.rel.side")["ready"], false, "{}", ready.text);
     assert_eq!(service(&ready.body, "queues")["ready"], true, "{}", ready.text);
     two.lock(false)?;
     eventually("it was worked on", async || Ok(two.count()? == "2")).await?;
-    eventually("requests are answered", async || Ok(live.api.get("/v1/records/Sides/1").await?.status == 200)).await?;
+    eventually("requests are answered", async || {
+        Ok(live.api.get("/v1/records/Sides/1").await?.status == 200)
+    })
+    .await?;
+    // One that comes and goes leaves no consumer behind whose messages no task settles.
+    for _ in 0..8 {
+        two.lock(true)?;
+        eventually("it is noticed", async || Ok(!is_there(&live).await?)).await?;
+        two.lock(false)?;
+        eventually("it is noticed", async || is_there(&live).await).await?;
+    }
+    eventually("all consumers are back", async || Ok(world.prefetches().await? == prefetches))
+        .await?;
+    assert_eq!(live.api.post("/v1/records/Sides", &json!({"label": "after"})).await?.status, 201);
     assert!(world.take("beds.dead").await?.is_empty());
     Ok(())
 }
@@ -180,7 +222,12 @@ async fn a_request_that_no_node_would_take_is_refused_at_once() -> Result<()> {
     let refused = patient().await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0016"), "{}", refused.text);
     let ready = api.get("/readyz").await?;
-    assert_eq!((ready.status, &service(&ready.body, "queues")["ready"]), (503, &json!(false)), "{}", ready.text);
+    assert_eq!(
+        (ready.status, &service(&ready.body, "queues")["ready"]),
+        (503, &json!(false)),
+        "{}",
+        ready.text
+    );
     let process = worker(&world, "wk", &[])?;
     eventually("the worker is ready", async || is_ready(&process).await).await?;
     eventually("requests are answered", async || Ok(patient().await?.status == 200)).await?;
@@ -190,7 +237,8 @@ async fn a_request_that_no_node_would_take_is_refused_at_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_cannot_enter_its_database_takes_no_request_from_one_that_can() -> Result<()> {
+async fn a_worker_that_cannot_enter_its_database_takes_no_request_from_one_that_can() -> Result<()>
+{
     let world = World::new().await?;
     let gateway = gateway(&world).await?;
     let (_, host) = world.maria.split_once('@').context("a login")?;
@@ -204,11 +252,13 @@ async fn a_worker_that_cannot_enter_its_database_takes_no_request_from_one_that_
     let inside = worker(&world, "wk1", &[])?;
     eventually("the other is ready", async || is_ready(&inside).await).await?;
     let list = "/v1/records/Things?limit=1";
-    eventually("requests are answered", async || Ok(gateway.api.get(list).await?.status == 200)).await?;
+    eventually("requests are answered", async || Ok(gateway.api.get(list).await?.status == 200))
+        .await?;
     for number in 0..40 {
         let read = gateway.api.get(list).await?;
         assert_eq!(read.status, 200, "{}", read.text);
-        let write = gateway.api.post("/v1/records/Things", &json!({"name": format!("n{number}")})).await?;
+        let write =
+            gateway.api.post("/v1/records/Things", &json!({"name": format!("n{number}")})).await?;
         assert_eq!(write.status, 201, "{}", write.text);
     }
     Ok(())
@@ -218,13 +268,14 @@ async fn a_worker_that_cannot_enter_its_database_takes_no_request_from_one_that_
 async fn a_read_that_waits_when_the_last_worker_goes_is_503_at_its_deadline() -> Result<()> {
     let world = World::new().await?;
     let gateway = gateway(&world).await?;
-    let process = worker(&world, "wk", &[("BEDS__SERVICES__REL__INSTANCES__READ", "1".to_owned())])?;
-    eventually(
-        "requests are answered",
-        async || Ok(gateway.api.get("/v1/records/Things?limit=1").await?.status == 200),
-    )
+    let process =
+        worker(&world, "wk", &[("BEDS__SERVICES__REL__INSTANCES__READ", "1".to_owned())])?;
+    eventually("requests are answered", async || {
+        Ok(gateway.api.get("/v1/records/Things?limit=1").await?.status == 200)
+    })
     .await?;
-    let read = |path| gateway.api.send(gateway.api.request("GET", path).header("Beds-Timeout", "8s"));
+    let read =
+        |path| gateway.api.send(gateway.api.request("GET", path).header("Beds-Timeout", "8s"));
     let slow = read("/v1/records/Things/by/sleep?seconds=30");
     let waiting = async {
         eventually("the one task is busy", async || world.is_asleep()).await?;
@@ -240,7 +291,8 @@ async fn a_read_that_waits_when_the_last_worker_goes_is_503_at_its_deadline() ->
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_queues_of_an_earlier_release_lose_their_keys_and_go_when_they_are_empty() -> Result<()> {
+async fn the_queues_of_an_earlier_release_lose_their_keys_and_go_when_they_are_empty() -> Result<()>
+{
     let world = World::new().await?;
     // As that release left them; one with a message.
     let exchange = format!("/api/exchanges/{}/beds.events", world.name);
@@ -249,7 +301,9 @@ async fn the_queues_of_an_earlier_release_lose_their_keys_and_go_when_they_are_e
     for queue in old {
         let kind = if queue.ends_with("write") { "quorum" } else { "classic" };
         let declare = json!({"durable": true, "arguments": {"x-queue-type": kind, "x-max-length": 1, "x-overflow": "reject-publish"}});
-        world.rabbit(Method::PUT, &format!("/api/queues/{}/{queue}", world.name), Some(declare)).await?;
+        world
+            .rabbit(Method::PUT, &format!("/api/queues/{}/{queue}", world.name), Some(declare))
+            .await?;
         let bind = format!("/api/bindings/{}/e/beds.events/q/{queue}", world.name);
         world.rabbit(Method::POST, &bind, Some(json!({"routing_key": queue}))).await?;
     }
@@ -258,13 +312,22 @@ async fn the_queues_of_an_earlier_release_lose_their_keys_and_go_when_they_are_e
     let live = world.node().await?;
     let queues = async || {
         let all = world.rabbit(Method::GET, &format!("/api/queues/{}", world.name), None).await?;
-        let names = all.as_array().into_iter().flatten().filter_map(|queue| queue["name"].as_str().map(str::to_owned));
+        let names = all
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|queue| queue["name"].as_str().map(str::to_owned));
         anyhow::Ok(names.filter(|name| old.contains(&name.as_str())).collect::<Vec<_>>())
     };
     eventually("the empty ones are gone", async || Ok(queues().await? == ["rec.write"])).await?;
     let ready = live.api.get("/readyz").await?;
-    let told = service(&ready.body, "earlier queues")["detail"].as_str().unwrap_or_default().to_owned();
-    assert!(ready.status == 200 && told.starts_with("rec.write is a queue of an earlier release"), "{}", ready.text);
+    let told =
+        service(&ready.body, "earlier queues")["detail"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        ready.status == 200 && told.starts_with("rec.write is a queue of an earlier release"),
+        "{}",
+        ready.text
+    );
     // The old queue is full. It refuses nothing, because the seed's key leads elsewhere.
     let event = envelope("py.new", "Papers", "create", json!({"name": "new"}));
     assert!(world.publish("rec.write", &event.to_string(), json!({"delivery_mode": 2})).await?);

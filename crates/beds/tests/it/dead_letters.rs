@@ -18,7 +18,9 @@ fn output(world: &World, arguments: &[&str]) -> Result<String> {
 
 async fn dead(world: &World, wanted: u64) -> Result<()> {
     eventually("so many dead letters", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None).await?;
+        let queue = world
+            .rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None)
+            .await?;
         Ok(queue["messages_ready"] == wanted && queue["messages"] == wanted)
     })
     .await
@@ -35,8 +37,15 @@ async fn dead_letters_are_listed_by_cause_and_replayed_as_children() -> Result<(
     dead(&world, 3).await?;
 
     let listed = output(&world, &["dead", "ls"])?;
-    assert!(listed.contains("     2  refused BEDS-0009") && listed.contains("     1  malformed BEDS-0024"), "{listed}");
-    assert!(listed.contains("Things.create") && listed.contains("     3  dead letters"), "{listed}");
+    assert!(
+        listed.contains("     2  refused BEDS-0009")
+            && listed.contains("     1  malformed BEDS-0024"),
+        "{listed}"
+    );
+    assert!(
+        listed.contains("Things.create") && listed.contains("     3  dead letters"),
+        "{listed}"
+    );
     let all = output(&world, &["dead", "ls", "--all"])?;
     assert!(all.contains("py.test.1") && all.contains("py.test.2"), "{all}");
     dead(&world, 3).await?;
@@ -44,10 +53,15 @@ async fn dead_letters_are_listed_by_cause_and_replayed_as_children() -> Result<(
     // The cause is mended, and the one letter is sent again.
     let body = "INSERT INTO things (name) VALUES (p_name) RETURNING *";
     world.sql("DROP PROCEDURE things_create")?;
-    world.sql(&format!("CREATE PROCEDURE things_create(IN p_name VARCHAR(40) CHARACTER SET utf8mb4) {body}"))?;
+    world.sql(&format!(
+        "CREATE PROCEDURE things_create(IN p_name VARCHAR(40) CHARACTER SET utf8mb4) {body}"
+    ))?;
     live.node.domains().reload().await;
     assert!(output(&world, &["dead", "replay", "py.test.1"])?.contains("replayed py.test.1"));
-    eventually("the write took effect", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")).await?;
+    eventually("the write took effect", async || {
+        Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")
+    })
+    .await?;
     dead(&world, 2).await?;
     let mut replay = Value::Null;
     eventually("the replay is a child of the dead event", async || {
@@ -61,12 +75,16 @@ async fn dead_letters_are_listed_by_cause_and_replayed_as_children() -> Result<(
 
     // A message that is no event cannot be sent again, only thrown away.
     assert_eq!(world.beds(&["dead", "replay", "g"])?.status.code(), Some(1));
-    assert!(output(&world, &["dead", "discard", "--cause", "malformed BEDS-0024"])?.contains("discarded g"));
+    assert!(
+        output(&world, &["dead", "discard", "--cause", "malformed BEDS-0024"])?
+            .contains("discarded g")
+    );
     assert!(output(&world, &["dead", "discard", "py.test.2"])?.contains("discarded py.test.2"));
     dead(&world, 0).await?;
     eventually("the acts are in the trail", async || {
         let listed = output(&world, &["audit", "ls", "--template", "Things"])?;
-        Ok(listed.contains("Things.replay/py.test.1") && listed.contains("Things.discard/py.test.2"))
+        Ok(listed.contains("Things.replay/py.test.1")
+            && listed.contains("Things.discard/py.test.2"))
     })
     .await
 }
@@ -75,8 +93,19 @@ async fn dead_letters_are_listed_by_cause_and_replayed_as_children() -> Result<(
 async fn a_replay_of_what_took_effect_takes_no_effect_again() -> Result<()> {
     let world = World::new().await?;
     let _live = world.node().await?;
-    assert!(world.publish("rel.write", &event("py.test.done", "once"), json!({"message_id": "py.test.done"})).await?);
-    eventually("the write took effect", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")).await?;
+    assert!(
+        world
+            .publish(
+                "rel.write",
+                &event("py.test.done", "once"),
+                json!({"message_id": "py.test.done"})
+            )
+            .await?
+    );
+    eventually("the write took effect", async || {
+        Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")
+    })
+    .await?;
     let headers = json!({"headers": {"beds-reason": "panic", "beds-queue": "rel.write"}, "message_id": "py.test.done"});
     let path = format!("/api/exchanges/{}/beds.dead/publish", world.name);
     let letter = json!({"routing_key": "rel.write", "payload": event("py.test.done", "once"), "payload_encoding": "string",
@@ -85,7 +114,9 @@ async fn a_replay_of_what_took_effect_takes_no_effect_again() -> Result<()> {
     dead(&world, 1).await?;
     output(&world, &["dead", "replay", "py.test.done"])?;
     eventually("the replay was worked on", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None).await?;
+        let queue = world
+            .rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None)
+            .await?;
         Ok(queue["messages"] == 0 && queue["message_stats"]["ack"] == 2)
     })
     .await?;
@@ -99,27 +130,42 @@ async fn dead_letters_are_gone_through_over_http() -> Result<()> {
     let live = world.node().await?;
     let api = &live.api;
     for id in ["py.test.1", "py.test.2"] {
-        assert!(world.publish("rel.write", &event(id, "forbidden"), json!({"message_id": id})).await?);
+        assert!(
+            world.publish("rel.write", &event(id, "forbidden"), json!({"message_id": id})).await?
+        );
     }
     assert!(world.publish("rec.write", "garbage", json!({"message_id": "g"})).await?);
     dead(&world, 3).await?;
     let listed = api.get("/v1/dead-letters").await?;
     assert_eq!(listed.body["dead_letters"].as_array().map(Vec::len), Some(3), "{}", listed.text);
     let refused = json!({"cause": "refused BEDS-0009", "queue": "rel.write.main", "what": "Things.create", "count": 2});
-    assert!(listed.body["causes"].as_array().is_some_and(|causes| causes.contains(&refused)), "{}", listed.text);
+    assert!(
+        listed.body["causes"].as_array().is_some_and(|causes| causes.contains(&refused)),
+        "{}",
+        listed.text
+    );
     let shown = api.get("/v1/dead-letters/py.test.1").await?;
     assert_eq!(shown.body["event"]["params"]["name"], "forbidden", "{}", shown.text);
     assert_eq!(api.get("/v1/dead-letters/nobody").await?.status, 404);
-    assert_eq!(api.post("/v1/dead-letters/g/replay", &Value::Null).await?.status, 404, "it is no event");
+    assert_eq!(
+        api.post("/v1/dead-letters/g/replay", &Value::Null).await?.status,
+        404,
+        "it is no event"
+    );
     assert_eq!(api.delete("/v1/dead-letters").await?.code(), "BEDS-0004");
 
     let body = "INSERT INTO things (name) VALUES (p_name) RETURNING *";
     world.sql("DROP PROCEDURE things_create")?;
-    world.sql(&format!("CREATE PROCEDURE things_create(IN p_name VARCHAR(40) CHARACTER SET utf8mb4) {body}"))?;
+    world.sql(&format!(
+        "CREATE PROCEDURE things_create(IN p_name VARCHAR(40) CHARACTER SET utf8mb4) {body}"
+    ))?;
     live.node.domains().reload().await;
     let replayed = api.post("/v1/dead-letters/py.test.1/replay", &Value::Null).await?;
     assert_eq!(replayed.body, json!({"replayed": ["py.test.1"]}), "{}", replayed.text);
-    eventually("the write took effect", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")).await?;
+    eventually("the write took effect", async || {
+        Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")
+    })
+    .await?;
     let discarded = api.delete("/v1/dead-letters?cause=refused%20BEDS-0009").await?;
     assert_eq!(discarded.body, json!({"discarded": ["py.test.2"]}), "{}", discarded.text);
     let discarded = api.delete("/v1/dead-letters/g").await?;
@@ -134,10 +180,16 @@ async fn a_node_without_a_gateway_has_its_probes() -> Result<()> {
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     world.change_config("[node]\n", &format!("[node]\nprobes = \"{port}\"\n"))?;
     world.change_config("control = \"ms.sock\"\n", "")?;
-    world.change_config("[services.appserver]\nis_local = true", "[services.appserver]\nis_local = false")?;
+    world.change_config(
+        "[services.appserver]\nis_local = true",
+        "[services.appserver]\nis_local = false",
+    )?;
     let silent = world.silent_process()?;
     let probe = async |path: &str| live.api.http.get(format!("http://{port}{path}")).send().await;
-    eventually("it is ready", async || Ok(probe("/readyz").await.is_ok_and(|answer| answer.status() == 200))).await?;
+    eventually("it is ready", async || {
+        Ok(probe("/readyz").await.is_ok_and(|answer| answer.status() == 200))
+    })
+    .await?;
     let text = probe("/metrics").await?.text().await?;
     assert!(text.contains("beds_tasks{queue=\"rel.read.main\"}"), "{text}");
     assert_eq!(probe("/v1/templates").await?.status(), 404);
@@ -154,10 +206,15 @@ async fn a_dead_letter_is_shown_without_its_sensitive_values() -> Result<()> {
         "params": {"email": "canary@x.y", "name": "canary", "roles": "not an array"},
         "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00Z",
     });
-    assert!(world.publish("rec.write", &event.to_string(), json!({"message_id": "py.test.s"})).await?);
+    assert!(
+        world.publish("rec.write", &event.to_string(), json!({"message_id": "py.test.s"})).await?
+    );
     dead(&world, 1).await?;
     let shown = output(&world, &["dead", "show", "py.test.s"])?;
-    assert!(shown.contains("BEDS-0003") && shown.contains("not an array") && !shown.contains("canary"), "{shown}");
+    assert!(
+        shown.contains("BEDS-0003") && shown.contains("not an array") && !shown.contains("canary"),
+        "{shown}"
+    );
     let code = world.beds(&["dead", "show", "nobody"])?.status.code();
     assert_eq!(code.context("an exit code")?, 1);
     Ok(())

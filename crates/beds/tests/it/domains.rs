@@ -25,7 +25,12 @@ async fn a_new_relational_domain_answers_without_rebuild_or_restart() -> Result<
     let reload = world.beds(&["reload"])?;
     assert!(reload.status.success(), "{}", String::from_utf8_lossy(&reload.stderr));
     let created = process.api.post("/v1/records/Pets", &json!({"name": "Rex"})).await?;
-    assert_eq!((created.status, &created.body), (201, &json!({"id": 1, "name": "Rex"})), "{}", created.text);
+    assert_eq!(
+        (created.status, &created.body),
+        (201, &json!({"id": 1, "name": "Rex"})),
+        "{}",
+        created.text
+    );
     assert_eq!(process.api.get("/v1/records/Pets/1").await?.body["name"], "Rex");
     Ok(())
 }
@@ -54,7 +59,10 @@ async fn a_new_document_domain_answers_without_rebuild_or_restart() -> Result<()
         Ok(process.api.get("/v1/templates/Songs").await?.status == 200)
     })
     .await?;
-    assert_eq!(process.api.post("/v1/records/Songs", &json!({"title": "Hey", "year": 1968})).await?.status, 201);
+    assert_eq!(
+        process.api.post("/v1/records/Songs", &json!({"title": "Hey", "year": 1968})).await?.status,
+        201
+    );
     let found = process.api.get("/v1/records/Songs/by/year?year=1968").await?;
     assert_eq!(found.body["records"][0]["title"], "Hey", "{}", found.text);
     Ok(())
@@ -64,7 +72,10 @@ async fn a_new_document_domain_answers_without_rebuild_or_restart() -> Result<()
 async fn a_bad_template_stops_the_reload_and_takes_nothing_away() -> Result<()> {
     let world = World::new().await?;
     let process = world.process("").await?;
-    std::fs::write(world.folder.join("templates/things.toml"), "name = \"Things\"\nstor = \"rel\"\n")?;
+    std::fs::write(
+        world.folder.join("templates/things.toml"),
+        "name = \"Things\"\nstor = \"rel\"\n",
+    )?;
     let reload = world.beds(&["reload"])?;
     let said = String::from_utf8_lossy(&reload.stderr).into_owned();
     assert_eq!(reload.status.code(), Some(1));

@@ -21,7 +21,8 @@ async fn a_dump_becomes_a_domain() -> Result<()> {
     }
     world.apply()?;
     let (_, said) = world.check()?;
-    let problems: Vec<&str> = said.lines().filter(|l| l.contains("rental_") && !l.contains("warning")).collect();
+    let problems: Vec<&str> =
+        said.lines().filter(|l| l.contains("rental_") && !l.contains("warning")).collect();
     assert!(problems.is_empty(), "{problems:#?}");
     assert!(said.contains("rental_titles.toml") && said.contains("(MyISAM)"), "{said}");
 
@@ -36,13 +37,21 @@ async fn a_dump_becomes_a_domain() -> Result<()> {
         assert_eq!(&read.body[field], value, "{field}");
     }
     let page = live.api.get("/v1/records/Titles?limit=2").await?;
-    assert_eq!((page.body["records"].as_array().map(Vec::len), &page.body["more"]), (Some(2), &json!(true)));
+    assert_eq!(
+        (page.body["records"].as_array().map(Vec::len), &page.body["more"]),
+        (Some(2), &json!(true))
+    );
     // A title that has copies: the row is selected, and then the foreign key refuses.
     let kept = live.api.delete("/v1/records/Titles/1").await?;
     assert_eq!((kept.status, kept.code()), (422, "BEDS-0022"), "{}", kept.text);
     assert_eq!(live.api.delete(made.header("location")).await?.status, 200);
 
-    for path in ["Titles/by/summary", "Titles/by/takings", "Members/by/names", "Titles/by/overview?title_id=1"] {
+    for path in [
+        "Titles/by/summary",
+        "Titles/by/takings",
+        "Members/by/names",
+        "Titles/by/overview?title_id=1",
+    ] {
         let answer = live.api.get(&format!("/v1/records/{path}")).await?;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }

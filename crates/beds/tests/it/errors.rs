@@ -46,9 +46,14 @@ async fn the_class_of_a_state_decides_where_no_code_is_listed() -> Result<()> {
         ("22012", 400, "BEDS-0025", "refused a value"),
         ("99999", 500, "BEDS-0017", ""),
     ] {
-        let answer = live.api.post("/v1/records/Sig", &json!({"kind": kind, "n": 0, "text": "("})).await?;
+        let answer =
+            live.api.post("/v1/records/Sig", &json!({"kind": kind, "n": 0, "text": "("})).await?;
         assert_eq!((answer.status, answer.code()), (status, code), "{kind}: {}", answer.text);
-        assert!(answer.text.contains(words) && !answer.text.contains("inner matter"), "{kind}: {}", answer.text);
+        assert!(
+            answer.text.contains(words) && !answer.text.contains("inner matter"),
+            "{kind}: {}",
+            answer.text
+        );
     }
     let far = live.api.post("/v1/records/Sig", &json!({"kind": "date", "n": 10})).await?;
     assert_eq!(far.code(), "BEDS-0025", "{}", far.text);
@@ -103,12 +108,17 @@ async fn a_call_that_the_dba_ended_is_not_run_again() -> Result<()> {
     kill("QUERY")?;
     let answer = read.join_next().await.context("the read")???;
     // MariaDB lets SLEEP() say 1 instead of an error where it is the last of its statement.
-    assert!(answer.code() == "BEDS-0015" || answer.body["records"][0]["slept"] == 1, "{}", answer.text);
+    assert!(
+        answer.code() == "BEDS-0015" || answer.body["records"][0]["slept"] == 1,
+        "{}",
+        answer.text
+    );
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_is_too_large_is_the_callers_and_not_a_database_that_is_away() -> Result<()> {
+async fn an_answer_that_is_too_large_is_the_callers_and_not_a_database_that_is_away() -> Result<()>
+{
     let world = World::new().await?;
     world.domain(
         "CREATE PROCEDURE large(IN p_n INT) READS SQL DATA SELECT REPEAT('x', p_n) AS x;",
@@ -137,7 +147,12 @@ async fn callers_cannot_fill_the_log() -> Result<()> {
     let log = world.log();
     let lines = |word: &str| log.lines().filter(|line| line.contains(word)).count();
     assert_eq!(lines("An event failed."), 1, "{log}");
-    assert!(log.lines().find(|line| line.contains("An event failed.")).context("a line")?.contains("no_such_table"));
+    assert!(
+        log.lines()
+            .find(|line| line.contains("An event failed."))
+            .context("a line")?
+            .contains("no_such_table")
+    );
     Ok(())
 }
 

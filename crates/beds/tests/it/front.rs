@@ -13,7 +13,12 @@ use serde_json::json;
 
 use crate::rig::{Api, World};
 
-async fn with(api: &Api, method: Method, path: &str, headers: &[(&str, &str)]) -> Result<(u16, String)> {
+async fn with(
+    api: &Api,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<(u16, String)> {
     let mut request = api.http.request(method, format!("{}{path}", api.url));
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -39,13 +44,25 @@ async fn a_page_of_elsewhere_reads_and_writes_nothing() -> Result<()> {
     let api = &live.api;
     let own = api.url.trim_start_matches("http://").to_owned();
     let list = "/v1/records/Things";
-    for host in
-        ["attacker.example", "attacker.example:8080", "127.0.0.1.attacker.example", "localhost.attacker.example"]
-    {
-        assert_eq!(with(api, Method::GET, list, &[("Host", host)]).await?, told(421, "BEDS-0028"), "{host}");
-        assert_eq!(with(api, Method::DELETE, &format!("{list}/1"), &[("Host", host)]).await?, told(421, "BEDS-0028"));
+    for host in [
+        "attacker.example",
+        "attacker.example:8080",
+        "127.0.0.1.attacker.example",
+        "localhost.attacker.example",
+    ] {
+        assert_eq!(
+            with(api, Method::GET, list, &[("Host", host)]).await?,
+            told(421, "BEDS-0028"),
+            "{host}"
+        );
+        assert_eq!(
+            with(api, Method::DELETE, &format!("{list}/1"), &[("Host", host)]).await?,
+            told(421, "BEDS-0028")
+        );
     }
-    for host in ["localhost", "localhost:1", "[::1]:80", "127.0.0.2", "API.example:443", own.as_str()] {
+    for host in
+        ["localhost", "localhost:1", "[::1]:80", "127.0.0.2", "API.example:443", own.as_str()]
+    {
         assert_eq!(with(api, Method::GET, list, &[("Host", host)]).await?.0, 200, "{host}");
     }
     let same = format!("http://{own}");
@@ -59,7 +76,11 @@ async fn a_page_of_elsewhere_reads_and_writes_nothing() -> Result<()> {
         &[("Origin", same.as_str()), ("Origin", "http://attacker.example")],
         &[("Sec-Fetch-Site", "none"), ("Sec-Fetch-Site", "cross-site")],
     ] {
-        assert_eq!(with(api, Method::GET, list, headers).await?, told(403, "BEDS-0029"), "{headers:?}");
+        assert_eq!(
+            with(api, Method::GET, list, headers).await?,
+            told(403, "BEDS-0029"),
+            "{headers:?}"
+        );
     }
     for headers in [
         &[("Origin", "https://app.example")][..],
@@ -70,7 +91,11 @@ async fn a_page_of_elsewhere_reads_and_writes_nothing() -> Result<()> {
         assert_eq!(with(api, Method::GET, list, headers).await?.0, 200, "{headers:?}");
     }
     let replay = "/v1/dead-letters/replay?cause=x";
-    assert_eq!(with(api, Method::POST, replay, &[]).await?, told(415, "BEDS-0018"), "as a form could send it");
+    assert_eq!(
+        with(api, Method::POST, replay, &[]).await?,
+        told(415, "BEDS-0018"),
+        "as a form could send it"
+    );
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     assert_eq!(with(api, Method::POST, replay, &form).await?, told(415, "BEDS-0018"));
     for (length, body) in [("00", ""), ("1", "x")] {
@@ -87,7 +112,11 @@ async fn a_page_of_elsewhere_reads_and_writes_nothing() -> Result<()> {
     for deliberate in [[("Beds-Request", "1")], [("Content-Type", "application/json")]] {
         assert_eq!(with(api, Method::POST, replay, &deliberate).await?, told(404, "BEDS-0007"));
     }
-    assert_eq!(with(api, Method::GET, "/healthz", &[("Host", "pod-7")]).await?.0, 200, "machines ask by any name");
+    assert_eq!(
+        with(api, Method::GET, "/healthz", &[("Host", "pod-7")]).await?.0,
+        200,
+        "machines ask by any name"
+    );
     Ok(())
 }
 
@@ -97,26 +126,54 @@ async fn what_would_be_ignored_is_refused_by_name() -> Result<()> {
     let live = world.node().await?;
     let thing = live.api.post("/v1/records/Things", &json!({"name": "kept"})).await?;
     let path = thing.header("location");
-    assert_eq!((thing.header("cache-control"), thing.header("x-content-type-options")), ("no-store", "nosniff"));
-    for name in ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since", "if-range"] {
+    assert_eq!(
+        (thing.header("cache-control"), thing.header("x-content-type-options")),
+        ("no-store", "nosniff")
+    );
+    for name in
+        ["if-match", "if-none-match", "if-unmodified-since", "if-modified-since", "if-range"]
+    {
         let request = live.api.request("PATCH", path).header(name, "\"1\"");
         let refused = live.api.send(request.json(&json!({"note": "lost"}))).await?;
-        assert_eq!((refused.status, refused.code(), &refused.body["field"]), (400, "BEDS-0019", &json!(name)));
+        assert_eq!(
+            (refused.status, refused.code(), &refused.body["field"]),
+            (400, "BEDS-0019", &json!(name))
+        );
     }
     for method in [Method::DELETE, Method::PATCH] {
-        let refused =
-            with(&live.api, method, &format!("{path}?dry_run=true"), &[("Content-Type", "application/json")]).await?;
+        let refused = with(
+            &live.api,
+            method,
+            &format!("{path}?dry_run=true"),
+            &[("Content-Type", "application/json")],
+        )
+        .await?;
         assert_eq!(refused, told(400, "BEDS-0002"));
     }
     assert_eq!(live.api.get(path).await?.body["name"], "kept");
     let zipped = live.api.request("POST", "/v1/records/Things").header("Content-Encoding", "gzip");
-    let refused = live.api.send(zipped.header("Content-Type", "application/json").body(vec![31, 139, 8])).await?;
-    assert_eq!((refused.status, refused.code(), refused.header("accept-encoding")), (415, "BEDS-0018", "identity"));
-    for path in
-        ["/v1/templates/%ff", "/v1/lineage/%ff", "/v1/dead-letters/%ff", "/v1/records/%ff", "/v1/records/Things/%ff"]
-    {
+    let refused = live
+        .api
+        .send(zipped.header("Content-Type", "application/json").body(vec![31, 139, 8]))
+        .await?;
+    assert_eq!(
+        (refused.status, refused.code(), refused.header("accept-encoding")),
+        (415, "BEDS-0018", "identity")
+    );
+    for path in [
+        "/v1/templates/%ff",
+        "/v1/lineage/%ff",
+        "/v1/dead-letters/%ff",
+        "/v1/records/%ff",
+        "/v1/records/Things/%ff",
+    ] {
         let refused = live.api.get(path).await?;
-        assert_eq!((refused.status, refused.code()), (400, "BEDS-0005"), "{path}: {}", refused.text);
+        assert_eq!(
+            (refused.status, refused.code()),
+            (400, "BEDS-0005"),
+            "{path}: {}",
+            refused.text
+        );
         assert!(!refused.header("beds-event-id").is_empty(), "{path}");
     }
     Ok(())
@@ -146,9 +203,12 @@ async fn a_body_is_bounded_in_values_and_a_template_is_looked_up_before_it() -> 
         "v": 1, "event_id": "py.many", "root_id": "py.many", "template": "Papers", "operation": "create",
         "params": {"name": vec![0; 110_000]}, "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00Z",
     });
-    assert!(world.publish("rec.write", &event.to_string(), json!({"message_id": "py.many"})).await?);
+    assert!(
+        world.publish("rec.write", &event.to_string(), json!({"message_id": "py.many"})).await?
+    );
     let dead = world.dead_letter().await?;
-    let detail = dead["properties"]["headers"]["beds-detail"].as_str().unwrap_or_default().to_owned();
+    let detail =
+        dead["properties"]["headers"]["beds-detail"].as_str().unwrap_or_default().to_owned();
     assert!(detail.contains("more than 100000 values"), "{detail}");
     Ok(())
 }
@@ -175,7 +235,10 @@ async fn callers_who_send_nothing_take_no_place_from_the_others() -> Result<()> 
     last.set_read_timeout(Some(Duration::from_secs(60)))?;
     assert_eq!(last.read(&mut [0; 1])?, 0, "closed");
     drop(slow);
-    crate::rig::eventually("there is room again", async || Ok(live.api.get("/v1/records/Things").await.is_ok())).await
+    crate::rig::eventually("there is room again", async || {
+        Ok(live.api.get("/v1/records/Things").await.is_ok())
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -193,13 +256,18 @@ async fn callers_who_read_nothing_are_cut_off() -> Result<()> {
         let mut stream = TcpStream::connect(&address)?;
         stream.set_nonblocking(true)?;
         // Far more answers than the kernel keeps; then it takes no further request either.
-        while stream.write(&b"GET /v1/templates HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100)).is_ok() {
+        while stream
+            .write(&b"GET /v1/templates HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100))
+            .is_ok()
+        {
             tokio::task::yield_now().await;
         }
         deaf.push(stream);
     }
-    crate::rig::eventually("there is room for others", async || Ok(live.api.get("/v1/records/Things").await.is_ok()))
-        .await?;
+    crate::rig::eventually("there is room for others", async || {
+        Ok(live.api.get("/v1/records/Things").await.is_ok())
+    })
+    .await?;
     drop(deaf);
     Ok(())
 }
@@ -207,16 +275,23 @@ async fn callers_who_read_nothing_are_cut_off() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn routes_of_an_application_are_behind_the_same_checks() -> Result<()> {
     let world = World::new().await?;
-    let routes = beds_gateway::Router::new().route("/own", beds_gateway::routing::get(|| async { "mine" }));
+    let routes =
+        beds_gateway::Router::new().route("/own", beds_gateway::routing::get(|| async { "mine" }));
     let live = world.node_of_application(|_| {}, routes).await?;
     let url = format!("{}/own", live.api.url);
     assert_eq!(live.api.http.get(&url).send().await?.text().await?, "mine");
     let foreign = live.api.http.get(&url).header("Host", "elsewhere.example").send().await?;
     assert_eq!(foreign.status(), 421);
-    assert_eq!(live.api.get("/v1/records/Things").await?.status, 200, "the gateway's own are there");
+    assert_eq!(
+        live.api.get("/v1/records/Things").await?.status,
+        200,
+        "the gateway's own are there"
+    );
     live.node.shutdown().await;
-    let taken = beds_gateway::Router::new().route("/healthz", beds_gateway::routing::get(|| async { "mine" }));
-    let start = std::panic::AssertUnwindSafe(world.node_of_application(|_| {}, taken)).catch_unwind();
+    let taken = beds_gateway::Router::new()
+        .route("/healthz", beds_gateway::routing::get(|| async { "mine" }));
+    let start =
+        std::panic::AssertUnwindSafe(world.node_of_application(|_| {}, taken)).catch_unwind();
     assert!(start.await.is_err(), "a path of the gateway's own ends the start");
     Ok(())
 }

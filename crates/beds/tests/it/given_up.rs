@@ -64,18 +64,23 @@ async fn five_hundred_callers_who_leave_leave_nothing_in_the_server() -> Result<
         let (http, url) = (live.api.http.clone(), live.api.url.clone());
         let fetch = ["read", "swallowing", "own"][number % 3];
         async move {
-            let request =
-                http.get(format!("{url}/v1/records/Long/by/{fetch}?seconds=60")).header("Beds-Timeout", "60s");
+            let request = http
+                .get(format!("{url}/v1/records/Long/by/{fetch}?seconds=60"))
+                .header("Beds-Timeout", "60s");
             drop(tokio::time::timeout(Duration::from_millis(100), request.send()).await);
         }
     };
     futures_util::future::join_all((0..500).map(leave)).await;
     // A read that waits in the queue may begin behind a look, before the word of its caller has come: three looks in a row count.
-    let idle = ["beds_tasks_busy{queue=\"rel.read.main\"} 0", "beds_queue_messages{queue=\"rel.read.main\"} 0"];
+    let idle = [
+        "beds_tasks_busy{queue=\"rel.read.main\"} 0",
+        "beds_queue_messages{queue=\"rel.read.main\"} 0",
+    ];
     let mut calm = 0;
     eventually("nothing of theirs is left", async || {
         let metrics = live.api.get("/metrics").await?.text;
-        let is_calm = running(&world)? == 0 && idle.iter().all(|line| metrics.lines().any(|found| found == *line));
+        let is_calm = running(&world)? == 0
+            && idle.iter().all(|line| metrics.lines().any(|found| found == *line));
         calm = if is_calm { calm + 1 } else { 0 };
         Ok(calm == 3)
     })
@@ -125,7 +130,10 @@ async fn a_write_goes_on_when_its_caller_has_gone() -> Result<()> {
     let live = world.node().await?;
     let request = live.api.request("PATCH", "/v1/records/Long/c").json(&json!({"seconds": 2}));
     assert!(tokio::time::timeout(Duration::from_millis(300), request.send()).await.is_err());
-    eventually("it is done", async || Ok(world.sql("SELECT value FROM counters WHERE name = 'c'")? == "1")).await
+    eventually("it is done", async || {
+        Ok(world.sql("SELECT value FROM counters WHERE name = 'c'")? == "1")
+    })
+    .await
 }
 
 /// A read of documents that takes minutes: each of 700 is compared with each pair of the others.
@@ -133,7 +141,8 @@ fn crowd() -> String {
     let all: Vec<_> = (0..700).map(|number| json!({ "_id": number })).collect();
     let others = |mut pipeline: Vec<Value>| {
         pipeline.insert(0, json!({"$match": {"$expr": {"$ne": ["$_id", "$$one"]}}}));
-        let lookup = json!({"from": "crowd", "let": {"one": "$_id"}, "pipeline": pipeline, "as": "others"});
+        let lookup =
+            json!({"from": "crowd", "let": {"one": "$_id"}, "pipeline": pipeline, "as": "others"});
         vec![json!({"$lookup": lookup}), json!({"$count": "all"})]
     };
     let command = json!({"aggregate": "crowd", "pipeline": others(others(Vec::new()))});
@@ -159,7 +168,10 @@ async fn reads_of_documents_end_in_the_server_when_their_callers_leave() -> Resu
     for _ in 0..6 {
         let leave = || {
             let request = live.api.request("GET", "/v1/records/Crowd/by/read");
-            tokio::time::timeout(Duration::from_millis(300), request.header("Beds-Timeout", "60s").send())
+            tokio::time::timeout(
+                Duration::from_millis(300),
+                request.header("Beds-Timeout", "60s").send(),
+            )
         };
         assert!(matches!(tokio::join!(leave(), leave()), (Err(_), Err(_))), "they take minutes");
     }

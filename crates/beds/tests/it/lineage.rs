@@ -17,7 +17,9 @@ async fn tree(api: &Api, id: &str, kinds: &[&str]) -> Result<Vec<String>> {
             flatten(top, "-", &mut found);
         }
         found.sort();
-        Ok(kinds.iter().all(|kind| found.iter().any(|line: &String| line.starts_with(&format!("{kind} ")))))
+        Ok(kinds
+            .iter()
+            .all(|kind| found.iter().any(|line: &String| line.starts_with(&format!("{kind} ")))))
     })
     .await?;
     Ok(found)
@@ -39,12 +41,24 @@ async fn a_write_and_a_read_of_either_store_have_exactly_their_nodes() -> Result
     let world = World::new().await?;
     let live = world.node().await?;
     for template in ["Things", "Papers"] {
-        let created = live.api.post(&format!("/v1/records/{template}"), &json!({"name": "n", "count": 1})).await?;
+        let created = live
+            .api
+            .post(&format!("/v1/records/{template}"), &json!({"name": "n", "count": 1}))
+            .await?;
         let expected = ["audit ok < http", "call ok < http", "http ok < -"];
-        assert_eq!(tree(&live.api, created.header("beds-event-id"), &["http", "audit"]).await?, expected, "{template}");
+        assert_eq!(
+            tree(&live.api, created.header("beds-event-id"), &["http", "audit"]).await?,
+            expected,
+            "{template}"
+        );
         let read = live.api.get(created.header("location")).await?;
-        assert_eq!(tree(&live.api, read.header("beds-event-id"), &["http", "audit"]).await?, expected, "{template}");
-        let missing = live.api.get(&format!("/v1/records/{template}/999999999999999999999999")).await?;
+        assert_eq!(
+            tree(&live.api, read.header("beds-event-id"), &["http", "audit"]).await?,
+            expected,
+            "{template}"
+        );
+        let missing =
+            live.api.get(&format!("/v1/records/{template}/999999999999999999999999")).await?;
         assert!(missing.status >= 400, "{}", missing.text);
         let nodes = tree(&live.api, missing.header("beds-event-id"), &["http", "audit"]).await?;
         assert!(nodes.contains(&"http failed < -".to_owned()), "{nodes:?}");
@@ -94,12 +108,17 @@ async fn a_call_that_is_given_up_at_the_deadline_is_a_node_without_an_end() -> R
     let request = live.api.request("GET", "/v1/records/Things/by/sleep?seconds=1.5");
     let answer = live.api.send(request.header("Beds-Timeout", "300ms")).await?;
     assert_eq!(answer.status, 504, "{}", answer.text);
-    let mut nodes = tree(&live.api, answer.header("beds-event-id"), &["http failed", "audit", "call", "log"]).await?;
+    let mut nodes =
+        tree(&live.api, answer.header("beds-event-id"), &["http failed", "audit", "call", "log"])
+            .await?;
     // The worker gives up at the same moment as the caller, so either may be the first.
     nodes.retain(|line| !line.starts_with("timeout") && !line.starts_with("late_reply"));
     // Worker and gateway each say it.
     nodes.dedup();
-    assert_eq!(nodes, ["audit ok < http", "call unknown < http", "http failed < -", "log ok < http"]);
+    assert_eq!(
+        nodes,
+        ["audit ok < http", "call unknown < http", "http failed < -", "log ok < http"]
+    );
     Ok(())
 }
 
@@ -115,14 +134,23 @@ async fn a_dead_letter_is_a_node() -> Result<()> {
     assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id})).await?);
     let nodes = tree(&live.api, &id, &["amqp", "audit", "log"]).await?;
     let dead = "dead_letter failed < amqp";
-    assert_eq!(nodes, ["amqp failed < -", "audit ok < amqp", "call failed < amqp", dead, "log ok < amqp"]);
+    assert_eq!(
+        nodes,
+        ["amqp failed < -", "audit ok < amqp", "call failed < amqp", dead, "log ok < amqp"]
+    );
     let text = live.api.get(&format!("/v1/lineage/{id}?format=text")).await?.text;
     assert!(text.contains("dead letter refused  failed BEDS-0009"), "{text}");
     Ok(())
 }
 
 /// An event that another one caused, as a client in any language publishes it.
-async fn publish_child(world: &World, root: &str, key: &str, template: &str, name: &str) -> Result<()> {
+async fn publish_child(
+    world: &World,
+    root: &str,
+    key: &str,
+    template: &str,
+    name: &str,
+) -> Result<()> {
     let id = format!("py.test.{}", uuid::Uuid::new_v4().simple());
     let event = json!({
         "v": 1, "event_id": id, "parent_id": root, "root_id": root, "depth": 1, "template": template,
@@ -186,13 +214,20 @@ async fn a_request_that_is_refused_at_the_door_has_its_node_and_its_record() -> 
     let world = World::new().await?;
     let live = world.node().await?;
     let request = live.api.request("POST", "/v1/records/Things");
-    let refused = live.api.send(request.header("Content-Type", "application/json").body("{\"name\": oops}")).await?;
+    let refused = live
+        .api
+        .send(request.header("Content-Type", "application/json").body("{\"name\": oops}"))
+        .await?;
     assert_eq!(refused.status, 400, "{}", refused.text);
     let nodes = tree(&live.api, refused.header("beds-event-id"), &["http", "audit"]).await?;
     assert_eq!(nodes, ["audit ok < http", "http failed < -"]);
     let unknown = live.api.get("/v1/records/Nobody/1").await?;
     assert_eq!(unknown.status, 404, "{}", unknown.text);
-    let text = live.api.get(&format!("/v1/lineage/{}?format=text", unknown.header("beds-event-id"))).await?.text;
+    let text = live
+        .api
+        .get(&format!("/v1/lineage/{}?format=text", unknown.header("beds-event-id")))
+        .await?
+        .text;
     assert!(text.contains("http  failed BEDS-") && !text.contains("Nobody"), "{text}");
     Ok(())
 }
@@ -203,7 +238,12 @@ async fn a_callers_trace_is_kept_with_its_root() -> Result<()> {
     let live = world.node().await?;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let request = live.api.request("GET", "/v1/records/Things?limit=1");
-    let by_http = live.api.send(request.header("traceparent", trace)).await?.header("beds-event-id").to_owned();
+    let by_http = live
+        .api
+        .send(request.header("traceparent", trace))
+        .await?
+        .header("beds-event-id")
+        .to_owned();
     let by_amqp = format!("py.test.{}", uuid::Uuid::new_v4().simple());
     let event = json!({
         "v": 1, "event_id": by_amqp, "root_id": by_amqp, "template": "Things", "operation": "list",
@@ -230,8 +270,11 @@ async fn a_running_request_shows_as_such_and_then_its_end() -> Result<()> {
         eventually("the request is seen running", async || {
             let all = live.api.get("/v1/records/Attacker?limit=500").await?;
             let records = all.body["records"].as_array().cloned().unwrap_or_default();
-            let running = records.iter().map(nodes_of).find(|nodes| nodes[0]["outcome"] == "running");
-            id = running.and_then(|nodes| nodes[0]["event_id"].as_str().map(str::to_owned)).unwrap_or_default();
+            let running =
+                records.iter().map(nodes_of).find(|nodes| nodes[0]["outcome"] == "running");
+            id = running
+                .and_then(|nodes| nodes[0]["event_id"].as_str().map(str::to_owned))
+                .unwrap_or_default();
             Ok(!id.is_empty())
         })
         .await?;
@@ -261,7 +304,10 @@ async fn an_id_that_nobody_knows_is_404_and_the_command_says_so() -> Result<()> 
     tree(&live.api, &id, &["audit"]).await?;
     let output = world.beds(&["lineage", &id])?;
     let text = String::from_utf8(output.stdout)?;
-    assert!(output.status.success() && text.contains("http Things.create  ok") && text.contains('█'), "{text}");
+    assert!(
+        output.status.success() && text.contains("http Things.create  ok") && text.contains('█'),
+        "{text}"
+    );
     assert_eq!(world.beds(&["lineage", "ms.development.nobody"])?.status.code(), Some(1));
     let dot = String::from_utf8(world.beds(&["lineage", &id, "--format", "dot"])?.stdout)?;
     assert!(dot.starts_with("digraph"), "{dot}");

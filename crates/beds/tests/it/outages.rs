@@ -31,12 +31,19 @@ async fn a_silent_rabbitmq_leaks_nothing() -> Result<()> {
     let (_, address) = amqp.split_once('@').context("user:password@host:port")?;
     world.change_config(address, &format!("127.0.0.1:{port}"))?;
     let process = world.silent_process()?;
-    eventually("both connections were tried three times", async || Ok(accepted.load(Ordering::Relaxed) >= 6)).await?;
+    eventually("both connections were tried three times", async || {
+        Ok(accepted.load(Ordering::Relaxed) >= 6)
+    })
+    .await?;
     let open = Command::new("ls").args(["-l", &format!("/proc/{}/fd", process.id())]).output()?;
     let sockets = String::from_utf8(open.stdout)?.matches("socket:").count();
     let threads = std::fs::read_dir(format!("/proc/{}/task", process.id()))?;
-    let named = |path: std::path::PathBuf| std::fs::read_to_string(path.join("comm")).unwrap_or_default();
-    let lapin = threads.filter_map(|task| Some(named(task.ok()?.path()))).filter(|name| name.contains("lapin")).count();
+    let named =
+        |path: std::path::PathBuf| std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+    let lapin = threads
+        .filter_map(|task| Some(named(task.ok()?.path())))
+        .filter(|name| name.contains("lapin"))
+        .count();
     assert!(lapin <= 4 && sockets <= 30, "{lapin} threads, {sockets} sockets");
     Ok(())
 }
@@ -45,17 +52,35 @@ async fn a_silent_rabbitmq_leaks_nothing() -> Result<()> {
 async fn a_worker_that_lost_its_power_frees_its_key_within_a_minute() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let created = live.api.post_with_key("/v1/records/Things", "first", &json!({"name": "one"})).await?;
+    let created =
+        live.api.post_with_key("/v1/records/Things", "first", &json!({"name": "one"})).await?;
     assert_eq!(created.status, 201);
     let key = world.sql("SELECT inbox_key FROM beds_inbox")?;
     world.sql("DELETE FROM beds_inbox")?;
     world.sql("DELETE FROM things")?;
     // A session that claims the key and then says nothing, as one whose host has gone.
-    let (login, address) = world.maria.trim_start_matches("mysql://").split_once('@').context("a url")?;
-    let ((user, password), (host, port)) =
-        (login.split_once(':').context("user:password")?, address.split_once(':').context("host:port")?);
-    let arguments = ["--no-defaults", "-h", host, "-P", port, "-u", user, &format!("-p{password}"), &world.name];
-    let mut gone = Command::new("mariadb").args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let (login, address) =
+        world.maria.trim_start_matches("mysql://").split_once('@').context("a url")?;
+    let ((user, password), (host, port)) = (
+        login.split_once(':').context("user:password")?,
+        address.split_once(':').context("host:port")?,
+    );
+    let arguments = [
+        "--no-defaults",
+        "-h",
+        host,
+        "-P",
+        port,
+        "-u",
+        user,
+        &format!("-p{password}"),
+        &world.name,
+    ];
+    let mut gone = Command::new("mariadb")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()?;
     let mut said = gone.stdin.take().context("a pipe")?;
     writeln!(
         said,
@@ -64,8 +89,7 @@ async fn a_worker_that_lost_its_power_frees_its_key_within_a_minute() -> Result<
     )?;
     said.flush()?;
     // Not by INNODB_TRX, which a server refreshes only when it was not read for 100 ms.
-    let claimed =
-        "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; SELECT COUNT(*) FROM things WHERE name = 'locked'";
+    let claimed = "SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED; SELECT COUNT(*) FROM things WHERE name = 'locked'";
     eventually("the session has claimed it", async || Ok(world.sql(claimed)? == "1")).await?;
     let body = json!({"name": "one"});
     let repeat = || live.api.post_with_key("/v1/records/Things", "first", &body);

@@ -96,7 +96,10 @@ impl Drop for World {
 }
 
 /// Waits until a condition is true, and fails with its name if it does not become true.
-pub(crate) async fn eventually(what: &str, mut is_true: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+pub(crate) async fn eventually(
+    what: &str,
+    mut is_true: impl AsyncFnMut() -> Result<bool>,
+) -> Result<()> {
     let begun = Instant::now();
     loop {
         if is_true().await? {

@@ -8,18 +8,31 @@ use std::process::{Command, Stdio};
 use crate::rig::World;
 
 fn apply(world: &World) -> Result<(bool, String)> {
-    let output = world.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"])?;
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    let output =
+        world.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"])?;
+    let said = [output.stdout, output.stderr]
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .concat();
     Ok((output.status.success(), said))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_reported_as_applied_is_committed_and_recorded() -> Result<()> {
     let world = World::new().await?;
-    world.write("schema/rel/main/0961_table.sql", "CREATE TABLE ac (a INT PRIMARY KEY) ENGINE=InnoDB;")?;
-    world.write("schema/rel/main/0962_off.sql", "SET autocommit = 0; INSERT INTO ac VALUES (1),(2);")?;
-    world.write("schema/rel/main/0963_begun.sql", "START TRANSACTION; INSERT INTO ac VALUES (3);")?;
-    world.write("schema/rel/main/0964_locked.sql", "LOCK TABLES ac WRITE; INSERT INTO ac VALUES (4);")?;
+    world.write(
+        "schema/rel/main/0961_table.sql",
+        "CREATE TABLE ac (a INT PRIMARY KEY) ENGINE=InnoDB;",
+    )?;
+    world.write(
+        "schema/rel/main/0962_off.sql",
+        "SET autocommit = 0; INSERT INTO ac VALUES (1),(2);",
+    )?;
+    world
+        .write("schema/rel/main/0963_begun.sql", "START TRANSACTION; INSERT INTO ac VALUES (3);")?;
+    world.write(
+        "schema/rel/main/0964_locked.sql",
+        "LOCK TABLES ac WRITE; INSERT INTO ac VALUES (4);",
+    )?;
     let (is_done, said) = apply(&world)?;
     assert!(is_done, "{said}");
     assert_eq!(world.sql("SELECT GROUP_CONCAT(a) FROM ac")?, "1,2,3,4");
@@ -32,9 +45,11 @@ async fn what_is_reported_as_applied_is_committed_and_recorded() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_file_begins_with_a_fresh_strict_session() -> Result<()> {
     let world = World::new().await?;
-    let header =
-        "SET SQL_MODE=\"NO_AUTO_VALUE_ON_ZERO\"; SET FOREIGN_KEY_CHECKS=0; SET time_zone=\"+02:00\"; SET @x = 1;\n";
-    world.write("schema/rel/main/0961_dump.sql", format!("{header}CREATE TABLE shop (id INT) ENGINE=InnoDB;"))?;
+    let header = "SET SQL_MODE=\"NO_AUTO_VALUE_ON_ZERO\"; SET FOREIGN_KEY_CHECKS=0; SET time_zone=\"+02:00\"; SET @x = 1;\n";
+    world.write(
+        "schema/rel/main/0961_dump.sql",
+        format!("{header}CREATE TABLE shop (id INT) ENGINE=InnoDB;"),
+    )?;
     world.write(
         "schema/rel/main/0962_next.sql",
         "CREATE TABLE seen AS SELECT @@sql_mode AS mode, @@foreign_key_checks AS checks, @@time_zone AS zone, @x AS x;\n\
@@ -52,7 +67,8 @@ async fn each_file_begins_with_a_fresh_strict_session() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_taken_is_refused_with_its_line_before_any_is_applied() -> Result<()> {
+async fn a_file_that_cannot_be_taken_is_refused_with_its_line_before_any_is_applied() -> Result<()>
+{
     let world = World::new().await?;
     world.write("schema/rel/main/0961_good.sql", "CREATE TABLE good (a INT);")?;
     for (name, text, words) in [
@@ -67,7 +83,11 @@ async fn a_file_that_cannot_be_taken_is_refused_with_its_line_before_any_is_appl
             "0962_make.sql:3: a schema file does not make",
         ),
         ("0962_latin.sql", b"SELECT 1;\nSELECT 'caf\xe9';", "0962_latin.sql:2: not UTF-8"),
-        ("0962_empty.sql", b"SELECT 1;\nDELIMITER \nSELECT 2;", "0962_empty.sql:2: DELIMITER names no delimiter"),
+        (
+            "0962_empty.sql",
+            b"SELECT 1;\nDELIMITER \nSELECT 2;",
+            "0962_empty.sql:2: DELIMITER names no delimiter",
+        ),
         ("0961_same.sql", b"SELECT 1;", "0961_good.sql and 0961_same.sql have one number"),
     ] {
         world.write(&format!("schema/rel/main/{name}"), text)?;
@@ -77,9 +97,14 @@ async fn a_file_that_cannot_be_taken_is_refused_with_its_line_before_any_is_appl
         std::fs::remove_file(world.folder.join("schema/rel/main").join(name))?;
     }
     // A mistake that only the server knows is said with the line, too.
-    world.write("schema/rel/main/0963_gone.sql", "SELECT 1;\nDROP PROCEDURE beds_schema_record;")?;
+    world
+        .write("schema/rel/main/0963_gone.sql", "SELECT 1;\nDROP PROCEDURE beds_schema_record;")?;
     let (is_done, said) = apply(&world)?;
-    assert!(!is_done && said.contains("0963_gone.sql:2: the file was applied but could not be recorded"), "{said}");
+    assert!(
+        !is_done
+            && said.contains("0963_gone.sql:2: the file was applied but could not be recorded"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -92,9 +117,21 @@ async fn a_file_that_drops_a_table_is_not_applied_again() -> Result<()> {
     assert!(is_done, "{said}");
     world.sql("INSERT INTO shop VALUES (2)")?;
     world.write("schema/rel/main/0961_dump.sql", format!("{dump}-- changed\n"))?;
-    let output = world.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema", "--redo"])?;
+    let output = world.beds(&[
+        "schema",
+        "apply",
+        "--credentials",
+        "dba.toml",
+        "--schema",
+        "schema",
+        "--redo",
+    ])?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!output.status.success() && said.contains("0961_dump.sql:1: --redo would run this DROP TABLE"), "{said}");
+    assert!(
+        !output.status.success()
+            && said.contains("0961_dump.sql:1: --redo would run this DROP TABLE"),
+        "{said}"
+    );
     assert_eq!(world.sql("SELECT COUNT(*) FROM shop")?, "2");
     Ok(())
 }
@@ -127,7 +164,10 @@ async fn two_runs_at_once_apply_a_file_once() -> Result<()> {
         "schema/rel/main/0961_seed.sql",
         "CREATE TABLE IF NOT EXISTS seeds (n INT); DO SLEEP(0.5); INSERT INTO seeds VALUES (1);",
     )?;
-    world.write("schema/rec/main/0961_seed.json", r#"[{"insert": "seeds", "documents": [{"n": 1}]}]"#)?;
+    world.write(
+        "schema/rec/main/0961_seed.json",
+        r#"[{"insert": "seeds", "documents": [{"n": 1}]}]"#,
+    )?;
     let run = || {
         Command::new(env!("CARGO_BIN_EXE_beds"))
             .args(["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"])
@@ -142,8 +182,9 @@ async fn two_runs_at_once_apply_a_file_once() -> Result<()> {
         let output = run.wait_with_output()?;
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-        for (count, file) in
-            applied.iter_mut().zip(["rel/main/0961_seed.sql: applied", "rec/main/0961_seed.json: applied"])
+        for (count, file) in applied
+            .iter_mut()
+            .zip(["rel/main/0961_seed.sql: applied", "rec/main/0961_seed.json: applied"])
         {
             *count += said.lines().filter(|line| *line == file).count();
         }
@@ -156,7 +197,9 @@ async fn two_runs_at_once_apply_a_file_once() -> Result<()> {
 async fn a_create_with_other_options_than_what_exists_is_an_error() -> Result<()> {
     let world = World::new().await?;
     let view = |fields: &str| {
-        format!(r#"[{{"create": "people", "viewOn": "users", "pipeline": [{{"$project": {{{fields}}}}}]}}]"#)
+        format!(
+            r#"[{{"create": "people", "viewOn": "users", "pipeline": [{{"$project": {{{fields}}}}}]}}]"#
+        )
     };
     world.write("schema/rec/main/0961_view.json", view(r#""password_hash": 0"#))?;
     world.write("schema/rec/main/0962_same.json", view(r#""password_hash": 0"#))?;
@@ -170,13 +213,18 @@ async fn a_create_with_other_options_than_what_exists_is_an_error() -> Result<()
         world.write("schema/rec/main/0963_other.json", text)?;
         let (is_done, said) = apply(&world)?;
         assert!(
-            !is_done && said.contains("0963_other.json: command 1: ") && said.contains("exists with other options"),
+            !is_done
+                && said.contains("0963_other.json: command 1: ")
+                && said.contains("exists with other options"),
             "{said}"
         );
         assert!(said.contains(key), "{said}");
     }
     world.write("schema/rec/main/0963_other.json", r#"[{"noSuchCommand": 1}]"#)?;
     let (_, said) = apply(&world)?;
-    assert!(said.contains("command 1: error 59: no such command") && !said.contains("RawDocument"), "{said}");
+    assert!(
+        said.contains("command 1: error 59: no such command") && !said.contains("RawDocument"),
+        "{said}"
+    );
     Ok(())
 }

@@ -13,7 +13,8 @@ use crate::audit::search;
 use crate::rig::{World, eventually};
 
 fn mode(path: &Path) -> Result<u32> {
-    Ok(std::fs::metadata(path).with_context(|| path.display().to_string())?.permissions().mode() & 0o777)
+    Ok(std::fs::metadata(path).with_context(|| path.display().to_string())?.permissions().mode()
+        & 0o777)
 }
 
 fn read(id: &str, subject: &str) -> Value {
@@ -31,9 +32,13 @@ async fn a_missing_right_in_mongodb_puts_no_value_into_a_log() -> Result<()> {
     let process = world.process("").await?;
     let read = process.api.get("/v1/records/Papers/by/name?name=canary-of-a-read").await?;
     assert_eq!((read.status, read.code()), (503, "BEDS-0023"), "{}", read.text);
-    let written = process.api.post("/v1/records/Papers", &json!({"name": "canary-of-a-write"})).await?;
+    let written =
+        process.api.post("/v1/records/Papers", &json!({"name": "canary-of-a-write"})).await?;
     assert_eq!((written.status, written.code()), (503, "BEDS-0023"), "{}", written.text);
-    eventually("the failures are in the log", async || Ok(world.log().contains("MongoDB error 13"))).await?;
+    eventually("the failures are in the log", async || {
+        Ok(world.log().contains("MongoDB error 13"))
+    })
+    .await?;
     assert!(!world.log().contains("canary"), "{}", world.log());
     let mut stored = Value::Null;
     eventually("and in the stored one", async || {
@@ -81,7 +86,10 @@ async fn each_read_has_its_record_also_when_the_same_bytes_come_again() -> Resul
     let body = read("py.same.1", "ana").to_string();
     for number in 1..=3 {
         assert!(world.publish("rel.read", &body, json!({"message_id": "py.same.1"})).await?);
-        eventually("one record more", async || Ok(search(&live.api, "&subject=ana").await?.len() == number)).await?;
+        eventually("one record more", async || {
+            Ok(search(&live.api, "&subject=ana").await?.len() == number)
+        })
+        .await?;
     }
     // A write that comes again takes effect once, and its answer was given twice.
     let write = json!({
@@ -90,8 +98,15 @@ async fn each_read_has_its_record_also_when_the_same_bytes_come_again() -> Resul
         "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00Z",
     });
     for number in 1..=2 {
-        assert!(world.publish("rel.write", &write.to_string(), json!({"message_id": "py.same.2"})).await?);
-        eventually("one record more", async || Ok(search(&live.api, "&subject=bea").await?.len() == number)).await?;
+        assert!(
+            world
+                .publish("rel.write", &write.to_string(), json!({"message_id": "py.same.2"}))
+                .await?
+        );
+        eventually("one record more", async || {
+            Ok(search(&live.api, "&subject=bea").await?.len() == number)
+        })
+        .await?;
     }
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "1");
     let tree = live.api.get("/v1/lineage/py.same.1").await?;
@@ -114,7 +129,15 @@ async fn control_characters_reach_no_terminal() -> Result<()> {
     {
         let mut event = read("py.control", "ana");
         event.as_object_mut().unwrap().extend(change.as_object().cloned().unwrap_or_default());
-        assert!(world.publish("rel.read", &event.to_string(), json!({"message_id": format!("c{number}")})).await?);
+        assert!(
+            world
+                .publish(
+                    "rel.read",
+                    &event.to_string(),
+                    json!({"message_id": format!("c{number}")})
+                )
+                .await?
+        );
     }
     let mut listed = String::new();
     eventually("they are dead letters", async || {
@@ -166,7 +189,9 @@ async fn forged_headers_decide_nothing_and_one_bad_letter_hides_no_other() -> Re
     let path = format!("/api/exchanges/{}/beds.dead/publish", world.name);
     let message = json!({"routing_key": "x", "payload": event("py.long", "long").to_string(), "payload_encoding": "string", "properties": long});
     eventually("the forged message has expired", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None).await?;
+        let queue = world
+            .rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None)
+            .await?;
         Ok(queue["messages"] == 1)
     })
     .await?;
@@ -180,7 +205,9 @@ async fn forged_headers_decide_nothing_and_one_bad_letter_hides_no_other() -> Re
         Ok(listed["dead_letters"].as_array().is_some_and(|letters| letters.len() == 3))
     })
     .await?;
-    let of = |id: &str| listed["dead_letters"].as_array().unwrap().iter().find(|l| l["id"] == id).cloned().unwrap();
+    let of = |id: &str| {
+        listed["dead_letters"].as_array().unwrap().iter().find(|l| l["id"] == id).cloned().unwrap()
+    };
     assert_eq!(
         (&of("py.forged")["queue"], &of("py.forged")["cause"]),
         (&json!("rel.write.main"), &json!("expired")),
@@ -193,7 +220,10 @@ async fn forged_headers_decide_nothing_and_one_bad_letter_hides_no_other() -> Re
         let request = live.api.request("POST", &format!("/v1/dead-letters/replay?cause={cause}"));
         live.api.send(request.header("Beds-Request", "1")).await?;
     }
-    eventually("the good letter was replayed", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")).await?;
+    eventually("the good letter was replayed", async || {
+        Ok(world.sql("SELECT COUNT(*) FROM things")? == "1")
+    })
+    .await?;
     let trail = search(&live.api, "").await?;
     ensure!(!trail.iter().any(|record| record["record"]["node"] == "forged"), "{trail:?}");
     Ok(())

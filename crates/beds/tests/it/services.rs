@@ -50,7 +50,15 @@ async fn write(api: Api, history: Arc<History>, writer: usize) {
         loop {
             history.attempts.fetch_add(1, Ordering::Relaxed);
             let request = api.http.request(method.clone(), format!("{}{path}", api.url));
-            match api.send(request.header("Idempotency-Key", &key).header("Beds-Timeout", "2s").json(&body)).await {
+            match api
+                .send(
+                    request
+                        .header("Idempotency-Key", &key)
+                        .header("Beds-Timeout", "2s")
+                        .json(&body),
+                )
+                .await
+            {
                 Ok(answer) if matches!(answer.status, 200 | 201) => {
                     history.done[route].fetch_add(1, Ordering::Relaxed);
                     break;
@@ -89,9 +97,14 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
     }
 
     for (service, routes) in [("rabbitmq", 0..4), ("mariadb", 0..4), ("mongodb", 0..4)] {
-        let before: Vec<usize> = history.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
+        let before: Vec<usize> =
+            history.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
         eventually("all routes are served before the kill", async || {
-            Ok(history.done.iter().zip(&before).all(|(done, before)| done.load(Ordering::Relaxed) > before + 5))
+            Ok(history
+                .done
+                .iter()
+                .zip(&before)
+                .all(|(done, before)| done.load(Ordering::Relaxed) > before + 5))
         })
         .await?;
         let begun = Instant::now();
@@ -105,9 +118,12 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
             Instant::now()
         });
         // The writers go round the routes, so each of them is served again once its service is back.
-        let before: Vec<usize> = history.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
+        let before: Vec<usize> =
+            history.done.iter().map(|done| done.load(Ordering::Relaxed)).collect();
         eventually("all routes are served after the kill", async || {
-            Ok(routes.clone().all(|route| history.done[route].load(Ordering::Relaxed) > before[route] + 2))
+            Ok(routes
+                .clone()
+                .all(|route| history.done[route].load(Ordering::Relaxed) > before[route] + 2))
         })
         .await?;
         let after_kill = begun.elapsed().as_secs_f64();
@@ -121,9 +137,14 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
     while let Some(ended) = writers.join_next().await {
         ended?;
     }
-    assert!(history.unexpected.lock().unwrap().is_empty(), "{:?}", history.unexpected.lock().unwrap());
+    assert!(
+        history.unexpected.lock().unwrap().is_empty(),
+        "{:?}",
+        history.unexpected.lock().unwrap()
+    );
 
-    let [things, papers, counters, tallies] = history.done.each_ref().map(|done| done.load(Ordering::Relaxed));
+    let [things, papers, counters, tallies] =
+        history.done.each_ref().map(|done| done.load(Ordering::Relaxed));
     println!(
         "attempts {}, done {}, not executed {}, unknown {}",
         history.attempts.load(Ordering::Relaxed),
@@ -131,12 +152,18 @@ async fn every_answered_write_is_there_once_after_each_service_was_killed() -> R
         history.not_executed.load(Ordering::Relaxed),
         history.unknown.load(Ordering::Relaxed)
     );
-    assert_eq!(world.sql("SELECT COUNT(*), COUNT(DISTINCT name) FROM things")?, format!("{things}\t{things}"));
+    assert_eq!(
+        world.sql("SELECT COUNT(*), COUNT(DISTINCT name) FROM things")?,
+        format!("{things}\t{things}")
+    );
     assert_eq!(world.sql("SELECT value FROM counters")?, counters.to_string());
     assert_eq!(process.api.get("/v1/records/Tallies/c").await?.body["value"], json!(tallies));
     assert_eq!(count(&process.api, "Papers").await?, papers);
     // The node looks after its databases every so often; requests may have found them before.
-    eventually("the node says that it is ready", async || Ok(process.api.get("/readyz").await?.status == 200)).await
+    eventually("the node says that it is ready", async || {
+        Ok(process.api.get("/readyz").await?.status == 200)
+    })
+    .await
 }
 
 /// Ends the read-only state and the log, however the test ends.
@@ -154,23 +181,26 @@ async fn a_write_that_a_read_only_server_refuses_is_tried_again_and_then_503() -
     let _login = restrict(&world)?;
     // A definer with READ ONLY ADMIN writes on a read-only server. The DBA that docs/dba.md describes has no such right.
     let owner = format!("o{}", &world.name[..30]);
-    world.sql_server(&format!("CREATE USER {owner}@'%'; GRANT ALL ON {}.* TO {owner}@'%'", world.name))?;
+    world.sql_server(&format!(
+        "CREATE USER {owner}@'%'; GRANT ALL ON {}.* TO {owner}@'%'",
+        world.name
+    ))?;
     let routines = std::fs::read_to_string(world.folder.join("schema/rel/main/0001_beds.sql"))?;
     let (_, routines) = routines.split_once("DELIMITER //").context("routines")?;
     let of_owner = format!("REPLACE DEFINER = {owner}@'%' PROCEDURE beds_inbox_");
     let owned = routines.replace("REPLACE PROCEDURE beds_inbox_", &of_owner);
     world.domain(&format!("DELIMITER //{owned}"), &[])?;
     let live = world.node().await?;
-    let write =
-        async |carrier: &str| live.api.post("/v1/records/Airlines", &json!({"carrier": carrier, "name": "Zed"})).await;
+    let write = async |carrier: &str| {
+        live.api.post("/v1/records/Airlines", &json!({"carrier": carrier, "name": "Zed"})).await
+    };
     assert_eq!(write("Z1").await?.status, 201);
 
     world.sql_server("SET GLOBAL read_only = ON; SET GLOBAL log_output = 'TABLE'; TRUNCATE mysql.general_log; SET GLOBAL general_log = ON")?;
     let writable = ReadOnly(&world);
     let refused = write("Z2").await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0016"), "{}", refused.text);
-    let tried =
-        "SELECT COUNT(*) FROM mysql.general_log WHERE command_type = 'Execute' AND argument LIKE '%beds_inbox_begin%'";
+    let tried = "SELECT COUNT(*) FROM mysql.general_log WHERE command_type = 'Execute' AND argument LIKE '%beds_inbox_begin%'";
     let tried: u32 = world.sql_server(tried)?.parse()?;
     assert!(tried > 1, "tried {tried} times");
     assert_eq!(live.api.get("/v1/records/Airlines/Z1").await?.body["name"], "Zed", "reads go on");
@@ -204,10 +234,14 @@ async fn while_mongodb_is_away_requests_are_503_at_once() -> Result<()> {
     let (mut took, mut answers) = (Vec::new(), Vec::new());
     for number in 0..10 {
         let begun = Instant::now();
-        let written = live.api.post("/v1/records/Papers", &json!({"name": format!("n{number}")})).await?;
+        let written =
+            live.api.post("/v1/records/Papers", &json!({"name": format!("n{number}")})).await?;
         let read = live.api.get("/v1/records/Papers?limit=1").await?;
         took.push(begun.elapsed().as_millis());
-        answers.extend([(written.status, written.code().to_owned()), (read.status, read.code().to_owned())]);
+        answers.extend([
+            (written.status, written.code().to_owned()),
+            (read.status, read.code().to_owned()),
+        ]);
     }
     println!("milliseconds of a write and a read: {took:?}");
     killable::start("mongodb")?;
@@ -236,7 +270,9 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
     let process = world.process("").await?;
     let stored = async |number: usize| {
         eventually("the records are stored", async || {
-            Ok(search(&process.api, "&template=Things").await.is_ok_and(|found| found.len() >= number))
+            Ok(search(&process.api, "&template=Things")
+                .await
+                .is_ok_and(|found| found.len() >= number))
         })
         .await
     };
@@ -244,19 +280,27 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
         let output = world.beds(&[&["audit", "verify"], more].concat())?;
         Ok((
             output.status.code(),
-            [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat(),
+            [output.stdout, output.stderr]
+                .map(|b| String::from_utf8_lossy(&b).into_owned())
+                .concat(),
         ))
     };
     let signed = async |seq: u64| {
         eventually("they are signed", async || {
             let (_, text) = verify(&[])?;
-            Ok(text.split("signed up to ").nth(1).and_then(|rest| rest.lines().next()?.parse::<u64>().ok())
+            Ok(text
+                .split("signed up to ")
+                .nth(1)
+                .and_then(|rest| rest.lines().next()?.parse::<u64>().ok())
                 >= Some(seq))
         })
         .await
     };
     for number in 0..3 {
-        process.api.post("/v1/records/Things", &json!({"name": format!("before {number}")})).await?;
+        process
+            .api
+            .post("/v1/records/Things", &json!({"name": format!("before {number}")}))
+            .await?;
     }
     stored(3).await?;
     let (data, copy) = (killable::mongodb_data()?, world.folder.join("copy"));
@@ -271,8 +315,12 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
         .await?;
     }
     stored(6).await?;
-    let newest =
-        search(&process.api, "&template=Things").await?.iter().filter_map(|r| r["seq"].as_u64()).max().unwrap_or(0);
+    let newest = search(&process.api, "&template=Things")
+        .await?
+        .iter()
+        .filter_map(|r| r["seq"].as_u64())
+        .max()
+        .unwrap_or(0);
     signed(newest).await?;
     let kept = world.beds(&["audit", "heads"])?;
     std::fs::write(world.folder.join("heads.ndjson"), kept.stdout)?;
@@ -282,7 +330,10 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
     copy_folder(&copy, &data)?;
     killable::start("mongodb")?;
     eventually("the node goes on", async || {
-        let written = process.api.post_with_key("/v1/records/Things", "later", &json!({"name": "later"})).await?;
+        let written = process
+            .api
+            .post_with_key("/v1/records/Things", "later", &json!({"name": "later"}))
+            .await?;
         Ok(written.status == 201)
     })
     .await?;
@@ -292,7 +343,12 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
         Ok(code == Some(1))
     })
     .await?;
-    assert!(text.contains("record is missing") || text.contains("cut off") || text.contains("rewritten"), "{text}");
+    assert!(
+        text.contains("record is missing")
+            || text.contains("cut off")
+            || text.contains("rewritten"),
+        "{text}"
+    );
     // As an operator does it: each fault that is named is acknowledged, until none is named. Each look at the trail is
     // recorded in it, and a node that ran through the restore goes on behind records that are gone.
     let mut gaps = String::new();
@@ -303,9 +359,12 @@ async fn a_gap_that_a_restore_has_torn_is_found_and_can_be_acknowledged() -> Res
             let (_, rest) = fault.split_once(", record ").context("a place")?;
             let place = rest.split(':').next().context("a place")?;
             let range = rest.split("in doubt: ").nth(1).map(|range| range.trim_end_matches(')'));
-            let (from, to) = range.and_then(|range| range.split_once(" to ")).unwrap_or((place, place));
+            let (from, to) =
+                range.and_then(|range| range.split_once(" to ")).unwrap_or((place, place));
             let chain = ["audit", "acknowledge", "--chain", "ms.audit-1"];
-            let word = world.beds(&[&chain[..], &["--from", from, "--to", to, "--reason", "restored"]].concat())?;
+            let word = world.beds(
+                &[&chain[..], &["--from", from, "--to", to, "--reason", "restored"]].concat(),
+            )?;
             assert!(word.status.success(), "{}", String::from_utf8_lossy(&word.stderr));
             gaps += &String::from_utf8(word.stdout)?;
         }

@@ -37,12 +37,17 @@ async fn last_insert_id_is_never_that_of_an_earlier_caller() -> Result<()> {
         ],
     )?;
     let live = single(&world).await?;
-    let create =
-        async |email: &str, note: &str| live.api.post("/v1/records/Subs", &json!({"email": email, "note": note})).await;
+    let create = async |email: &str, note: &str| {
+        live.api.post("/v1/records/Subs", &json!({"email": email, "note": note})).await
+    };
     assert_eq!(create("first@example.org", "secret of first").await?.body["sub_id"], 1);
     assert_eq!(create("second@example.org", "secret of second").await?.body["sub_id"], 2);
     let third = create("first@example.org", "me too").await?;
-    assert!(third.status == 500 && third.code() == "BEDS-0027" && !third.text.contains("secret"), "{}", third.text);
+    assert!(
+        third.status == 500 && third.code() == "BEDS-0027" && !third.text.contains("secret"),
+        "{}",
+        third.text
+    );
     assert_eq!(live.api.post("/v1/records/Last", &json!({})).await?.body, json!({"sub_id": 0}));
     for _ in 0..6 {
         let found = live.api.get("/v1/records/Subs/by/found?n=1").await?;
@@ -87,13 +92,22 @@ async fn nothing_that_an_object_leaves_in_its_session_is_there_for_the_next() ->
         assert_eq!(left.body["records"], json!([{"v": 7}]), "{}", left.text);
         // Of the three connections that read, each gets its turn.
         for _ in 0..3 {
-            assert_eq!(live.api.get("/v1/records/Leaves/by/looks").await?.body["records"], json!([clean]));
             assert_eq!(
-                live.api.get("/v1/records/Leaves/by/many").await?.body["records"].as_array().map(Vec::len),
+                live.api.get("/v1/records/Leaves/by/looks").await?.body["records"],
+                json!([clean])
+            );
+            assert_eq!(
+                live.api.get("/v1/records/Leaves/by/many").await?.body["records"]
+                    .as_array()
+                    .map(Vec::len),
                 Some(3)
             );
             let counted = live.api.get("/v1/records/Leaves/by/counts").await?;
-            assert_ne!(counted.body["records"][0]["v"], 3, "FOUND_ROWS() of the call before: {}", counted.text);
+            assert_ne!(
+                counted.body["records"][0]["v"], 3,
+                "FOUND_ROWS() of the call before: {}",
+                counted.text
+            );
         }
     }
     Ok(())
@@ -110,7 +124,8 @@ async fn a_refused_repeat_keeps_its_connection() -> Result<()> {
     };
     let before = connections()?;
     for _ in 0..20 {
-        let reused = live.api.post_with_key("/v1/records/Things", "k", &json!({"name": "b"})).await?;
+        let reused =
+            live.api.post_with_key("/v1/records/Things", "k", &json!({"name": "b"})).await?;
         assert_eq!(reused.code(), "BEDS-0010", "{}", reused.text);
     }
     assert_eq!(connections()?, before, "no connection was closed, and none opened");

@@ -19,7 +19,13 @@ async fn services_may_start_in_any_order() -> Result<()> {
     let ready = live.api.get("/readyz").await?;
     assert_eq!(ready.status, 503);
     for service in ["amqp", "databases.rec.main", "databases.rel.main"] {
-        let found = ready.body["services"].as_array().unwrap().iter().find(|s| s["name"] == service).unwrap().clone();
+        let found = ready.body["services"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|s| s["name"] == service)
+            .unwrap()
+            .clone();
         assert_eq!(found["ready"], false, "{found}");
     }
     assert_eq!(live.api.post("/v1/records/Papers", &json!({"title": "x"})).await?.status, 503);
@@ -35,7 +41,8 @@ async fn services_may_start_in_any_order() -> Result<()> {
     assert_eq!((away.status, away.code()), (503, "BEDS-0016"), "{}", away.text);
 
     mongo.open().await?;
-    eventually("the node is ready", async || Ok(live.api.get("/readyz").await?.status == 200)).await?;
+    eventually("the node is ready", async || Ok(live.api.get("/readyz").await?.status == 200))
+        .await?;
     assert_eq!(live.api.get("/v1/records/Papers").await?.status, 200);
     Ok(())
 }

@@ -6,14 +6,18 @@ use serde_json::json;
 use crate::rig::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_keeps_killing_its_task_becomes_a_dead_letter_while_others_go_on() -> Result<()> {
+async fn a_message_that_keeps_killing_its_task_becomes_a_dead_letter_while_others_go_on()
+-> Result<()> {
     let world = World::new().await?;
     let process = world.process("panic=return").await?;
     let body = json!({"name": "poison", "panic_for_test": 1});
     let poison = process.api.post("/v1/records/Things", &body);
     let others = async {
         for n in 0..200 {
-            let answer = process.api.post("/v1/records/Things", &json!({"name": format!("good {n}")})).await?;
+            let answer = process
+                .api
+                .post("/v1/records/Things", &json!({"name": format!("good {n}")}))
+                .await?;
             assert_eq!(answer.status, 201, "{}", answer.text);
         }
         anyhow::Ok(())
@@ -24,7 +28,11 @@ async fn a_message_that_keeps_killing_its_task_becomes_a_dead_letter_while_other
     assert_eq!((poisoned.status, poisoned.code()), (500, "BEDS-0017"), "{}", poisoned.text);
     let dead = world.dead_letter().await?;
     let headers = &dead["properties"]["headers"];
-    assert_eq!((&headers["beds-reason"], &headers["beds-deliveries"]), (&json!("panic"), &json!(5)), "{dead}");
+    assert_eq!(
+        (&headers["beds-reason"], &headers["beds-deliveries"]),
+        (&json!("panic"), &json!(5)),
+        "{dead}"
+    );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "200");
     let log = world.log();
     assert_eq!(
@@ -67,8 +75,13 @@ async fn sigterm_finishes_what_was_begun_and_exits_cleanly() -> Result<()> {
     assert_eq!(slow.status, 201, "{}", slow.text);
     assert_eq!(process.ended().await?, Some(0), "{}", world.log());
     eventually("the finished write was acknowledged", async || {
-        let queue =
-            world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None).await?;
+        let queue = world
+            .rabbit(
+                reqwest::Method::GET,
+                &format!("/api/queues/{}/rel.write.main", world.name),
+                None,
+            )
+            .await?;
         Ok(queue["messages"] == 0)
     })
     .await?;

@@ -19,9 +19,15 @@ async fn every_relational_type_survives_exactly() -> Result<()> {
     for (field, value) in sent.as_object().unwrap() {
         assert_eq!(&created.body[field], value, "{field}");
     }
-    assert!(created.text.contains("9223372036854775807"), "every digit of a BIGINT: {}", created.text);
+    assert!(
+        created.text.contains("9223372036854775807"),
+        "every digit of a BIGINT: {}",
+        created.text
+    );
     let empty = live.api.post("/v1/records/Things", &json!({"name": "empty"})).await?;
-    for field in ["count", "big", "amount", "ratio", "flag", "note", "uid", "raw", "doc", "day", "at"] {
+    for field in
+        ["count", "big", "amount", "ratio", "flag", "note", "uid", "raw", "doc", "day", "at"]
+    {
         assert_eq!(empty.body[field], Value::Null, "{field}");
     }
     for (number, (field, value)) in [
@@ -87,7 +93,10 @@ async fn all_result_sets_and_out_values_come_back() -> Result<()> {
         let only = fetch("only_out").await?;
         assert_eq!((&only["records"], &only["out"]), (&json!([]), &json!({"n": 7})));
         assert_eq!(fetch("branch?which=1").await?["records"], json!([{"word": "one"}]));
-        assert_eq!(fetch("branch?which=2").await?["records"], json!([{"number": 2, "word": "two"}]));
+        assert_eq!(
+            fetch("branch?which=2").await?["records"],
+            json!([{"number": 2, "word": "two"}])
+        );
         let nested = fetch("nested?which=2").await?;
         assert_eq!(
             (&nested["records"], &nested["result_sets"]),
@@ -115,7 +124,8 @@ async fn what_a_store_would_cut_off_or_round_is_refused() -> Result<()> {
     let refused = async |template: &str, field: &str, value: &str| -> Result<()> {
         let body = format!("{{\"name\": \"refused\", \"{field}\": {value}}}");
         let request = live.api.request("POST", &format!("/v1/records/{template}"));
-        let answer = live.api.send(request.header("Content-Type", "application/json").body(body)).await?;
+        let answer =
+            live.api.send(request.header("Content-Type", "application/json").body(body)).await?;
         assert_eq!(answer.status, 400, "{template}.{field} {value}: {}", answer.text);
         assert!(answer.text.contains(field), "{}", answer.text);
         Ok(())
@@ -146,7 +156,8 @@ async fn what_a_store_would_cut_off_or_round_is_refused() -> Result<()> {
         ("2026-11-23T01:00:00+02:00", "2026-11-22T23:00:00.000000"),
         ("2026-11-23 10:00:00Z", "2026-11-23T10:00:00.000000"),
     ] {
-        let created = live.api.post("/v1/records/Things", &json!({"name": sent, "at": sent})).await?;
+        let created =
+            live.api.post("/v1/records/Things", &json!({"name": sent, "at": sent})).await?;
         assert_eq!(created.body["at"], kept, "{}", created.text);
     }
     Ok(())
@@ -162,11 +173,17 @@ async fn only_what_pages_answers_a_next_page() -> Result<()> {
     let list = live.api.get("/v1/records/Things?limit=1").await?;
     let next = list.body["next"].as_str().unwrap_or_default().to_owned();
     assert_eq!(
-        live.api.get(&format!("/v1/records/Things?limit=1&after={next}")).await?.body["records"][0]["name"],
+        live.api.get(&format!("/v1/records/Things?limit=1&after={next}")).await?.body["records"][0]
+            ["name"],
         "b"
     );
     let view = live.api.get("/v1/records/Things/by/view?limit=1").await?;
-    assert_eq!(view.body, json!({"records": [{"id": 1, "name": "a"}], "next": null, "more": true}), "{}", view.text);
+    assert_eq!(
+        view.body,
+        json!({"records": [{"id": 1, "name": "a"}], "next": null, "more": true}),
+        "{}",
+        view.text
+    );
     let all = live.api.get("/v1/records/Things/by/view?limit=2").await?;
     assert_eq!(
         (all.body["records"].as_array().map(Vec::len), &all.body["more"]),

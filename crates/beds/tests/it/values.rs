@@ -37,7 +37,10 @@ fn zoo() -> String {
         TYPES.iter().map(|(name, kind)| form(name, kind)).collect::<Vec<_>>().join(", ")
     };
     let columns = lines(&|name, kind| {
-        format!("{name} {}", if kind.ends_with("NULL") { (*kind).to_owned() } else { format!("{kind} NULL") })
+        format!(
+            "{name} {}",
+            if kind.ends_with("NULL") { (*kind).to_owned() } else { format!("{kind} NULL") }
+        )
     });
     let parameters = lines(&|name, kind| format!("IN p_{name} {}", kind.trim_end_matches(" NULL")));
     let names = lines(&|name, _| name.to_owned());
@@ -55,7 +58,9 @@ fn zoo() -> String {
 const ZOO: &str = "name = \"Zoo\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"zoo_create\"\n[fetches]\nby = \"zoo_by\"\n";
 
 async fn send(api: &Api, template: &str, field: &str, value: &str) -> Result<crate::rig::Answer> {
-    let request = api.request("POST", &format!("/v1/records/{template}")).header("Content-Type", "application/json");
+    let request = api
+        .request("POST", &format!("/v1/records/{template}"))
+        .header("Content-Type", "application/json");
     api.send(request.body(format!("{{\"{field}\": {value}}}"))).await
 }
 
@@ -80,17 +85,40 @@ async fn a_value_that_its_type_would_change_is_refused() -> Result<()> {
         ("bi", &["8", "-1"]),
         ("p", &["\"POINT(1 2)\"", "\"AAAA\"", "[1, 2]"]),
         ("t3", &["\"10:00:00.1234\"", "\"839:00:00\""]),
-        ("dt3", &["\"2026-11-23T10:00:00.1234\"", "\"2026-02-31T00:00:00\"", "\"10000-01-01T00:00:00\""]),
-        ("ts", &["\"2026-11-23T10:00:00.0001Z\"", "\"1969-12-31T23:59:59Z\"", "\"2200-01-01T00:00:00Z\""]),
+        (
+            "dt3",
+            &[
+                "\"2026-11-23T10:00:00.1234\"",
+                "\"2026-02-31T00:00:00\"",
+                "\"10000-01-01T00:00:00\"",
+            ],
+        ),
+        (
+            "ts",
+            &[
+                "\"2026-11-23T10:00:00.0001Z\"",
+                "\"1969-12-31T23:59:59Z\"",
+                "\"2200-01-01T00:00:00Z\"",
+            ],
+        ),
         ("bo", &["2", "1", "\"true\""]),
         ("ti", &["128", "1.0", "1e1"]),
-        ("j", &["{\"price\": 1234567890.123456789}", "[1e-400]", "1.00000000000000000001", "{\"a\":1,\"a\":2}"]),
+        (
+            "j",
+            &[
+                "{\"price\": 1234567890.123456789}",
+                "[1e-400]",
+                "1.00000000000000000001",
+                "{\"a\":1,\"a\":2}",
+            ],
+        ),
     ] {
         for value in values {
             let answer = send(&live.api, "Zoo", field, value).await?;
             assert_eq!(answer.status, 400, "{field} {value}: {}", answer.text);
-            let named =
-                answer.body["field"] == field || !matches!(answer.code(), "BEDS-0003" | "BEDS-0025") || field == "p";
+            let named = answer.body["field"] == field
+                || !matches!(answer.code(), "BEDS-0003" | "BEDS-0025")
+                || field == "p";
             assert!(named, "{field} {value}: {}", answer.text);
         }
     }
@@ -123,7 +151,14 @@ async fn a_value_that_its_type_holds_comes_back_as_it_was_sent() -> Result<()> {
         ("bi", &["0", "7"]),
         ("p", &[point]),
         ("t3", &["\"10:00:00.120\"", "\"-838:59:59.999\""]),
-        ("dt3", &["\"2026-11-23T10:00:00.120\"", "\"9999-12-31T23:59:59.999\"", "\"0001-01-01T00:00:00.000\""]),
+        (
+            "dt3",
+            &[
+                "\"2026-11-23T10:00:00.120\"",
+                "\"9999-12-31T23:59:59.999\"",
+                "\"0001-01-01T00:00:00.000\"",
+            ],
+        ),
         ("da", &["\"9999-12-31\"", "\"0001-01-01\""]),
         ("bo", &["true", "false"]),
         ("j", &["{\"n\": 6.02214076e23, \"m\": 18446744073709551615}", "\"1\"", "[1.5, null]"]),
@@ -132,8 +167,14 @@ async fn a_value_that_its_type_holds_comes_back_as_it_was_sent() -> Result<()> {
             let answer = send(&live.api, "Zoo", field, value).await?;
             assert_eq!(answer.status, 201, "{field} {value}: {}", answer.text);
             let sent: Value = serde_json::from_str(value)?;
-            let as_number = |value: &Value| value.as_f64().map_or_else(|| value.clone(), |n| json!(n));
-            assert_eq!(as_number(&answer.body[field]), as_number(&sent), "{field}: {}", answer.text);
+            let as_number =
+                |value: &Value| value.as_f64().map_or_else(|| value.clone(), |n| json!(n));
+            assert_eq!(
+                as_number(&answer.body[field]),
+                as_number(&sent),
+                "{field}: {}",
+                answer.text
+            );
         }
     }
     for (field, sent, kept) in [
@@ -146,7 +187,12 @@ async fn a_value_that_its_type_holds_comes_back_as_it_was_sent() -> Result<()> {
         ("ts", "\"2026-03-29T02:30:00Z\"", "2026-03-29T02:30:00.000"),
     ] {
         let answer = send(&live.api, "Zoo", field, sent).await?;
-        assert_eq!((answer.status, &answer.body[field]), (201, &json!(kept)), "{field}: {}", answer.text);
+        assert_eq!(
+            (answer.status, &answer.body[field]),
+            (201, &json!(kept)),
+            "{field}: {}",
+            answer.text
+        );
     }
     Ok(())
 }
@@ -168,13 +214,20 @@ async fn dates_and_numbers_of_documents_survive_to_their_ends() -> Result<()> {
     .into_iter()
     .enumerate()
     {
-        let answer = live.api.post("/v1/records/Papers", &json!({"name": number.to_string(), field: sent})).await?;
+        let answer = live
+            .api
+            .post("/v1/records/Papers", &json!({"name": number.to_string(), field: sent}))
+            .await?;
         assert_eq!((answer.status, &answer.body[field]), (201, &kept), "{field}: {}", answer.text);
         // And the answer is taken again as a request.
         let again = json!({"name": format!("again {number}"), field: answer.body[field]});
         assert_eq!(live.api.post("/v1/records/Papers", &again).await?.body[field], kept, "{again}");
     }
-    for value in ["\"9999-12-31T23:59:59-01:00\"", "\"2026-11-23T10:00:00.0001Z\"", "\"10000-01-01T00:00:00Z\""] {
+    for value in [
+        "\"9999-12-31T23:59:59-01:00\"",
+        "\"2026-11-23T10:00:00.0001Z\"",
+        "\"10000-01-01T00:00:00Z\"",
+    ] {
         assert_eq!(send(&live.api, "Papers", "at", value).await?.status, 400, "{value}");
     }
     for value in ["{\"n\": 0.12345678901234567890}", "{\"deep\": [{\"n\": 1e-400}]}"] {
@@ -214,8 +267,10 @@ async fn json_is_json_wherever_it_comes_from() -> Result<()> {
     )?;
     let live = world.node().await?;
     let doc = json!({"note": "x", "n": [1, 2]});
-    let created =
-        live.api.post("/v1/records/Things", &json!({"name": "a", "doc": doc, "note": "{\"text\": true}"})).await?;
+    let created = live
+        .api
+        .post("/v1/records/Things", &json!({"name": "a", "doc": doc, "note": "{\"text\": true}"}))
+        .await?;
     assert_eq!((created.status, &created.body["doc"]), (201, &doc), "{}", created.text);
     let fetch = async |name: &str| -> Result<Value> {
         let answer = live.api.get(&format!("/v1/records/Docs/by/{name}")).await?;
@@ -236,7 +291,10 @@ async fn json_is_json_wherever_it_comes_from() -> Result<()> {
     assert_eq!(part["note"], json!("{\"text\": true}"), "a text that looks like JSON stays a text");
     assert_eq!(fetch("out").await?["out"], json!({"doc": doc}));
     let deleted = live.api.delete(created.header("location")).await?;
-    assert_eq!(deleted.body, created.body, "the answer to a DELETE has the types of the answer to a GET");
+    assert_eq!(
+        deleted.body, created.body,
+        "the answer to a DELETE has the types of the answer to a GET"
+    );
     Ok(())
 }
 
@@ -252,7 +310,12 @@ async fn sessions_are_in_utc_and_strict() -> Result<()> {
     let live = world.node().await?;
     for _ in 0..4 {
         let read = live.api.get("/v1/records/Shows/by/shows").await?;
-        assert_eq!(read.body["records"], json!([{"zone": "+00:00", "is_strict": 1, "off": 0}]), "{}", read.text);
+        assert_eq!(
+            read.body["records"],
+            json!([{"zone": "+00:00", "is_strict": 1, "off": 0}]),
+            "{}",
+            read.text
+        );
         let written = live.api.post("/v1/records/Shows", &json!({})).await?;
         assert_eq!(written.body, json!({"zone": "+00:00"}), "{}", written.text);
     }
@@ -280,7 +343,14 @@ async fn what_was_made_under_a_mode_that_cuts_is_refused_by_name() -> Result<()>
          DELIMITER ;",
         &[],
     )?;
-    let objects = ["cut_create", "cut_by_view", "loose_create", "outer_create", "quoted_create", "escaped_create"];
+    let objects = [
+        "cut_create",
+        "cut_by_view",
+        "loose_create",
+        "outer_create",
+        "quoted_create",
+        "escaped_create",
+    ];
     for object in objects {
         let text = format!(
             "name = \"{object}\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"v\"\n[objects]\ncreate = \"{object}\"\nlist = \"cut_list\"\n"
@@ -297,11 +367,21 @@ async fn what_was_made_under_a_mode_that_cuts_is_refused_by_name() -> Result<()>
         "quoted_create was made with sql_mode ANSI_QUOTES",
         "escaped_create was made with sql_mode NO_BACKSLASH_ESCAPES",
     ]) {
-        assert!(said.contains(&format!("{object}.toml:6: {object} cannot be called: {reason}")), "{object}\n{said}");
+        assert!(
+            said.contains(&format!("{object}.toml:6: {object} cannot be called: {reason}")),
+            "{object}\n{said}"
+        );
     }
     let live = world.node().await?;
-    assert_eq!(live.api.post("/v1/records/cut_create", &json!({"v": "too long"})).await?.code(), "BEDS-0023");
-    assert_eq!(live.api.get("/v1/records/cut_create").await?.status, 200, "the trigger is in nobody's way who reads");
+    assert_eq!(
+        live.api.post("/v1/records/cut_create", &json!({"v": "too long"})).await?.code(),
+        "BEDS-0023"
+    );
+    assert_eq!(
+        live.api.get("/v1/records/cut_create").await?.status,
+        200,
+        "the trigger is in nobody's way who reads"
+    );
     Ok(())
 }
 

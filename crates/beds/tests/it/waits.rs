@@ -58,7 +58,10 @@ fn back(world: &World) -> Result<String> {
 async fn fit_in(world: &World, event: &Value) -> Result<()> {
     let properties = json!({"message_id": event["event_id"], "delivery_mode": 2});
     eventually("there is a place in the queue", async || {
-        Ok(world.publish("rel.write", &event.to_string(), properties.clone()).await.unwrap_or(false))
+        Ok(world
+            .publish("rel.write", &event.to_string(), properties.clone())
+            .await
+            .unwrap_or(false))
     })
     .await
 }
@@ -71,17 +74,28 @@ async fn an_outage_of_a_database_makes_no_dead_letters() -> Result<()> {
     for number in 0..100 {
         let id = format!("py.out.{number}");
         let event = envelope(&id, "Things", "create", json!({"name": format!("n{number}")}));
-        assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id, "delivery_mode": 2})).await?);
+        assert!(
+            world
+                .publish(
+                    "rel.write",
+                    &event.to_string(),
+                    json!({"message_id": id, "delivery_mode": 2})
+                )
+                .await?
+        );
     }
     // Most in their own queue, which has no consumer now, and those that were at hand in the other.
     eventually("the writes wait", async || {
-        let (own, aside) = (messages(&world, "rel.write.main").await?, messages(&world, "beds.waiting").await?);
+        let (own, aside) =
+            (messages(&world, "rel.write.main").await?, messages(&world, "beds.waiting").await?);
         Ok(own.as_u64().unwrap_or(0) + aside.as_u64().unwrap_or(0) >= 50)
     })
     .await?;
     back(&world)?;
-    eventually("all are done", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "100")).await?;
-    eventually("and acknowledged", async || Ok(messages(&world, "rel.write.main").await? == 0)).await?;
+    eventually("all are done", async || Ok(world.sql("SELECT COUNT(*) FROM things")? == "100"))
+        .await?;
+    eventually("and acknowledged", async || Ok(messages(&world, "rel.write.main").await? == 0))
+        .await?;
     assert!(world.take("beds.dead").await?.is_empty());
     drop(live);
     Ok(())
@@ -96,7 +110,15 @@ async fn writes_that_wait_for_better_times_hold_up_no_other() -> Result<()> {
     for number in 0..40 {
         let id = format!("py.wait.{number}");
         let event = envelope(&id, "Guests", "create", json!({"name": format!("n{number}")}));
-        assert!(world.publish("rel.write", &event.to_string(), json!({"message_id": id, "delivery_mode": 2})).await?);
+        assert!(
+            world
+                .publish(
+                    "rel.write",
+                    &event.to_string(),
+                    json!({"message_id": id, "delivery_mode": 2})
+                )
+                .await?
+        );
     }
     for number in 0..10 {
         let body = json!({"name": format!("healthy {number}")});
@@ -105,7 +127,8 @@ async fn writes_that_wait_for_better_times_hold_up_no_other() -> Result<()> {
     }
     assert_eq!(world.sql("SELECT COUNT(*) FROM guests")?, "0");
     open(&world)?;
-    eventually("all are done", async || Ok(world.sql("SELECT COUNT(*) FROM guests")? == "40")).await?;
+    eventually("all are done", async || Ok(world.sql("SELECT COUNT(*) FROM guests")? == "40"))
+        .await?;
     for queue in ["rel.write.main", "beds.waiting"] {
         eventually("and acknowledged", async || Ok(messages(&world, queue).await? == 0)).await?;
     }
@@ -120,10 +143,18 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     let live = world.node().await?;
     let event = of_later("py.later", "create", json!({"name": "later"}));
     assert!(
-        world.publish("rel.write", &event.to_string(), json!({"message_id": "py.later", "delivery_mode": 2})).await?
+        world
+            .publish(
+                "rel.write",
+                &event.to_string(),
+                json!({"message_id": "py.later", "delivery_mode": 2})
+            )
+            .await?
     );
     // Each look takes it out of its queue, and puts it back.
-    let queue = async |name: &str| world.rabbit(Method::GET, &format!("/api/queues/{}/{name}", world.name), None).await;
+    let queue = async |name: &str| {
+        world.rabbit(Method::GET, &format!("/api/queues/{}/{name}", world.name), None).await
+    };
     eventually("it has waited six times", async || {
         Ok(queue("beds.later").await?["message_stats"]["publish"].as_u64() >= Some(6))
     })
@@ -139,7 +170,13 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     // A node that has looked for an hour keeps it for a person.
     let headers = json!({"beds-waits": 360});
     assert!(
-        world.publish("rel.write", &event.to_string(), json!({"message_id": "py.later", "headers": headers})).await?
+        world
+            .publish(
+                "rel.write",
+                &event.to_string(),
+                json!({"message_id": "py.later", "headers": headers})
+            )
+            .await?
     );
     assert_eq!(world.dead_letter().await?["properties"]["headers"]["beds-reason"], "malformed");
     // A record with a member that this release does not know is stored as it came.
@@ -148,7 +185,10 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     let path = format!("/api/exchanges/{}/beds.logs/publish", world.name);
     let message = json!({"routing_key": "audit.later", "payload": batch.to_string(), "payload_encoding": "string", "properties": {"message_id": "later.b1", "delivery_mode": 2}});
     world.rabbit(Method::POST, &path, Some(message)).await?;
-    eventually("it is stored", async || Ok(search(&live.api, "&subject=of%20later").await?.len() == 1)).await?;
+    eventually("it is stored", async || {
+        Ok(search(&live.api, "&subject=of%20later").await?.len() == 1)
+    })
+    .await?;
     let stored = search(&live.api, "&subject=of%20later").await?;
     assert_eq!(stored[0]["record"]["new_member"], json!([1]), "{stored:?}");
     Ok(())
@@ -187,9 +227,13 @@ async fn what_waits_carries_no_name_of_its_publishers_login() -> Result<()> {
     let live = world.node().await?;
     let user = format!("u{}", world.name);
     let login = format!("/api/users/{user}");
-    world.rabbit(Method::PUT, &login, Some(json!({"password": "secret", "tags": "management"}))).await?;
+    world
+        .rabbit(Method::PUT, &login, Some(json!({"password": "secret", "tags": "management"})))
+        .await?;
     let rights = json!({"configure": "", "write": ".*", "read": ""});
-    world.rabbit(Method::PUT, &format!("/api/permissions/{}/{user}", world.name), Some(rights)).await?;
+    world
+        .rabbit(Method::PUT, &format!("/api/permissions/{}/{user}", world.name), Some(rights))
+        .await?;
     let event = of_later("py.named", "create", json!({}));
     // RabbitMQ takes a user_id only from that login.
     let message = json!({
@@ -199,12 +243,15 @@ async fn what_waits_carries_no_name_of_its_publishers_login() -> Result<()> {
     let api = variable("BEDS_TEST_RABBIT_API")?;
     let (_, host) = api.split_once('@').context("user:password@host:port")?;
     let path = format!("http://{host}/api/exchanges/{}/beds.events/publish", world.name);
-    let sent = live.api.http.post(path).basic_auth(&user, Some("secret")).json(&message).send().await?;
+    let sent =
+        live.api.http.post(path).basic_auth(&user, Some("secret")).json(&message).send().await?;
     let sent: Value = sent.json().await?;
     world.rabbit(Method::DELETE, &login, None).await?;
     assert_eq!(sent["routed"], true, "{sent}");
     eventually("it waits again and again", async || {
-        let queue = world.rabbit(Method::GET, &format!("/api/queues/{}/beds.later", world.name), None).await?;
+        let queue = world
+            .rabbit(Method::GET, &format!("/api/queues/{}/beds.later", world.name), None)
+            .await?;
         Ok(queue["message_stats"]["publish"].as_u64() >= Some(3))
     })
     .await
@@ -214,7 +261,9 @@ async fn what_waits_carries_no_name_of_its_publishers_login() -> Result<()> {
 async fn a_flood_of_a_later_release_takes_no_place_from_writes_that_wait() -> Result<()> {
     let world = World::new().await?;
     gated(&world)?;
-    let live = world.node_with(|config| config.amqp.max_queue_length = NonZeroU32::new(10).unwrap()).await?;
+    let live = world
+        .node_with(|config| config.amqp.max_queue_length = NonZeroU32::new(10).unwrap())
+        .await?;
     for number in 0..15 {
         fit_in(&world, &of_later(&format!("py.flood.{number}"), "create", json!({}))).await?;
     }
@@ -239,11 +288,18 @@ async fn a_flood_of_a_later_release_takes_no_place_from_writes_that_wait() -> Re
 async fn a_write_without_a_place_to_wait_becomes_a_dead_letter() -> Result<()> {
     let world = World::new().await?;
     gated(&world)?;
-    let live = world.node_with(|config| config.amqp.max_queue_length = NonZeroU32::new(3).unwrap()).await?;
+    let live = world
+        .node_with(|config| config.amqp.max_queue_length = NonZeroU32::new(3).unwrap())
+        .await?;
     for number in 0..8 {
         fit_in(
             &world,
-            &envelope(&format!("py.full.{number}"), "Guests", "create", json!({"name": number.to_string()})),
+            &envelope(
+                &format!("py.full.{number}"),
+                "Guests",
+                "create",
+                json!({"name": number.to_string()}),
+            ),
         )
         .await?;
     }
@@ -251,7 +307,11 @@ async fn a_write_without_a_place_to_wait_becomes_a_dead_letter() -> Result<()> {
     let mut letters = async |least: usize| {
         eventually("there are dead letters", async || {
             let taken = world.take("beds.dead").await?;
-            ids.extend(taken.iter().map(|letter| letter["properties"]["message_id"].as_str().unwrap().to_owned()));
+            ids.extend(
+                taken
+                    .iter()
+                    .map(|letter| letter["properties"]["message_id"].as_str().unwrap().to_owned()),
+            );
             Ok(ids.len() >= least)
         })
         .await?;
@@ -259,8 +319,10 @@ async fn a_write_without_a_place_to_wait_becomes_a_dead_letter() -> Result<()> {
     };
     letters(2).await?;
     open(&world)?;
-    eventually("none is lost", async || Ok(letters(0).await? as u64 + live.api.done("rel.write.main").await? == 8))
-        .await?;
+    eventually("none is lost", async || {
+        Ok(letters(0).await? as u64 + live.api.done("rel.write.main").await? == 8)
+    })
+    .await?;
     let done: usize = world.sql("SELECT COUNT(DISTINCT name) FROM guests")?.parse()?;
     ids.sort_unstable();
     ids.dedup();
@@ -277,7 +339,8 @@ async fn a_node_that_dies_with_a_write_put_aside_leaves_one_request() -> Result<
     assert_eq!(dying.ended().await?, None, "it died before it acknowledged");
     open(&world)?;
     let living = world.process("").await?;
-    eventually("both copies are done", async || Ok(living.api.done("rel.write.main").await? == 2)).await?;
+    eventually("both copies are done", async || Ok(living.api.done("rel.write.main").await? == 2))
+        .await?;
     assert_eq!(world.sql("SELECT COUNT(*) FROM guests")?, "1");
     Ok(())
 }
@@ -307,11 +370,15 @@ async fn a_header_of_its_publisher_keeps_no_write_out_of_the_trail() -> Result<(
     let mut event = envelope("py.forged", "Things", "create", json!({"name": "once"}));
     event["actor"] = json!({"subject": "ana"});
     for number in 0..3 {
-        let properties = json!({"message_id": format!("m{number}"), "headers": {"beds-in-doubt": true}});
+        let properties =
+            json!({"message_id": format!("m{number}"), "headers": {"beds-in-doubt": true}});
         assert!(world.publish("rel.write", &event.to_string(), properties).await?);
     }
     eventually("all are done", async || Ok(live.api.done("rel.write.main").await? == 3)).await?;
-    eventually("each is in the trail", async || Ok(search(&live.api, "&subject=ana").await?.len() == 3)).await?;
+    eventually("each is in the trail", async || {
+        Ok(search(&live.api, "&subject=ana").await?.len() == 3)
+    })
+    .await?;
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "1");
     Ok(())
 }

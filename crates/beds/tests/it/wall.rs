@@ -45,7 +45,12 @@ async fn a_read_cannot_write() -> Result<()> {
     for fetch in ["bump", "undo", "hidden", "outer"] {
         for _ in 0..3 {
             let answer = live.api.get(&format!("/v1/records/Bumps/by/{fetch}?id=c")).await?;
-            assert_eq!((answer.status, answer.code()), (503, "BEDS-0023"), "{fetch}: {}", answer.text);
+            assert_eq!(
+                (answer.status, answer.code()),
+                (503, "BEDS-0023"),
+                "{fetch}: {}",
+                answer.text
+            );
         }
         assert_eq!(world.sql("SELECT value FROM counters")?, "0", "{fetch}");
     }
@@ -66,7 +71,12 @@ async fn a_procedure_that_says_it_writes_is_no_fetch() -> Result<()> {
     let (code, said) = world.check()?;
     assert_eq!(code, 1, "{said}");
     for line in ["w.toml:6: ", "w.toml:8: "] {
-        assert!(said.contains(&format!("{line}says_it_writes declares MODIFIES SQL DATA, and fetch reads")), "{said}");
+        assert!(
+            said.contains(&format!(
+                "{line}says_it_writes declares MODIFIES SQL DATA, and fetch reads"
+            )),
+            "{said}"
+        );
     }
     Ok(())
 }
@@ -148,7 +158,9 @@ async fn a_fetch_that_builds_a_temporary_table_leaves_nothing() -> Result<()> {
 async fn a_template_reaches_nothing_of_beds_itself() -> Result<()> {
     let world = World::new().await?;
     let template = |name: &str, store: &str, database: &str, rest: &str| {
-        format!("name = \"{name}\"\nstore = \"{store}\"\ndatabase = \"{database}\"\nid = \"_id\"\n{rest}")
+        format!(
+            "name = \"{name}\"\nstore = \"{store}\"\ndatabase = \"{database}\"\nid = \"_id\"\n{rest}"
+        )
     };
     for (file, text) in [
         ("source", template("Source", "rel", "main", "[fetches]\nsrc = \"beds_catalog\"\n")),
@@ -199,7 +211,8 @@ ratio = "moves_ratio"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_procedure_with_its_parameters_in_another_order_gets_no_value_in_a_wrong_place() -> Result<()> {
+async fn a_procedure_with_its_parameters_in_another_order_gets_no_value_in_a_wrong_place()
+-> Result<()> {
     let world = World::new().await?;
     let with = |order: [&str; 2]| {
         let [one, two] = order;
@@ -211,7 +224,8 @@ async fn a_procedure_with_its_parameters_in_another_order_gets_no_value_in_a_wro
         )
     };
     let sql = |order| format!("DELIMITER //\n{}\nDELIMITER ;", with(order));
-    let table = "CREATE TABLE moves (id INT AUTO_INCREMENT PRIMARY KEY, a INT, b INT) ENGINE = InnoDB;";
+    let table =
+        "CREATE TABLE moves (id INT AUTO_INCREMENT PRIMARY KEY, a INT, b INT) ENGINE = InnoDB;";
     world.domain(&format!("{table}\n{}", sql(["a", "b"])), &[("moves", MOVES)])?;
     let live = world.node().await?;
     // No reload, and no pause in which the node could notice: each call comes right behind the change.
@@ -229,12 +243,21 @@ async fn a_procedure_with_its_parameters_in_another_order_gets_no_value_in_a_wro
         let ratio = live.api.get("/v1/records/Moves/by/ratio?a=1&b=2").await?;
         assert_eq!(ratio.body["records"], json!([{"moves_ratio": 102}]), "{}", ratio.text);
     }
-    assert_eq!(world.sql("SELECT COUNT(*), SUM(a), SUM(b) FROM moves")?, "6\t6\t12", "and nothing was written twice");
+    assert_eq!(
+        world.sql("SELECT COUNT(*), SUM(a), SUM(b) FROM moves")?,
+        "6\t6\t12",
+        "and nothing was written twice"
+    );
 
     // A parameter more, one less: the new contract holds at once.
     world.sql("CREATE OR REPLACE PROCEDURE moves_pair(IN p_b INT, IN p_a INT, IN p_c INT) READS SQL DATA SELECT p_a AS a, p_c AS c")?;
     let more = live.api.get("/v1/records/Moves/by/pair?a=1&b=2").await?;
-    assert_eq!((more.status, more.code(), &more.body["field"]), (400, "BEDS-0004", &json!("c")), "{}", more.text);
+    assert_eq!(
+        (more.status, more.code(), &more.body["field"]),
+        (400, "BEDS-0004", &json!("c")),
+        "{}",
+        more.text
+    );
     Ok(())
 }
 
@@ -259,10 +282,9 @@ async fn an_object_that_became_unfit_is_not_called_any_more() -> Result<()> {
          CREATE OR REPLACE PROCEDURE inner_bump(IN p_id VARCHAR(40)) SELECT * FROM counters WHERE name = p_id //",
     )?;
     // An object that was refused is looked at again at the next pulse.
-    eventually(
-        "the mended object is called",
-        async || Ok(live.api.patch(path, &json!({"by": 1})).await?.status == 200),
-    )
+    eventually("the mended object is called", async || {
+        Ok(live.api.patch(path, &json!({"by": 1})).await?.status == 200)
+    })
     .await?;
     world.sql(
         "DELIMITER //\nCREATE OR REPLACE PROCEDURE inner_bump(IN p_id VARCHAR(40)) BEGIN COMMIT; SELECT 1; END //",
@@ -323,7 +345,11 @@ async fn a_parameter_that_is_left_out_of_a_match_selects_and_deletes_nothing() -
     assert_eq!(found("loose").await?, "BEDS-0023");
     assert_eq!(found("strict").await?, "BEDS-0004");
     assert_eq!(found("defaulted").await?, json!([{"_id": 2, "owner": "ana"}]));
-    assert_eq!(found("orphans").await?, json!([{"_id": 1}, {"_id": 3, "owner": null}]), "said so by the DBA");
+    assert_eq!(
+        found("orphans").await?,
+        json!([{"_id": 1}, {"_id": 3, "owner": null}]),
+        "said so by the DBA"
+    );
     assert_eq!(found("listed?owner=[null]").await?, "BEDS-0004");
     assert_eq!(found("listed?owner=[\"ana\"]").await?, json!([{"_id": 2, "owner": "ana"}]));
     assert_eq!(live.api.post("/v1/records/Notes", &json!({})).await?.code(), "BEDS-0023");
@@ -332,7 +358,13 @@ async fn a_parameter_that_is_left_out_of_a_match_selects_and_deletes_nothing() -
         "v": 1, "event_id": "py.test.1", "root_id": "py.test.1", "template": "Notes", "operation": "fetch", "fetch": "defaulted",
         "params": {"owner": null}, "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00Z",
     });
-    world.rabbit(Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false}))).await?;
+    world
+        .rabbit(
+            Method::PUT,
+            &format!("/api/queues/{}/mine", world.name),
+            Some(json!({"durable": false})),
+        )
+        .await?;
     assert!(world.publish("rec.read", &event.to_string(), json!({"reply_to": "mine"})).await?);
     let mut replies = Vec::new();
     eventually("the reply is there", async || {

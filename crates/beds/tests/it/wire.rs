@@ -15,10 +15,22 @@ async fn a_foreign_client_gets_its_answer_at_reply_to() -> Result<()> {
     let world = World::new().await?;
     let _live = world.node().await?;
     world
-        .rabbit(reqwest::Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({"durable": false})))
+        .rabbit(
+            reqwest::Method::PUT,
+            &format!("/api/queues/{}/mine", world.name),
+            Some(json!({"durable": false})),
+        )
         .await?;
     let properties = json!({"reply_to": "mine", "correlation_id": "c-1"});
-    assert!(world.publish("rel.write", &event("create", json!({"name": "from afar"})).to_string(), properties).await?);
+    assert!(
+        world
+            .publish(
+                "rel.write",
+                &event("create", json!({"name": "from afar"})).to_string(),
+                properties
+            )
+            .await?
+    );
     let mut replies = Vec::new();
     eventually("the reply is there", async || {
         replies.extend(world.take("mine").await?);
@@ -27,7 +39,10 @@ async fn a_foreign_client_gets_its_answer_at_reply_to() -> Result<()> {
     .await?;
     assert_eq!(replies[0]["properties"]["correlation_id"], "c-1");
     let reply: Value = serde_json::from_str(replies[0]["payload"].as_str().unwrap())?;
-    assert_eq!((&reply["status"], &reply["answer"]["records"][0]["name"]), (&json!(201), &json!("from afar")));
+    assert_eq!(
+        (&reply["status"], &reply["answer"]["records"][0]["name"]),
+        (&json!(201), &json!("from afar"))
+    );
     Ok(())
 }
 
@@ -47,10 +62,18 @@ async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Res
         ("rec.write", wrong_version.to_string()),
         ("rel.write", parentless.to_string()),
         ("rel.write", read_in_write.to_string()),
-        ("rel.write", event("create", json!({})).to_string().replace("\"params\":{}", "\"params\":{\"a\":1,\"a\":2}")),
+        (
+            "rel.write",
+            event("create", json!({}))
+                .to_string()
+                .replace("\"params\":{}", "\"params\":{\"a\":1,\"a\":2}"),
+        ),
         ("rel.write", format!("{{\"v\":1,\"params\":{}", "[".repeat(100_000))),
         ("rel.read", json!({"v": "canary ".repeat(30_000)}).to_string()),
-        ("rel.write", json!({"v": 1, "event_id": "canary", "id": 4_111_111_111_111_111_i64}).to_string()),
+        (
+            "rel.write",
+            json!({"v": 1, "event_id": "canary", "id": 4_111_111_111_111_111_i64}).to_string(),
+        ),
     ] {
         assert!(world.publish(key, &body, json!({})).await?, "{key} is bound");
         let dead = world.dead_letter().await?;
@@ -61,7 +84,10 @@ async fn garbage_becomes_a_dead_letter_with_the_reason_and_harms_nobody() -> Res
             "{dead}"
         );
         let detail = headers["beds-detail"].as_str().unwrap_or_default();
-        assert!(detail.starts_with("BEDS-00") && !detail.contains("canary") && !detail.contains("4111"), "{detail}");
+        assert!(
+            detail.starts_with("BEDS-00") && !detail.contains("canary") && !detail.contains("4111"),
+            "{detail}"
+        );
     }
     assert_eq!(live.node.pools().replaced(), 0);
     assert_eq!(live.api.post("/v1/records/Things", &json!({"name": "fine"})).await?.status, 201);
@@ -76,11 +102,16 @@ async fn a_reply_is_never_sent_to_a_data_queue() -> Result<()> {
     assert!(world.publish("rel.write", &event, json!({"reply_to": "rec.write"})).await?);
     let event = self::event("create", json!({"name": "piled up"})).to_string();
     assert!(world.publish("rel.write", &event, json!({"reply_to": "beds.node.ms"})).await?);
-    eventually("the writes happened", async || Ok(live.api.done("rel.write.main").await? == 2)).await?;
+    eventually("the writes happened", async || Ok(live.api.done("rel.write.main").await? == 2))
+        .await?;
     // The queue that stands for the name has no consumer: a message of the test's own stays in it, and alone.
     let own = json!({"routing_key": "beds.node.ms", "payload": "own", "payload_encoding": "string", "properties": {}});
     world
-        .rabbit(reqwest::Method::POST, &format!("/api/exchanges/{}/amq.default/publish", world.name), Some(own))
+        .rabbit(
+            reqwest::Method::POST,
+            &format!("/api/exchanges/{}/amq.default/publish", world.name),
+            Some(own),
+        )
         .await?;
     let mut held = Value::Null;
     eventually("the queue is counted", async || {
@@ -103,7 +134,10 @@ async fn an_event_past_its_deadline_is_not_executed() -> Result<()> {
     late["deadline"] = json!("2020-01-01T00:00:00.000Z");
     assert!(world.publish("rel.write", &late.to_string(), json!({})).await?);
     let dead = world.dead_letter().await?;
-    assert_eq!(dead["properties"]["headers"]["beds-reason"], "refused", "nobody waits for it, so it is kept");
+    assert_eq!(
+        dead["properties"]["headers"]["beds-reason"], "refused",
+        "nobody waits for it, so it is kept"
+    );
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "0");
     Ok(())
 }
@@ -120,8 +154,15 @@ async fn a_duplicate_on_the_wire_takes_effect_once() -> Result<()> {
             assert!(world.publish(key, &event.to_string(), json!({})).await?);
         }
         // One that finds another at work waits, and comes back.
-        eventually("all copies are done", async || Ok(live.api.done(key).await? >= 20)).await?;
-        assert_eq!(live.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"], 1, "{counter}");
+        eventually("all copies are done", async || {
+            Ok(live.api.done(&format!("{key}.main")).await? >= 20)
+        })
+        .await?;
+        assert_eq!(
+            live.api.get(&format!("/v1/records/{counter}/c")).await?.body["value"],
+            1,
+            "{counter}"
+        );
     }
     Ok(())
 }
@@ -138,8 +179,13 @@ async fn names_that_a_publisher_makes_up_are_one_cause_in_the_log() -> Result<()
         assert!(world.publish("rel.read", &event.to_string(), json!({})).await?);
     }
     eventually("all are done", async || {
-        let queue =
-            world.rabbit(reqwest::Method::GET, &format!("/api/queues/{}/rel.read.main", world.name), None).await?;
+        let queue = world
+            .rabbit(
+                reqwest::Method::GET,
+                &format!("/api/queues/{}/rel.read.main", world.name),
+                None,
+            )
+            .await?;
         Ok(queue["messages"] == 0 && queue["message_stats"]["ack"].as_u64() >= Some(30))
     })
     .await?;

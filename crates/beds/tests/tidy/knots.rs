@@ -16,7 +16,8 @@ fn no_two_files_need_each_other() {
     for (name, _) in EDGES {
         let rooms = rooms_of(name);
         let needs = needs(&rooms);
-        let reached: BTreeMap<&Path, BTreeSet<&Path>> = needs.keys().map(|room| (room, reach(room, &needs))).collect();
+        let reached: BTreeMap<&Path, BTreeSet<&Path>> =
+            needs.keys().map(|room| (room, reach(room, &needs))).collect();
         let knot: Vec<String> = reached
             .iter()
             .filter(|(room, others)| others.contains(*room))
@@ -31,7 +32,10 @@ fn a_knot_would_be_seen() {
     let file = |text: &str| syn::parse_file(text).unwrap();
     let rooms = BTreeMap::from([
         (vec![], file("pub use a::Thing; mod a; mod b;")),
-        (vec!["a".to_owned()], file("use crate::b::{self, Other}; #[cfg(test)] mod tests { use crate::c::X; }")),
+        (
+            vec!["a".to_owned()],
+            file("use crate::b::{self, Other}; #[cfg(test)] mod tests { use crate::c::X; }"),
+        ),
         (vec!["b".to_owned()], file("fn f(thing: crate::Thing) {}")),
         (vec!["c".to_owned()], file("fn f() { super::a::g() }")),
     ]);
@@ -46,7 +50,9 @@ fn a_knot_would_be_seen() {
 fn rooms_of(name: &str) -> BTreeMap<Path, File> {
     let prefix = format!("{name}/src/");
     let sources = crate_sources();
-    let own = sources.iter().filter_map(|(file, text)| Some((file.strip_prefix(&prefix)?.strip_suffix(".rs")?, text)));
+    let own = sources
+        .iter()
+        .filter_map(|(file, text)| Some((file.strip_prefix(&prefix)?.strip_suffix(".rs")?, text)));
     let path = |file: &str| match file {
         "lib" | "main" => Path::new(),
         file => file.split('/').map(str::to_owned).collect(),
@@ -63,7 +69,8 @@ fn needs(rooms: &BTreeMap<Path, File>) -> BTreeMap<Path, BTreeSet<Path>> {
                 && !matches!(item.vis, syn::Visibility::Inherited)
             {
                 for path in expand(&item.tree) {
-                    let (Some(name), Some(target)) = (path.last(), resolve(room, &path, rooms, &BTreeMap::new()))
+                    let (Some(name), Some(target)) =
+                        (path.last(), resolve(room, &path, rooms, &BTreeMap::new()))
                     else {
                         continue;
                     };
@@ -150,7 +157,8 @@ impl Visit<'_> for Names {
             _ => &[],
         };
         let is_for_tests = |attribute: &Attribute| {
-            attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|word| word == "test")
+            attribute.path().is_ident("cfg")
+                && attribute.parse_args::<syn::Ident>().is_ok_and(|word| word == "test")
         };
         if !attributes.iter().any(is_for_tests) {
             visit::visit_item(self, item);

@@ -48,16 +48,27 @@ fn sentences_name_the_thing() {
     assert!(begun.is_empty(), "sentences begin with What or Who:\n{}", begun.join("\n"));
     assert!(count > 4_000, "only {count} sentences were found");
     let most = count * MOST_IN_A_HUNDRED / 100;
-    assert!(vague.len() <= most, "{} of {count} sentences name no thing:\n{}", vague.len(), vague.join("\n"));
+    assert!(
+        vague.len() <= most,
+        "{} of {count} sentences name no thing:\n{}",
+        vague.len(),
+        vague.join("\n")
+    );
 }
 
 #[test]
 fn sentences_end_at_marks_and_code_is_no_part_of_them() {
     let text = "What it is: `a::b. c` of a node. See beds.toml | The cell | Whose is it?";
-    let found = sentences(text).into_iter().map(|sentence| words(&sentence)).filter(|words| !words.is_empty());
+    let found = sentences(text)
+        .into_iter()
+        .map(|sentence| words(&sentence))
+        .filter(|words| !words.is_empty());
     let found: Vec<Vec<String>> = found.collect();
     let wanted = ["what it is", "of a node", "see beds toml", "the cell", "whose is it"];
-    assert_eq!(found, wanted.map(|sentence| sentence.split(' ').map(str::to_owned).collect::<Vec<_>>()));
+    assert_eq!(
+        found,
+        wanted.map(|sentence| sentence.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    );
 }
 
 /// Each run of comment lines in the code, and each paragraph, item or row of the documents.
@@ -77,7 +88,8 @@ fn texts() -> Vec<(PathBuf, String)> {
         for file in entries(folder, extension) {
             let text = fs::read_to_string(&file).unwrap();
             texts.extend(
-                runs(text.lines().map(|line| line.trim_start().strip_prefix(mark))).map(|run| (file.clone(), run)),
+                runs(text.lines().map(|line| line.trim_start().strip_prefix(mark)))
+                    .map(|run| (file.clone(), run)),
             );
         }
     }
@@ -89,7 +101,10 @@ fn texts() -> Vec<(PathBuf, String)> {
         let text = fs::read_to_string(&file).unwrap();
         texts.extend(paragraphs(&text).into_iter().map(|paragraph| (file.clone(), paragraph)));
     }
-    assert!(texts.iter().any(|(file, _)| file.ends_with(Path::new("docs/wire.md"))), "the documents were found");
+    assert!(
+        texts.iter().any(|(file, _)| file.ends_with(Path::new("docs/wire.md"))),
+        "the documents were found"
+    );
     texts
 }
 
@@ -148,7 +163,9 @@ fn sentences(text: &str) -> Vec<String> {
         // A mark within a word, as in a file's name, ends nothing.
         match parts.last_mut() {
             Some(last)
-                if part.starts_with(|c: char| !c.is_whitespace()) && !last.ends_with(' ') && !last.is_empty() =>
+                if part.starts_with(|c: char| !c.is_whitespace())
+                    && !last.ends_with(' ')
+                    && !last.is_empty() =>
             {
                 last.push(' ');
                 last.push_str(part);
@@ -161,6 +178,8 @@ fn sentences(text: &str) -> Vec<String> {
 
 fn words(sentence: &str) -> Vec<String> {
     let is_part = |c: char| c.is_ascii_alphabetic() || matches!(c, '\'' | '’' | '-');
-    let words = sentence.split(|c| !is_part(c)).map(|word| word.trim_matches(['-', '\'', '’']).to_lowercase());
+    let words = sentence
+        .split(|c| !is_part(c))
+        .map(|word| word.trim_matches(['-', '\'', '’']).to_lowercase());
     words.filter(|word| !word.is_empty()).collect()
 }

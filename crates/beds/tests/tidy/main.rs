@@ -20,7 +20,17 @@ const EDGES: &[(&str, &[&str])] = &[
     ("adapters", &["beds-core"]),
     ("gateway", &["beds-core", "beds-trail", "beds-transport"]),
     ("broker", &["beds-core", "beds-trail", "beds-transport"]),
-    ("beds", &["beds-core", "beds-trail", "beds-transport", "beds-adapters", "beds-gateway", "beds-broker"]),
+    (
+        "beds",
+        &[
+            "beds-core",
+            "beds-trail",
+            "beds-transport",
+            "beds-adapters",
+            "beds-gateway",
+            "beds-broker",
+        ],
+    ),
 ];
 
 /// The only crate that may depend on each of these.
@@ -136,7 +146,10 @@ fn only_one_crate_names_a_driver_a_broker_or_a_web_server() {
         let found = dependencies(&root().join("crates").join(name).join("Cargo.toml"));
         for (owner, names) in ONLY.iter().filter(|(owner, _)| owner != name) {
             for forbidden in *names {
-                assert!(!found.contains(*forbidden), "{name} depends on {forbidden}; only {owner} may");
+                assert!(
+                    !found.contains(*forbidden),
+                    "{name} depends on {forbidden}; only {owner} may"
+                );
             }
         }
     }
@@ -146,7 +159,9 @@ fn only_one_crate_names_a_driver_a_broker_or_a_web_server() {
 fn the_vocabulary_and_the_trail_do_no_input_or_output() {
     for pure in ["core", "trail"] {
         let found = dependencies(&root().join("crates").join(pure).join("Cargo.toml"));
-        for forbidden in ["tokio", "tokio-util", "futures-util", "reqwest", "socket2", "mio", "notify"] {
+        for forbidden in
+            ["tokio", "tokio-util", "futures-util", "reqwest", "socket2", "mio", "notify"]
+        {
             assert!(!found.contains(forbidden), "{pure} depends on {forbidden}");
         }
     }
@@ -154,11 +169,15 @@ fn the_vocabulary_and_the_trail_do_no_input_or_output() {
 
 #[test]
 fn no_driver_is_shared_by_the_workspace() {
-    let table: toml::Table = fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
+    let table: toml::Table =
+        fs::read_to_string(root().join("Cargo.toml")).unwrap().parse().unwrap();
     let shared = table["workspace"]["dependencies"].as_table().unwrap();
     for (_, names) in ONLY.iter().take(2) {
         for name in *names {
-            assert!(!shared.contains_key(*name), "{name} must not stand in [workspace.dependencies]");
+            assert!(
+                !shared.contains_key(*name),
+                "{name} must not stand in [workspace.dependencies]"
+            );
         }
     }
 }
@@ -176,13 +195,25 @@ fn statement_text_stands_only_where_the_design_allows_it() {
         "SET @",
         "SET SESSION",
     ];
-    let commands =
-        ["\"$match\"", "\"findAndModify\"", "\"aggregate\"", "doc! {\"find\"", "doc! {\"insert\"", "doc! {\"update\""];
+    let commands = [
+        "\"$match\"",
+        "\"findAndModify\"",
+        "\"aggregate\"",
+        "doc! {\"find\"",
+        "doc! {\"insert\"",
+        "doc! {\"update\"",
+    ];
     for (file, text) in crate_sources() {
         let allowed = STATEMENTS.iter().any(|place| file.starts_with(place));
-        for line in without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for line in without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//"))
+        {
             let found = shapes.iter().chain(&commands).find(|shape| line.contains(*shape));
-            assert!(allowed || found.is_none(), "{file} holds {:?}: {}", found.unwrap(), line.trim());
+            assert!(
+                allowed || found.is_none(),
+                "{file} holds {:?}: {}",
+                found.unwrap(),
+                line.trim()
+            );
             for verb in ["INSERT INTO", "UPDATE ", "DELETE FROM"] {
                 assert!(
                     !file.contains("/rel/") || file.contains("/rel/lint") || !line.contains(verb),
@@ -213,7 +244,10 @@ fn every_file_opens_with_what_lives_in_it_and_stays_small() {
         assert!(text.starts_with("//!"), "{file} does not open with //!");
         let mut header = text.lines().take_while(|line| line.starts_with("//!"));
         // Some say it behind the first sentence.
-        assert!(header.any(|line| line.contains("Not here: ")), "{file}: the header lacks `Not here: ...`");
+        assert!(
+            header.any(|line| line.contains("Not here: ")),
+            "{file}: the header lacks `Not here: ...`"
+        );
         let lines = without_tests(&text).lines().count();
         assert!(lines <= 400, "{file} has {lines} lines");
         assert!(!file.ends_with("/mod.rs"), "{file}: use foo.rs and foo/");
@@ -224,7 +258,9 @@ fn every_file_opens_with_what_lives_in_it_and_stays_small() {
 fn siblings_have_the_same_rooms() {
     let crates = root().join("crates/adapters/src");
     let rooms = |store: &str| -> BTreeSet<String> {
-        let names = fs::read_dir(crates.join(store)).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+        let names = fs::read_dir(crates.join(store))
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap());
         // The files that a room keeps in a folder of its own is its own matter.
         names.filter(|name| name.ends_with(".rs")).collect()
     };

@@ -49,12 +49,20 @@ impl Heads {
 
     /// The ends that can be vouched for.
     pub(crate) fn own(&self) -> Vec<Head> {
-        self.lock().values().filter(|state| !state.is_foreign).filter_map(|state| state.written.clone()).collect()
+        self.lock()
+            .values()
+            .filter(|state| !state.is_foreign)
+            .filter_map(|state| state.written.clone())
+            .collect()
     }
 
     /// The chains that are not vouched for any more.
     pub(crate) fn foreign(&self) -> Vec<String> {
-        self.lock().iter().filter(|(_, state)| state.is_foreign).map(|(chain, _)| chain.clone()).collect()
+        self.lock()
+            .iter()
+            .filter(|(_, state)| state.is_foreign)
+            .map(|(chain, _)| chain.clone())
+            .collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, State>> {

@@ -71,16 +71,20 @@ impl Reporter<'_> {
     ) -> (Option<LineageReport>, Option<AuditRecord>) {
         let enabled = self.reports.enabled();
         let (event, noted) = (&attempt.event, attempt.steps.take());
-        let is_of_write_itself = event.operation.is_write() && (delivery.is_redelivered() || noted.repeat_of.is_none());
+        let is_of_write_itself =
+            event.operation.is_write() && (delivery.is_redelivered() || noted.repeat_of.is_none());
         let digest = match (enabled.lineage || enabled.audit, is_of_write_itself) {
             (false, _) => String::new(),
             // A delivery after a lost acknowledgement tells of the same write: one record.
             (true, true) => digest(delivery.body()),
             // The same bytes, sent again, read again, or get the answer again: a record each time.
-            (true, false) => format!("{}-{}", digest(delivery.body()), unique(&self.reports.event_id())),
+            (true, false) => {
+                format!("{}-{}", digest(delivery.body()), unique(&self.reports.event_id()))
+            }
         };
         let told = Told { begun, event, delivery, outcome, dead, digest, noted };
-        let wait = Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
+        let wait =
+            Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
         self.meters.event(told.code(), wait, begun.clock.elapsed());
         told.noted.calls.iter().for_each(|step| self.meters.call(step.duration));
         if event.replay_of.is_some() {
@@ -96,7 +100,9 @@ impl Reporter<'_> {
             queue: delivery.queue().to_owned(),
             worker: self.worker.to_owned(),
             queue_wait_us: Duration::try_from(wait).ok().map(micros),
-            duration_us: Some(micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros)),
+            duration_us: Some(
+                micros(begun.clock.elapsed()) + Duration::try_from(wait).map_or(0, micros),
+            ),
             code: told.code().map(str::to_owned),
             digest: Some(digest.clone()),
             ..Span::of(event, self.reports.node(), Outcome::of(&told.outcome))
@@ -112,9 +118,14 @@ impl Reporter<'_> {
     fn add_children(self, spans: &mut Vec<Span>, told: &Told<'_>) {
         let Told { begun, event, delivery, noted, .. } = told;
         // Children of another delivery have other ids.
-        let round = if delivery.is_redelivered() { format!("{}.", delivery.deliveries() + 1) } else { String::new() };
-        let child =
-            |number: usize, kind, start, outcome| self.child(event, &format!("{round}{number}"), kind, start, outcome);
+        let round = if delivery.is_redelivered() {
+            format!("{}.", delivery.deliveries() + 1)
+        } else {
+            String::new()
+        };
+        let child = |number: usize, kind, start, outcome| {
+            self.child(event, &format!("{round}{number}"), kind, start, outcome)
+        };
         if delivery.is_redelivered() {
             spans.push(child(spans.len(), SpanKind::Redelivery, begun.start, Outcome::Ok));
         }
@@ -137,14 +148,22 @@ impl Reporter<'_> {
             spans.push(node);
         }
         if let Some(reason) = told.dead {
-            let mut node = child(spans.len(), SpanKind::DeadLetter, Timestamp::now(), Outcome::Failed);
+            let mut node =
+                child(spans.len(), SpanKind::DeadLetter, Timestamp::now(), Outcome::Failed);
             node.label = Some(reason.to_owned());
             node.code = told.code().map(str::to_owned);
             spans.push(node);
         }
     }
 
-    fn child(self, event: &Event, number: &str, kind: SpanKind, start: Timestamp, outcome: Outcome) -> Span {
+    fn child(
+        self,
+        event: &Event,
+        number: &str,
+        kind: SpanKind,
+        start: Timestamp,
+        outcome: Outcome,
+    ) -> Span {
         Span {
             parent_id: EventId::of_same_record(),
             depth: event.depth + 1,
@@ -167,7 +186,9 @@ impl Reporter<'_> {
                 _ => event.params.keys().take(MOST_NAMES).map(|name| shortened(name)).collect(),
             },
             rows: outcome.as_ref().map_or(0, |answer| {
-                answer.rows.unwrap_or_else(|| u32::try_from(answer.records.len()).unwrap_or(u32::MAX))
+                answer
+                    .rows
+                    .unwrap_or_else(|| u32::try_from(answer.records.len()).unwrap_or(u32::MAX))
             }),
             outcome: Outcome::of(outcome),
             code: told.code().map(str::to_owned),
@@ -214,5 +235,6 @@ fn unique(id: &EventId) -> &str {
 
 /// Names come from callers, too.
 fn shortened(name: &str) -> String {
-    name[..name.floor_char_boundary(MAX_NAME_BYTES)].replace(|c: char| c.is_control() || matches!(c, '"' | '\\'), "?")
+    name[..name.floor_char_boundary(MAX_NAME_BYTES)]
+        .replace(|c: char| c.is_control() || matches!(c, '"' | '\\'), "?")
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use beds_core::config::LOGS_DATABASE;
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, ErrorKind, Event, Fields, Operation, Payload, Query, ReportStream, Response, Result,
-    RoutingKey, Select, Store,
+    Attempt, BedsError, ErrorKind, Event, Fields, Operation, Payload, Query, ReportStream,
+    Response, Result, RoutingKey, Select, Store,
 };
 use beds_trail::audit::{Head, SealedRecord};
 use beds_transport::{Delivery, Lease, Publisher};
@@ -50,11 +50,14 @@ impl Scribe<'_> {
         let read = Event::from_slice(delivery.body()).and_then(|event| Batch::read(stream, event));
         let mut batch = match read {
             Ok(batch) => batch,
-            Err(_) if Event::is_of_later_release(delivery.body()) => return self.wait_for_later_release(stream).await,
+            Err(_) if Event::is_of_later_release(delivery.body()) => {
+                return self.wait_for_later_release(stream).await;
+            }
             Err(error) => return self.bury(delivery, &error).await,
         };
         let begun = Instant::now();
-        let wait = Duration::try_from(Timestamp::now().duration_since(batch.event().issued_at)).unwrap_or_default();
+        let wait = Duration::try_from(Timestamp::now().duration_since(batch.event().issued_at))
+            .unwrap_or_default();
         fail_point!("storing", batch.is_of_creates(), |_| std::process::abort());
         let mut pause = FIRST_PAUSE;
         let mut is_doubtful = delivery.is_redelivered();
@@ -139,7 +142,8 @@ impl Scribe<'_> {
     async fn suspect(&self, batch: &Batch) -> Result<()> {
         let ids = batch.ids().unwrap_or_default();
         // Where the name of this node is another's by now, so is the chain, and it is whole.
-        if self.fetch(batch.event(), "known", "ids", ids).await?.is_empty() && self.lease.is_held() {
+        if self.fetch(batch.event(), "known", "ids", ids).await?.is_empty() && self.lease.is_held()
+        {
             self.heads.mark_foreign(self.chain);
             tracing::error!(
                 chain = self.chain,
@@ -155,14 +159,22 @@ impl Scribe<'_> {
             return Ok(Head::start(self.chain));
         };
         let last: SealedRecord = serde_json::from_str(last.get()).map_err(|e| {
-            BedsError::new(ErrorKind::Internal, "the end of the audit chain cannot be read").with_source(e)
+            BedsError::new(ErrorKind::Internal, "the end of the audit chain cannot be read")
+                .with_source(e)
         })?;
         Ok(Head { chain: last.chain, seq: last.seq, hash: last.hash })
     }
 
-    async fn fetch(&self, event: &Event, name: &str, parameter: &str, value: Value) -> Result<Vec<Response>> {
+    async fn fetch(
+        &self,
+        event: &Event,
+        name: &str,
+        parameter: &str,
+        value: Value,
+    ) -> Result<Vec<Response>> {
         let params = Fields::from_iter([(parameter.to_owned(), value)]);
-        let mut event = event.clone().with_query(&Query { select: Select::Named(name.to_owned()), params });
+        let mut event =
+            event.clone().with_query(&Query { select: Select::Named(name.to_owned()), params });
         event.operation = Operation::Fetch;
         self.work(event).await.map(Answer::into_responses)
     }
@@ -170,7 +182,8 @@ impl Scribe<'_> {
     /// One call of a template, with a deadline of its own: no caller waits for the batch, however long it was in the queue.
     async fn work(&self, mut event: Event) -> Result<Answer> {
         event.deadline = Timestamp::now().checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
-        let adapter = self.factory.adapter(&event, &RoutingKey::new(Store::Rec, true, LOGS_DATABASE))?;
+        let adapter =
+            self.factory.adapter(&event, &RoutingKey::new(Store::Rec, true, LOGS_DATABASE))?;
         adapter.work(&Arc::new(Attempt::new(event, LONGEST))).await
     }
 

@@ -12,6 +12,13 @@ use beds_transport::{Delivery, Subscription, Transport};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::PoolSpec;
+
+/// Messages at hand for each task of a queue's pool, so that none waits for RabbitMQ between two. A task still works on one
+/// at a time. docs/decisions/0028 has the figures.
+const READ_PREFETCH: u16 = 4;
+const WRITE_PREFETCH: u16 = 2;
+
 /// Everything that a consumer is made of.
 #[derive(Clone)]
 pub(super) struct Source {
@@ -26,16 +33,33 @@ pub(super) struct Source {
     pub(super) untaken: Receiver<Arc<Delivery>>,
 }
 
-/// The way from a source to its tasks. It has room for one message: the others wait where the prefetch bounds them.
-pub(super) fn hand_out() -> (Sender<Arc<Delivery>>, Receiver<Arc<Delivery>>) {
-    async_channel::bounded(1)
-}
-
 impl Source {
+    /// The source of a pool, and the way from it to its tasks. That has room for one message: the others wait where the prefetch
+    /// bounds them.
+    pub(super) fn of(
+        transport: &Transport,
+        pool: &PoolSpec,
+        stop: &CancellationToken,
+    ) -> (Self, Receiver<Arc<Delivery>>) {
+        let (messages, taken) = async_channel::bounded(1);
+        let each = if pool.key.is_write() { WRITE_PREFETCH } else { READ_PREFETCH };
+        let source = Self {
+            transport: transport.clone(),
+            queue: Queue::Events(pool.key.clone()),
+            prefetch: pool.tasks.saturating_mul(each),
+            is_reached: pool.is_reached.clone(),
+            stop: stop.clone(),
+            messages,
+            untaken: taken.clone(),
+        };
+        (source, taken)
+    }
+
     /// Takes messages until the pool stops. The ones that no task has begun then go back.
     pub(super) async fn run(mut self) {
         while self.is_open().await {
-            let mut subscription = self.transport.subscribe(self.queue.clone(), self.queue.name(), self.prefetch);
+            let mut subscription =
+                self.transport.subscribe(self.queue.clone(), self.queue.name(), self.prefetch);
             let mut at_hand = Vec::from_iter(self.take(&mut subscription).await);
             at_hand.extend(subscription.cancel().await.into_iter().map(Arc::new));
             drop(subscription);

@@ -137,7 +137,8 @@ async fn begin(task: &Task) -> Option<Feed<'_>> {
     }
     // Another node of this name may have written into the chain meanwhile.
     task.heads.forget(&super::chain(task.reports.node(), &task.name));
-    let subscribe = || Feed::Own(Box::new(task.transport.subscribe(Queue::Reports(*stream), &task.name, 1)));
+    let subscribe =
+        || Feed::Own(Box::new(task.transport.subscribe(Queue::Reports(*stream), &task.name, 1)));
     (!task.stop.is_cancelled()).then(subscribe)
 }
 
@@ -220,7 +221,9 @@ impl<'t> Handler<'t> {
 fn report(task: &Task, delivery: &Delivery, panic: &str) {
     Meters::of(task.work.queue()).restarted();
     task.census.replaced.fetch_add(1, Ordering::Relaxed);
-    let template = beds_core::Event::from_slice(delivery.body()).map(|event| event.template).unwrap_or_default();
+    let template = beds_core::Event::from_slice(delivery.body())
+        .map(|event| event.template)
+        .unwrap_or_default();
     tracing::error!(
         task.name = task.name,
         event.id = delivery.message_id(),
@@ -234,5 +237,6 @@ fn report(task: &Task, delivery: &Delivery, panic: &str) {
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

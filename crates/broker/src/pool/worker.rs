@@ -94,7 +94,10 @@ impl Worker<'_> {
         }
         let event = Event::from_slice(delivery.body())?;
         if event.operation.is_write() != self.pool.key.is_write() {
-            let text = format!("the operation {} does not belong into the queue {}", event.operation, self.pool.key);
+            let text = format!(
+                "the operation {} does not belong into the queue {}",
+                event.operation, self.pool.key
+            );
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         Ok(event)
@@ -120,7 +123,9 @@ impl Worker<'_> {
             return Err(not_recorded());
         }
         let work = async {
-            fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!("a panic for a test"));
+            fail_point!("panic", event.params.contains_key("panic_for_test"), |_| panic!(
+                "a panic for a test"
+            ));
             fail_point!("poison", event.params.contains_key("abort_for_test"), |_| {
                 die();
                 Err(not_recorded())
@@ -141,13 +146,15 @@ impl Worker<'_> {
         let source = error.source.as_ref().map(ToString::to_string);
         let (id, template, operation, code) =
             (&event.event_id.0, &event.template, event.operation.as_str(), error.code());
-        let level = match error.kind {
-            ErrorKind::Internal | ErrorKind::TemplateUnusable | ErrorKind::WrongAnswer => Level::ERROR,
-            kind if kind.status() >= 500 => Level::WARN,
-            _ => Level::DEBUG,
-        };
+        let level = level(error.kind);
         if level == Level::DEBUG {
-            return tracing::debug!(event.id = id, template, operation, code, "An event was refused.");
+            return tracing::debug!(
+                event.id = id,
+                template,
+                operation,
+                code,
+                "An event was refused."
+            );
         }
         let fetch = event.fetch.as_deref().unwrap_or_default();
         // Of an event that was not begun, the names are its publisher's choice: they must not fill the table of causes.
@@ -156,21 +163,46 @@ impl Worker<'_> {
             _ => format!("{template} {operation} {fetch} {code}"),
         };
         let Some(before) = self.complaints.say(&cause) else {
-            return tracing::debug!(event.id = id, template, operation, code, source, "An event failed as others did.");
+            return tracing::debug!(
+                event.id = id,
+                template,
+                operation,
+                code,
+                source,
+                "An event failed as others did."
+            );
         };
         // The message describes the answer of the object, and holds no value.
         let detail = (error.kind == ErrorKind::WrongAnswer).then_some(error.message.as_str());
         if level == Level::ERROR {
-            tracing::error!(event.id = id, template, operation, code, source, detail, before, "An event failed.");
+            tracing::error!(
+                event.id = id,
+                template,
+                operation,
+                code,
+                source,
+                detail,
+                before,
+                "An event failed."
+            );
         } else {
-            tracing::warn!(event.id = id, template, operation, code, source, before, "An event was not completed.");
+            tracing::warn!(
+                event.id = id,
+                template,
+                operation,
+                code,
+                source,
+                before,
+                "An event was not completed."
+            );
         }
     }
 
     /// False where the work must be recorded and cannot be.
     fn may_begin(&self, event: &Event) -> bool {
         let reports = self.reporter.reports;
-        (reports.enabled().audit && reports.can_audit()) || !self.factory.is_audit_required(&event.template)
+        (reports.enabled().audit && reports.can_audit())
+            || !self.factory.is_audit_required(&event.template)
     }
 
     fn late(&self) -> BedsError {
@@ -179,8 +211,20 @@ impl Worker<'_> {
                 ErrorKind::OutcomeUnknown,
                 "the deadline passed while the write was running; repeat it with the same Idempotency-Key",
             ),
-            false => BedsError::new(ErrorKind::DeadlineExceeded, "the deadline passed while the read was running"),
+            false => BedsError::new(
+                ErrorKind::DeadlineExceeded,
+                "the deadline passed while the read was running",
+            ),
         }
+    }
+}
+
+/// How loud a failure is told.
+fn level(kind: ErrorKind) -> Level {
+    match kind {
+        ErrorKind::Internal | ErrorKind::TemplateUnusable | ErrorKind::WrongAnswer => Level::ERROR,
+        kind if kind.status() >= 500 => Level::WARN,
+        _ => Level::DEBUG,
     }
 }
 
@@ -200,7 +244,9 @@ async fn after_work() {
 /// For tests of answers that leave when their callers have stopped waiting. The fail point's own sleep would hold up the
 /// thread, and with it the clock by which a caller stops.
 fn lateness() -> Option<Duration> {
-    fail_point!("late", |millis| millis.and_then(|text| text.parse().ok()).map(Duration::from_millis));
+    fail_point!("late", |millis| millis
+        .and_then(|text| text.parse().ok())
+        .map(Duration::from_millis));
     None
 }
 

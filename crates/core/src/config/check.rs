@@ -8,8 +8,9 @@ use toml::{Table, Value};
 
 use super::keys::KEYS;
 use super::{Config, DEFAULTS, parse_duration};
+use crate::text::is_name;
 use crate::toml_check::{Checked, Key, Kind, check};
-use crate::{Mistake, Store, is_database_name};
+use crate::{Mistake, Store};
 
 const PREFIX: &str = "BEDS__";
 
@@ -47,9 +48,9 @@ pub fn load(
         mistakes.sort_by_key(|p| p.line);
         return Err(mistakes);
     }
-    let mut config: Config = Value::Table(table)
-        .try_into()
-        .map_err(|e: toml::de::Error| vec![Mistake::new(file, 1, e.message().to_owned(), "correct the value")])?;
+    let mut config: Config = Value::Table(table).try_into().map_err(|e: toml::de::Error| {
+        vec![Mistake::new(file, 1, e.message().to_owned(), "correct the value")]
+    })?;
     config.templates.path = base.join(&config.templates.path);
     config.node.control = config.node.control.map(|path| base.join(path));
     let admin = &mut config.services.admin;
@@ -79,13 +80,21 @@ fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Mistake> {
         mistakes.push(Mistake::new(
             file,
             checked.line("services.appserver.listen"),
-            format!("{} is not a loopback address, and callers cannot be authenticated yet", gateway.listen),
+            format!(
+                "{} is not a loopback address, and callers cannot be authenticated yet",
+                gateway.listen
+            ),
             "listen on 127.0.0.1 or [::1]",
         ));
     }
     if gateway.default_timeout > gateway.max_timeout {
         let line = checked.line("services.appserver.default_timeout");
-        mistakes.push(Mistake::new(file, line, "default_timeout is longer than max_timeout", "raise max_timeout"));
+        mistakes.push(Mistake::new(
+            file,
+            line,
+            "default_timeout is longer than max_timeout",
+            "raise max_timeout",
+        ));
     }
     if config.services.admin.is_local && !config.databases.rec.contains_key(super::LOGS_DATABASE) {
         mistakes.push(Mistake::new(
@@ -120,13 +129,22 @@ fn merge(base: &mut Table, over: Table) {
 }
 
 /// `BEDS__AMQP__URL=…` sets `amqp.url`. A database's name keeps the case that the file gives it, if the file names it.
-fn overlay(table: &mut Table, env: impl IntoIterator<Item = (String, String)>, mistakes: &mut Vec<Mistake>) {
+fn overlay(
+    table: &mut Table,
+    env: impl IntoIterator<Item = (String, String)>,
+    mistakes: &mut Vec<Mistake>,
+) {
     for (variable, text) in env {
         let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
         let wanted: Vec<String> = rest.split("__").map(str::to_lowercase).collect();
         let Some(key) = KEYS.iter().find(|key| fits(key, &wanted)) else {
             let fix = "name a key of beds.toml in capitals, its parts joined by two underscores";
-            mistakes.push(Mistake::new(format!("environment variable {variable}"), 0, "no such key", fix));
+            mistakes.push(Mistake::new(
+                format!("environment variable {variable}"),
+                0,
+                "no such key",
+                fix,
+            ));
             continue;
         };
         let value = match key.kind {
@@ -139,7 +157,10 @@ fn overlay(table: &mut Table, env: impl IntoIterator<Item = (String, String)>, m
             None => mistakes.push(Mistake::new(
                 format!("environment variable {variable}"),
                 0,
-                format!("does not hold {}", if key.kind == Kind::Integer { "a whole number" } else { "true or false" }),
+                format!(
+                    "does not hold {}",
+                    if key.kind == Kind::Integer { "a whole number" } else { "true or false" }
+                ),
                 "correct the value",
             )),
         }
@@ -148,14 +169,20 @@ fn overlay(table: &mut Table, env: impl IntoIterator<Item = (String, String)>, m
 
 fn fits(key: &Key, wanted: &[String]) -> bool {
     let parts: Vec<&str> = key.path.split('.').collect();
-    parts.len() == wanted.len() && parts.iter().zip(wanted).all(|(part, name)| *part == "*" || part == name)
+    parts.len() == wanted.len()
+        && parts.iter().zip(wanted).all(|(part, name)| *part == "*" || part == name)
 }
 
 fn set(table: &mut Table, path: &[String], value: Value) {
     let Some((first, rest)) = path.split_first() else { return };
     // The one database that BEDS itself names has capitals in its name.
-    let spelled = if *first == super::LOGS_DATABASE.to_lowercase() { super::LOGS_DATABASE } else { first };
-    let name = table.keys().find(|key| key.to_lowercase() == *first).cloned().unwrap_or_else(|| spelled.to_owned());
+    let spelled =
+        if *first == super::LOGS_DATABASE.to_lowercase() { super::LOGS_DATABASE } else { first };
+    let name = table
+        .keys()
+        .find(|key| key.to_lowercase() == *first)
+        .cloned()
+        .unwrap_or_else(|| spelled.to_owned());
     if rest.is_empty() {
         // A url from the environment replaces a url_file from the file, and the other way round.
         let twin = if name == "url" { "url_file" } else { "url" };
@@ -188,8 +215,7 @@ impl Rules<'_> {
 
     fn name(&mut self) {
         let name = self.text("node.name").unwrap_or_default();
-        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        if name.is_empty() || name.len() > 64 || !name.chars().all(fits) {
+        if !is_name(&name) {
             let message = format!("`node.name` is {name:?}");
             self.refuse("node.name", message, "use 1 to 64 letters, digits, - or _");
         }
@@ -198,7 +224,11 @@ impl Rules<'_> {
     fn one_of(&mut self, path: &str, choices: &[&str]) {
         let value = self.text(path).unwrap_or_default();
         if !choices.contains(&value.as_str()) {
-            self.refuse(path, format!("`{path}` is {value:?}"), &format!("write one of: {}", choices.join(", ")));
+            self.refuse(
+                path,
+                format!("`{path}` is {value:?}"),
+                &format!("write one of: {}", choices.join(", ")),
+            );
         }
     }
 
@@ -232,7 +262,11 @@ impl Rules<'_> {
         let most = if is_small { i64::from(u16::MAX) } else { i64::from(i32::MAX) };
         let value = get(self.table, path).and_then(Value::as_integer).unwrap_or(1);
         if !(1..=most).contains(&value) {
-            self.refuse(path, format!("`{path}` is {value}"), &format!("write a number from 1 to {most}"));
+            self.refuse(
+                path,
+                format!("`{path}` is {value}"),
+                &format!("write a number from 1 to {most}"),
+            );
         }
     }
 
@@ -241,7 +275,7 @@ impl Rules<'_> {
         for section in Store::ALL.map(|store| format!("databases.{store}")) {
             for name in names(self.table, &section) {
                 let path = format!("{section}.{name}");
-                if !is_database_name(&name) {
+                if !is_name(&name) {
                     let message = format!("{name:?} is no name for a database");
                     self.refuse(&path, message, "use 1 to 64 letters, digits, - or _");
                 }
@@ -256,7 +290,11 @@ impl Rules<'_> {
             let Some(value) = self.text(path) else { continue };
             if value.parse::<std::net::SocketAddr>().is_err() {
                 let message = format!("`{path}` is {value:?}");
-                self.refuse(path, message, "write an address and a port, such as \"127.0.0.1:8080\"");
+                self.refuse(
+                    path,
+                    message,
+                    "write an address and a port, such as \"127.0.0.1:8080\"",
+                );
             }
         }
     }
@@ -264,9 +302,13 @@ impl Rules<'_> {
     /// Turns each `url_file` into its `url`, and asks for missing keys.
     fn urls(&mut self, base: &Path, read: ReadFile<'_>) {
         let mut sections = vec![("amqp".to_owned(), "amqp://user:password@host:5672/vhost")];
-        for (store, sample) in [("rec", "mongodb://user:password@host/db"), ("rel", "mysql://user:password@host/db")] {
+        for (store, sample) in
+            [("rec", "mongodb://user:password@host/db"), ("rel", "mysql://user:password@host/db")]
+        {
             let names = names(self.table, &format!("databases.{store}"));
-            sections.extend(names.into_iter().map(|name| (format!("databases.{store}.{name}"), sample)));
+            sections.extend(
+                names.into_iter().map(|name| (format!("databases.{store}.{name}"), sample)),
+            );
         }
         for (section, sample) in sections {
             self.url(&section, sample, base, read);
@@ -278,12 +320,21 @@ impl Rules<'_> {
         if let Some(file) = self.text(&ca)
             && let Err(error) = read(&base.join(&file))
         {
-            self.refuse(&ca, format!("`{ca}`: cannot read {file}: {error}"), "name a file that this user can read");
+            self.refuse(
+                &ca,
+                format!("`{ca}`: cannot read {file}: {error}"),
+                "name a file that this user can read",
+            );
         }
-        let (url, file) = (self.text(&format!("{section}.url")), self.text(&format!("{section}.url_file")));
+        let (url, file) =
+            (self.text(&format!("{section}.url")), self.text(&format!("{section}.url_file")));
         let url = match (url, file) {
             (Some(_), Some(_)) => {
-                return self.refuse(section, format!("[{section}] has both url and url_file"), "keep one of them");
+                return self.refuse(
+                    section,
+                    format!("[{section}] has both url and url_file"),
+                    "keep one of them",
+                );
             }
             (None, None) => {
                 let fix = format!("add url = \"{sample}\", or url_file");
@@ -294,13 +345,18 @@ impl Rules<'_> {
                 Ok(text) => text.trim_end_matches(['\r', '\n']).to_owned(),
                 Err(error) => {
                     let message = format!("`{section}.url_file`: cannot read {file}: {error}");
-                    return self.refuse(&format!("{section}.url_file"), message, "name a file that this user can read");
+                    return self.refuse(
+                        &format!("{section}.url_file"),
+                        message,
+                        "name a file that this user can read",
+                    );
                 }
             },
         };
         let scheme = sample.split("://").next().unwrap_or_default();
-        let is_secure =
-            url.strip_prefix(scheme).is_some_and(|rest| rest.starts_with("s://") || rest.starts_with("+srv://"));
+        let is_secure = url
+            .strip_prefix(scheme)
+            .is_some_and(|rest| rest.starts_with("s://") || rest.starts_with("+srv://"));
         if !url.starts_with(&format!("{scheme}://")) && !is_secure {
             self.refuse(
                 &format!("{section}.url"),

@@ -31,7 +31,10 @@ fn the_named_fetch_is_read_under_its_name_of_the_release_before() {
     let sent = serde_json::to_string(&event).unwrap();
     assert!(sent.contains(r#""fetch":"route""#) && !sent.contains("object"), "{sent}");
     let both = |fetch: &str| text.replace(r#""object""#, &format!(r#""fetch":"{fetch}","object""#));
-    assert_eq!(Event::from_slice(both("route").as_bytes()).unwrap().fetch.as_deref(), Some("route"));
+    assert_eq!(
+        Event::from_slice(both("route").as_bytes()).unwrap().fetch.as_deref(),
+        Some("route")
+    );
     let error = Event::from_slice(both("day").as_bytes()).unwrap_err();
     assert_eq!((error.kind, error.field.as_deref()), (ErrorKind::BadEvent, Some("fetch")));
 }
@@ -49,7 +52,10 @@ fn a_bad_envelope_is_refused_with_the_reason() {
     assert!(refused(&|v| v["v"] = 2.into()).contains("version 2"));
     assert!(refused(&|v| v["operation"] = "drop".into()).contains("expected one of `create`"));
     let of_a_value = refused(&|v| v["id"] = 4_111_111.into());
-    assert!(of_a_value.contains("expected a string at line 1") && !of_a_value.contains("4111111"), "{of_a_value}");
+    assert!(
+        of_a_value.contains("expected a string at line 1") && !of_a_value.contains("4111111"),
+        "{of_a_value}"
+    );
     let of_a_text = refused(&|v| v["deadline"] = "canary, expected nothing".into());
     assert!(!of_a_text.contains("canary"), "{of_a_text}");
     assert!(refused(&|v| v["depth"] = 3.into()).contains("depth 0"));
@@ -94,14 +100,23 @@ fn keys_and_fingerprints_are_what_they_were_in_every_release() {
     // With other values, a write that was committed before an upgrade would run again behind it, or be refused.
     let mut event = event();
     event.event_id = EventId("ms.test.1".into());
-    assert_eq!(event.inbox_key(), "492581c29b50dd18b484bd6898ec43a2dc628a914f624d8dc681d099fde3b03c");
+    assert_eq!(
+        event.inbox_key(),
+        "492581c29b50dd18b484bd6898ec43a2dc628a914f624d8dc681d099fde3b03c"
+    );
     (event.key, event.actor.subject) = (Some("k1".into()), "ana".into());
-    assert_eq!(event.inbox_key(), "5a303cf4d35fb63a62bbd80110a53108cd7496fdb0d8f71e067174bbb8484a97");
+    assert_eq!(
+        event.inbox_key(),
+        "5a303cf4d35fb63a62bbd80110a53108cd7496fdb0d8f71e067174bbb8484a97"
+    );
     event.params.insert(
         "n".into(),
         serde_json::json!([1, -2, 1.5, null, true, {"b": "x", "a": 18_446_744_073_709_551_615_u64}]),
     );
-    assert_eq!(event.fingerprint(), "08b43d9f95b0859670085c2c48b865be03f4edea36109e2c26f8ee7610285bf8");
+    assert_eq!(
+        event.fingerprint(),
+        "08b43d9f95b0859670085c2c48b865be03f4edea36109e2c26f8ee7610285bf8"
+    );
 }
 
 #[test]

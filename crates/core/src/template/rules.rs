@@ -4,24 +4,32 @@
 
 use toml::Value;
 
+use crate::Mistake;
 use crate::config::LOGS_DATABASE;
-use crate::text::quote;
+use crate::text::{is_name, quote};
 use crate::toml_check::Checked;
-use crate::{Mistake, is_database_name};
 
 /// Reports broken rules.
 pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
     let text = |key: &str| checked.table.get(key).and_then(Value::as_str).unwrap_or_default();
     let is_of_reports = text("store") == "rec" && text("database") == LOGS_DATABASE;
-    if let Some(name) = checked.table.get("database").and_then(Value::as_str).filter(|name| !is_database_name(name)) {
+    if let Some(name) =
+        checked.table.get("database").and_then(Value::as_str).filter(|name| !is_name(name))
+    {
         let message = format!("{} is no name for a database", quote(name));
-        mistakes.push(Mistake::new(file, checked.line("database"), message, "use 1 to 64 letters, digits, - or _"));
+        mistakes.push(Mistake::new(
+            file,
+            checked.line("database"),
+            message,
+            "use 1 to 64 letters, digits, - or _",
+        ));
     }
     for section in ["objects", "fetches", "jobs"] {
         let Some(Value::Table(table)) = checked.table.get(section) else { continue };
         for (name, value) in table {
             let line = checked.line(&format!("{section}.{name}"));
-            let mut refuse = |message: String, fix: &str| mistakes.push(Mistake::new(file, line, message, fix));
+            let mut refuse =
+                |message: String, fix: &str| mistakes.push(Mistake::new(file, line, message, fix));
             let object = match value {
                 Value::String(object) => Some(object.as_str()),
                 value => value.get("object").and_then(Value::as_str),
@@ -30,17 +38,66 @@ pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) 
                 refuse(format!("[{section}.{name}] names no object"), "add object = \"…\"");
                 continue;
             };
-            if !matches!(value.get("answer").and_then(Value::as_str), None | Some("record" | "all")) {
+            if !matches!(value.get("answer").and_then(Value::as_str), None | Some("record" | "all"))
+            {
                 let fix = "write all to get result_sets and out beside the record, or leave it out";
                 refuse("`answer` is neither record nor all".to_owned(), fix);
             }
             if object.to_ascii_lowercase().starts_with("beds_") {
-                refuse(format!("{object} belongs to BEDS itself"), "name an object of your own domain");
+                refuse(
+                    format!("{object} belongs to BEDS itself"),
+                    "name an object of your own domain",
+                );
             }
-            if is_of_reports && section == "objects" && matches!(name.as_str(), "create" | "update" | "delete") {
-                let message = format!("only nodes write into the database {LOGS_DATABASE}, which holds their reports");
+            if is_of_reports
+                && section == "objects"
+                && matches!(name.as_str(), "create" | "update" | "delete")
+            {
+                let message = format!(
+                    "only nodes write into the database {LOGS_DATABASE}, which holds their reports"
+                );
                 refuse(message, "remove it; the reports can be read");
             }
+        }
+    }
+}
+
+/// Reports keys that are missing, and words that are none of those that a key takes.
+pub(super) fn words(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
+    for key in ["name", "store", "database", "id"] {
+        let is_told = || mistakes.iter().any(|told| told.message.contains(&format!("`{key}`")));
+        if !checked.table.contains_key(key) && !is_told() {
+            let fix = format!("add {key} = \"…\" at the top");
+            mistakes.push(Mistake::new(file, 1, format!("`{key}` is missing"), fix));
+        }
+    }
+    let required = "write required to refuse requests that cannot be recorded, or leave it out";
+    for (key, words, fix) in [
+        ("store", ["rec", "rel"], "write rec for MongoDB or rel for MariaDB"),
+        ("audit", ["normal", "required"], required),
+    ] {
+        let word = checked.table.get(key).and_then(Value::as_str);
+        if word.is_some_and(|word| !words.contains(&word)) {
+            let message = format!("`{key}` is neither {} nor {}", words[0], words[1]);
+            mistakes.push(Mistake::new(file, checked.line(key), message, fix));
+        }
+    }
+}
+
+/// Reports names that cannot stand in a URL.
+pub(super) fn names(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
+    for path in ["name", "fetches", "jobs"] {
+        let names: Vec<(&str, String)> = match checked.table.get(path) {
+            Some(Value::String(name)) => vec![(name, path.to_owned())],
+            Some(Value::Table(table)) => {
+                table.keys().map(|name| (name.as_str(), format!("{path}.{name}"))).collect()
+            }
+            _ => continue,
+        };
+        for (name, key) in names.into_iter().filter(|(name, _)| !is_name(name)) {
+            let fix = "use 1 to 64 letters, digits, - or _, because it stands in URLs";
+            let message = format!("{name:?} cannot be a name");
+            mistakes.push(Mistake::new(file, checked.line(&key), message, fix));
         }
     }
 }

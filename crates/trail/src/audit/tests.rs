@@ -14,7 +14,8 @@ fn record(number: u64) -> AuditRecord {
         about: EventId(format!("ms.test.{number:032x}")),
         root_id: None,
         depth: 1,
-        at: Timestamp::from_microsecond(1_700_000_000_000_000 + i64::try_from(number).unwrap()).unwrap(),
+        at: Timestamp::from_microsecond(1_700_000_000_000_000 + i64::try_from(number).unwrap())
+            .unwrap(),
         actor: format!("ana{}", number % 7),
         address: "127.0.0.1".into(),
         template: "Users".into(),
@@ -42,7 +43,8 @@ const OF_RELEASE_BEFORE: [&str; 2] = [
 fn a_chain_of_the_release_before_holds() {
     let mut head = Head::start("ms");
     let read = |text: &str| serde_json::from_str::<AuditRecord>(text).unwrap();
-    let records: Vec<SealedRecord> = OF_RELEASE_BEFORE.iter().map(|text| head.seal(&read(text), text)).collect();
+    let records: Vec<SealedRecord> =
+        OF_RELEASE_BEFORE.iter().map(|text| head.seal(&read(text), text)).collect();
     // The hash that the release before signed.
     assert_eq!(head.hash, "5d09836dfa073ffb29d3972a0db6776accadec20b8bda62730a069206c907fa2");
     assert_eq!(verify(&records, &[head.clone()]).unwrap(), head);
@@ -50,7 +52,11 @@ fn a_chain_of_the_release_before_holds() {
     // A record of this release goes on with it.
     let next = AuditRecord { fetch: Some("day".into()), ..record(1) };
     let next = seal(&mut head, &next);
-    assert!(next.record.contains(r#""fetch":"day""#) && !next.record.contains("object"), "{}", next.record);
+    assert!(
+        next.record.contains(r#""fetch":"day""#) && !next.record.contains("object"),
+        "{}",
+        next.record
+    );
     assert_eq!(verify(&[records, vec![next]].concat(), &[head.clone()]).unwrap(), head);
 }
 
@@ -136,7 +142,8 @@ fn every_attack_is_found_and_located() {
         let at = place - start;
         let (name, expected) = match attack % 8 {
             0 => {
-                records[at].record = records[at].record.replace("\"actor\":\"ana", "\"actor\":\"bob");
+                records[at].record =
+                    records[at].record.replace("\"actor\":\"ana", "\"actor\":\"bob");
                 ("change", place as u64 + 1)
             }
             1 => {
@@ -169,7 +176,11 @@ fn every_attack_is_found_and_located() {
                 let changed = AuditRecord { rows: 7, ..records[at].open().unwrap() };
                 let mut head = match place {
                     0 => Head::start("ms"),
-                    _ => Head { chain: "ms".into(), seq: place as u64, hash: original[place - 1].hash.clone() },
+                    _ => Head {
+                        chain: "ms".into(),
+                        seq: place as u64,
+                        hash: original[place - 1].hash.clone(),
+                    },
                 };
                 records[at] = seal(&mut head, &changed);
                 for record in records.iter_mut().skip(at + 1) {
@@ -183,7 +194,10 @@ fn every_attack_is_found_and_located() {
         let fault = taken.and_then(|()| verifier.finish()).expect_err(name);
         // An inserted copy of the record that stands there anyway is seen one place further on.
         let is_there = fault.seq == expected || (name == "insert" && fault.seq == expected + 1);
-        assert!(is_there, "attack {attack} ({name}) at {place}: expected {expected}, found {fault}");
+        assert!(
+            is_there,
+            "attack {attack} ({name}) at {place}: expected {expected}, found {fault}"
+        );
     }
 }
 
@@ -194,7 +208,9 @@ fn batches() -> Vec<SealedBatch> {
     let mut head = Head::start("ms");
     let batch = |number: u64| {
         let records = (1..=BATCH).map(|place| record(number * BATCH + place));
-        let records: Vec<_> = records.map(|record| (record.clone(), serde_json::to_string(&record).unwrap())).collect();
+        let records: Vec<_> = records
+            .map(|record| (record.clone(), serde_json::to_string(&record).unwrap()))
+            .collect();
         SealedBatch::new(EventId(format!("ms.test.batch{number}")), &mut head, &records).unwrap()
     };
     (0..5).map(batch).collect()
@@ -202,9 +218,14 @@ fn batches() -> Vec<SealedBatch> {
 
 /// The head, or the first fault.
 fn verify_batches(batches: &[SealedBatch]) -> Result<Head, Fault> {
-    let signed = [Head { chain: "ms".into(), seq: 5 * BATCH, hash: self::batches()[4].records[9].hash.clone() }];
+    let signed = [Head {
+        chain: "ms".into(),
+        seq: 5 * BATCH,
+        hash: self::batches()[4].records[9].hash.clone(),
+    }];
     let mut verifier = Verifier::new("ms", &signed);
-    let mut faults: Vec<Fault> = batches.iter().flat_map(|batch| verifier.take_batch(batch)).collect();
+    let mut faults: Vec<Fault> =
+        batches.iter().flat_map(|batch| verifier.take_batch(batch)).collect();
     match (faults.is_empty(), verifier.finish()) {
         (true, end) => end,
         (false, _) => Err(faults.remove(0)),
@@ -223,7 +244,9 @@ fn a_fault_says_how_far_it_reaches() {
     let mut head = Head { chain: "ms".into(), seq: 150, hash: records[149].hash.clone() };
     let mut rewritten = records[..150].to_vec();
     rewritten.extend(
-        records[150..300].iter().map(|record| seal(&mut head, &AuditRecord { rows: 7, ..record.open().unwrap() })),
+        records[150..300]
+            .iter()
+            .map(|record| seal(&mut head, &AuditRecord { rows: 7, ..record.open().unwrap() })),
     );
     assert_eq!((found(&rewritten).seq, found(&rewritten).to), (101, 200));
 }
@@ -251,7 +274,9 @@ fn a_gap_hides_no_change_of_the_record_behind_it() {
     let found = |behind: SealedRecord| {
         let mut verifier = Verifier::new("ms", &heads[..1]);
         let rest = records[..50].iter().chain([&behind]);
-        rest.flat_map(|record| verifier.take(record)).map(|fault| (fault.seq, fault.to)).collect::<Vec<_>>()
+        rest.flat_map(|record| verifier.take(record))
+            .map(|fault| (fault.seq, fault.to))
+            .collect::<Vec<_>>()
     };
     assert_eq!(found(records[99].clone()), [(51, 99)], "only the gap");
     let mut edited = records[99].clone();
@@ -271,7 +296,8 @@ fn one_fault_does_not_hide_the_next() {
     records.remove(500);
     records[700].actor = "bob".into();
     let mut verifier = Verifier::new("ms", heads);
-    let faults: Vec<u64> = records.iter().flat_map(|record| verifier.take(record)).map(|f| f.seq).collect();
+    let faults: Vec<u64> =
+        records.iter().flat_map(|record| verifier.take(record)).map(|f| f.seq).collect();
     assert_eq!(faults, [11, 501, 702]);
     assert_eq!(verifier.finish().unwrap().seq, 1_000, "its end is as it was signed");
 }

@@ -75,14 +75,16 @@ impl<'h> Verifier<'h> {
         if sealed.seq > seq {
             faults.push(Fault { to: sealed.seq - 1, ..fault(seq, MISSING) });
         }
-        let before = if sealed.seq == seq && !self.is_torn { &self.head.hash } else { &sealed.prev_hash };
+        let before =
+            if sealed.seq == seq && !self.is_torn { &self.head.hash } else { &sealed.prev_hash };
         let is_same = sealed.prev_hash == *before
             && sealed.hash == hash(&self.head.chain, sealed.seq, before, &sealed.record)
             && sealed.is_faithful();
         if !is_same {
             faults.push(fault(sealed.seq, "the record is not the one that was written"));
         }
-        self.head = Head { chain: sealed.chain.clone(), seq: sealed.seq, hash: sealed.hash.clone() };
+        self.head =
+            Head { chain: sealed.chain.clone(), seq: sealed.seq, hash: sealed.hash.clone() };
         self.is_torn = false;
         faults.extend(self.compare_with_signed().err());
         faults
@@ -90,14 +92,21 @@ impl<'h> Verifier<'h> {
 
     /// Compares the end with the heads that were signed up to here.
     fn compare_with_signed(&mut self) -> Result<(), Fault> {
-        while let Some(signed) = self.signed.get(self.next).filter(|signed| signed.seq <= self.head.seq) {
+        while let Some(signed) =
+            self.signed.get(self.next).filter(|signed| signed.seq <= self.head.seq)
+        {
             // Two nodes can have signed the same place.
             let from = self.behind_signed().min(signed.seq);
             self.next += 1;
             if signed.seq == self.head.seq && signed.hash != self.head.hash {
-                let what = "from here on records were rewritten: the chain does not fit its signed head";
+                let what =
+                    "from here on records were rewritten: the chain does not fit its signed head";
                 let head = Some(signed.hash.clone());
-                return Err(Fault { to: signed.seq, head, ..Fault::of_one(&self.head.chain, from, what) });
+                return Err(Fault {
+                    to: signed.seq,
+                    head,
+                    ..Fault::of_one(&self.head.chain, from, what)
+                });
             }
         }
         Ok(())
@@ -111,7 +120,8 @@ impl<'h> Verifier<'h> {
     /// Takes the next batch with all its records. Answers everything that is wrong with it, in order.
     pub fn take_batch(&mut self, batch: &SealedBatch) -> Vec<Fault> {
         let first = self.head.seq + 1;
-        let mut faults: Vec<Fault> = batch.records.iter().flat_map(|record| self.take(record)).collect();
+        let mut faults: Vec<Fault> =
+            batch.records.iter().flat_map(|record| self.take(record)).collect();
         let fault = |seq, to, what| Fault { to, ..Fault::of_one(&self.head.chain, seq, what) };
         if self.head.seq < batch.last {
             faults.push(fault(self.head.seq + 1, batch.last, MISSING));
@@ -141,7 +151,10 @@ impl<'h> Verifier<'h> {
 
     /// The fault of a record that should have been covered by a signed head long ago.
     pub fn uncovered(&self, seq: u64) -> Fault {
-        self.open(seq, "no signed head covers the record, which is older than two signing intervals")
+        self.open(
+            seq,
+            "no signed head covers the record, which is older than two signing intervals",
+        )
     }
 
     /// The fault of a record that could wait for its signed head for as long as its author likes.

@@ -151,7 +151,8 @@ mod tests {
 
     #[test]
     fn one_acknowledgement_stands_for_all_up_to_the_first_open_message() {
-        let mut state = State { open: BTreeSet::from([4, 7]), done: vec![3, 1, 6, 2, 5], is_idle: false };
+        let mut state =
+            State { open: BTreeSet::from([4, 7]), done: vec![3, 1, 6, 2, 5], is_idle: false };
         assert_eq!(state.due(), Due { together: Some((3, 3)), single: vec![5, 6] });
         assert_eq!(state.due(), Due { together: None, single: Vec::new() });
         (state.open, state.done) = (BTreeSet::new(), vec![9, 8]);

@@ -51,7 +51,11 @@ impl Delivery {
 
     /// The id by which the requester finds the answer: its correlation id, else the message id.
     pub fn correlation_id(&self) -> &str {
-        self.inner.properties.correlation_id().as_ref().map_or_else(|| self.message_id(), |text| text.as_str())
+        self.inner
+            .properties
+            .correlation_id()
+            .as_ref()
+            .map_or_else(|| self.message_id(), |text| text.as_str())
     }
 
     pub fn message_id(&self) -> &str {

@@ -37,7 +37,13 @@ impl Sweep {
         // A quorum queue counts a channel whose message is not settled.
         let acks = |channel| Arc::new(Acks::new(channel, 1).counted(consumers.count(queue.name())));
         let open = channel.await.map(|channel| (channel.clone(), acks(channel)));
-        Self { consumers: consumers.clone(), queue, open, end: Instant::now() + LONGEST, unanswered: 0 }
+        Self {
+            consumers: consumers.clone(),
+            queue,
+            open,
+            end: Instant::now() + LONGEST,
+            unanswered: 0,
+        }
     }
 
     /// The next message; none at the end. Safe to cancel: a message that was taken then goes back with the channel.
@@ -49,7 +55,10 @@ impl Sweep {
             if usize::try_from(count.consumers).ok()? > self.consumers.counted(self.queue.name()) {
                 return None;
             }
-            let taken = channel.basic_get(self.queue.name().into(), BasicGetOptions::default()).await.ok()?;
+            let taken = channel
+                .basic_get(self.queue.name().into(), BasicGetOptions::default())
+                .await
+                .ok()?;
             let Some(message) = taken else {
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -33,7 +33,15 @@ pub(super) struct Look<'c> {
 impl<'c> Look<'c> {
     pub(super) fn new(connection: &'c Connection, topology: &'c Topology) -> Self {
         let (declared, consumed, refused) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
-        Self { connection, topology, channel: None, declared, consumed, refused, next_common: Instant::now() }
+        Self {
+            connection,
+            topology,
+            channel: None,
+            declared,
+            consumed,
+            refused,
+            next_common: Instant::now(),
+        }
     }
 
     /// The queues of these keys are declared at the next look.
@@ -76,7 +84,8 @@ impl<'c> Look<'c> {
             }
         }
         self.refused.retain(|key, _| keys.contains(key));
-        let refused = self.refused.iter().map(|(key, (why, _))| (key.clone(), why.clone())).collect();
+        let refused =
+            self.refused.iter().map(|(key, (why, _))| (key.clone(), why.clone())).collect();
         Ok(Seen { counts, refused, keys })
     }
 
@@ -86,7 +95,10 @@ impl<'c> Look<'c> {
             return Ok(());
         }
         self.next_common = Instant::now() + REST;
-        tracing::warn!(queue = missing, "A queue is missing or cannot be counted; the topology is declared again.");
+        tracing::warn!(
+            queue = missing,
+            "A queue is missing or cannot be counted; the topology is declared again."
+        );
         let topology = self.topology;
         if let Err(error) = topology.declare(self.channel().await?).await {
             self.lost_channel(error)?;

@@ -29,7 +29,8 @@ impl<'r, P: Serialize> Envelope<'r, P> {
     pub(super) fn new(id: &'r EventId, template: &'static str, params: P) -> Self {
         let issued_at = Timestamp::now();
         // No requester waits for the answer, and the admin node may be away for long.
-        let deadline = issued_at.checked_add(SignedDuration::from_hours(24 * 365)).unwrap_or(Timestamp::MAX);
+        let deadline =
+            issued_at.checked_add(SignedDuration::from_hours(24 * 365)).unwrap_or(Timestamp::MAX);
         let (v, operation) = (ENVELOPE_VERSION, Operation::Create);
         Self { v, event_id: id, root_id: id, template, operation, params, issued_at, deadline }
     }

@@ -71,7 +71,11 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
             let before = self.dropped.fetch_add(1, Ordering::Relaxed);
             if before.is_multiple_of(10_000) {
                 // Not a line a record, and not through the lane that is full.
-                tracing::warn!(stream = self.stream.as_str(), dropped = before + 1, "Records are dropped.");
+                tracing::warn!(
+                    stream = self.stream.as_str(),
+                    dropped = before + 1,
+                    "Records are dropped."
+                );
             }
         }
     }
@@ -150,7 +154,11 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
         let origin = &self.origin;
         let id = EventId::new(&origin.node, &origin.environment);
         let records: Vec<&T> = batch.iter().map(|entry| &entry.record).collect();
-        let body = match serde_json::to_vec(&Envelope::new(&id, self.stream.template(), Batch { records: &records })) {
+        let body = match serde_json::to_vec(&Envelope::new(
+            &id,
+            self.stream.template(),
+            Batch { records: &records },
+        )) {
             Ok(body) => body,
             Err(error) => return tracing::error!(%error, "Records could not be written as JSON."),
         };
@@ -163,7 +171,11 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             if origin.finish.is_cancelled() {
                 let end = *give_up.get_or_insert_with(|| Instant::now() + LAST_CHANCE);
                 if Instant::now() >= end {
-                    tracing::error!(stream = self.stream.as_str(), records = batch.len(), "Records were not sent.");
+                    tracing::error!(
+                        stream = self.stream.as_str(),
+                        records = batch.len(),
+                        "Records were not sent."
+                    );
                     return;
                 }
             }

@@ -45,7 +45,10 @@ impl ToEnd for Call<'_> {
     async fn end_once(&self, _: u32) -> Result<bool, String> {
         if !self.done.is_cancelled() {
             // It may not have begun there yet.
-            self.ender.once(self.comment).await.map_err(|error| error::kind(&error).code().to_owned())?;
+            self.ender
+                .once(self.comment)
+                .await
+                .map_err(|error| error::kind(&error).code().to_owned())?;
         }
         Ok(!self.done.is_cancelled())
     }
@@ -53,7 +56,11 @@ impl ToEnd for Call<'_> {
 
 impl Ender {
     pub(in crate::rec) fn new(client: &Client, tasks: &TaskTracker) -> Self {
-        Self { client: client.clone(), places: Arc::new(Semaphore::new(AT_A_TIME)), tasks: tasks.clone() }
+        Self {
+            client: client.clone(),
+            places: Arc::new(Semaphore::new(AT_A_TIME)),
+            tasks: tasks.clone(),
+        }
     }
 
     /// Gives a command its comment, behind the DBA's own if there is one. `done` says when its work has ended.
@@ -74,15 +81,26 @@ impl Ender {
     async fn once(&self, comment: &str) -> mongodb::error::Result<()> {
         let admin = self.client.database("admin");
         let of_the_read = doc! {"$or": [{"command.comment": comment}, {"cursor.originatingCommand.comment": comment}]};
-        let look =
-            [doc! {"$currentOp": {"allUsers": false}}, doc! {"$match": of_the_read}, doc! {"$project": {"opid": 1}}];
+        let look = [
+            doc! {"$currentOp": {"allUsers": false}},
+            doc! {"$match": of_the_read},
+            doc! {"$project": {"opid": 1}},
+        ];
         // Both go to the primary, as the read did. The look knows no other read concern.
         let primary = SelectionCriteria::ReadPreference(ReadPreference::Primary);
-        let mut found =
-            admin.aggregate(look).read_concern(ReadConcern::local()).selection_criteria(primary.clone()).await?;
+        let mut found = admin
+            .aggregate(look)
+            .read_concern(ReadConcern::local())
+            .selection_criteria(primary.clone())
+            .await?;
         while let Some(operation) = found.try_next().await? {
-            if let Some(id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::String(_))) = operation.get("opid") {
-                admin.run_command(doc! {"killOp": 1, "op": id.clone()}).selection_criteria(primary.clone()).await?;
+            if let Some(id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::String(_))) =
+                operation.get("opid")
+            {
+                admin
+                    .run_command(doc! {"killOp": 1, "op": id.clone()})
+                    .selection_criteria(primary.clone())
+                    .await?;
             }
         }
         Ok(())
@@ -92,7 +110,8 @@ impl Ender {
 impl Drop for GivenUp {
     fn drop(&mut self) {
         if !self.done.is_cancelled() {
-            let (ender, comment, done) = (self.ender.clone(), std::mem::take(&mut self.comment), self.done.clone());
+            let (ender, comment, done) =
+                (self.ender.clone(), std::mem::take(&mut self.comment), self.done.clone());
             self.ender.tasks.spawn(ender.end(comment, done));
         }
     }

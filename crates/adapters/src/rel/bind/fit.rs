@@ -65,7 +65,8 @@ pub(super) fn fit<'c>(
     warn(catalog, template, offer, findings, mistakes);
     let (reads_session, leaves_session) = (findings.reads_session, findings.leaves_session);
     let mut json_names = findings.json_names.clone();
-    json_names.extend(routine.filter(|routine| routine.returns_json).map(|_| offer.object.to_owned()));
+    json_names
+        .extend(routine.filter(|routine| routine.returns_json).map(|_| offer.object.to_owned()));
     Some(Fit { routine, guard, reads_session, leaves_session, json_names })
 }
 
@@ -85,13 +86,18 @@ fn find<'c>(
         return Ok((Some(routine), &routine.findings));
     }
     match (catalog.views.get(object), catalog.not_granted.get(object)) {
-        (Some(_), _) if offer.operation.is_write() => {
-            Err(Misfit::new(format!("{object} is a view, and {} writes", offer.operation), "name a procedure"))
-        }
+        (Some(_), _) if offer.operation.is_write() => Err(Misfit::new(
+            format!("{object} is a view, and {} writes", offer.operation),
+            "name a procedure",
+        )),
         (Some(view), _) => Ok((None, &view.findings)),
         (None, Some(right)) => {
-            let message = format!("this login may not use {object} of the database {}", template.database);
-            Err(Misfit::new(message, format!("ask the DBA for GRANT {right} {object} TO beds_runtime")))
+            let message =
+                format!("this login may not use {object} of the database {}", template.database);
+            Err(Misfit::new(
+                message,
+                format!("ask the DBA for GRANT {right} {object} TO beds_runtime"),
+            ))
         }
         (None, None) => {
             let message = format!(
@@ -112,15 +118,27 @@ fn check_routine(routine: &Routine, offer: &Offer<'_>) -> Result<(), Misfit> {
     }
     if !is_write && routine.is_declared_to_write {
         let message = format!("{object} declares MODIFIES SQL DATA, and {} reads", offer.operation);
-        return Err(Misfit::new(message, "name an object that reads, or ask the DBA to declare its effect"));
+        return Err(Misfit::new(
+            message,
+            "name an object that reads, or ask the DBA to declare its effect",
+        ));
     }
     if is_write && routine.is_declared_to_read {
         let message = format!("{object} declares READS SQL DATA, and {} writes", offer.operation);
-        return Err(Misfit::new(message, "name an object that writes, or ask the DBA to declare its effect"));
+        return Err(Misfit::new(
+            message,
+            "name an object that writes, or ask the DBA to declare its effect",
+        ));
     }
     if let Some(parameter) = routine.parameters.iter().find(|p| SqlType::of(p).is_unknown()) {
-        let message = format!("{object} has the parameter {} of the type {}", parameter.name, parameter.declared);
-        return Err(Misfit::new(message, "ask the DBA for another type; values of this one have no form in JSON"));
+        let message = format!(
+            "{object} has the parameter {} of the type {}",
+            parameter.name, parameter.declared
+        );
+        return Err(Misfit::new(
+            message,
+            "ask the DBA for another type; values of this one have no form in JSON",
+        ));
     }
     Ok(())
 }
@@ -134,36 +152,54 @@ fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
     // A rollback undoes changes of InnoDB tables only.
     let kept = findings.unsafe_tables.iter().map(String::as_str).next();
     if let Some(kept) = kept.or_else(|| findings.advances_sequence.then_some("a sequence")) {
-        let message = format!("{object} reads, builds a temporary table, and writes {kept}, which is not rolled back");
-        return Err(Misfit::new(message, "ask the DBA to leave that write out of an object that reads"));
+        let message = format!(
+            "{object} reads, builds a temporary table, and writes {kept}, which is not rolled back"
+        );
+        return Err(Misfit::new(
+            message,
+            "ask the DBA to leave that write out of an object that reads",
+        ));
     }
     if let Some(other) = findings.elsewhere.first() {
         let message = format!(
             "{object} reads, builds a temporary table, and writes or calls {other}, of which BEDS cannot see whether it is rolled back"
         );
-        let fix = "ask the DBA to leave other databases out of an object that builds a temporary table";
+        let fix =
+            "ask the DBA to leave other databases out of an object that builds a temporary table";
         return Err(Misfit::new(message, fix));
     }
     Ok(Guard::RolledBack)
 }
 
-fn warn(catalog: &Catalog, template: &Template, offer: &Offer<'_>, findings: &Findings, mistakes: &mut Vec<Mistake>) {
+fn warn(
+    catalog: &Catalog,
+    template: &Template,
+    offer: &Offer<'_>,
+    findings: &Findings,
+    mistakes: &mut Vec<Mistake>,
+) {
     let object = offer.object;
     let mut warn = |message: String, fix: &str| {
         mistakes.push(template.mistake(&offer.key, message, fix).as_warning());
     };
     if offer.operation.is_write() && !findings.unsafe_tables.is_empty() {
         let tables: Vec<&str> = findings.unsafe_tables.iter().map(String::as_str).collect();
-        let message =
-            format!("{object} writes {}, which is not rolled back when the write is refused", tables.join(", "));
+        let message = format!(
+            "{object} writes {}, which is not rolled back when the write is refused",
+            tables.join(", ")
+        );
         warn(message, "ask the DBA to make it an InnoDB table");
     }
     let (routine, view) = (catalog.routines.get(object), catalog.views.get(object));
-    if routine.is_some_and(|routine| routine.is_invoker) || view.is_some_and(|view| view.is_invoker) {
-        let message = format!("{object} is SQL SECURITY INVOKER, so the node's login needs rights on its tables");
+    if routine.is_some_and(|routine| routine.is_invoker) || view.is_some_and(|view| view.is_invoker)
+    {
+        let message = format!(
+            "{object} is SQL SECURITY INVOKER, so the node's login needs rights on its tables"
+        );
         warn(message, "ask the DBA to make it SQL SECURITY DEFINER");
     }
-    if let Some(routine) = routine.filter(|r| !r.is_invoker && r.definer != catalog.server.definer) {
+    if let Some(routine) = routine.filter(|r| !r.is_invoker && r.definer != catalog.server.definer)
+    {
         let message = format!(
             "{object} runs with the rights of {}, and beds_catalog with those of {}",
             routine.definer, catalog.server.definer
@@ -190,7 +226,9 @@ pub(in crate::rel) fn names<'c>(catalog: &'c Catalog, template: &Template) -> BT
     // A function's value has the function's name.
     let functions = catalog.routines.iter().filter(|(_, routine)| routine.is_function);
     names.extend(
-        functions.map(|(name, _)| name.as_str()).filter(|name| offers.iter().any(|offer| offer.object == *name)),
+        functions
+            .map(|(name, _)| name.as_str())
+            .filter(|name| offers.iter().any(|offer| offer.object == *name)),
     );
     names
 }

@@ -51,7 +51,8 @@ pub(super) struct Ender {
 
 impl Ender {
     pub(super) fn new(opts: &OptsBuilder) -> Arc<Self> {
-        let (opts, places, idle) = (opts.clone().into(), Semaphore::new(CONNECTIONS), Mutex::default());
+        let (opts, places, idle) =
+            (opts.clone().into(), Semaphore::new(CONNECTIONS), Mutex::default());
         Arc::new(Self { opts, places, idle })
     }
 
@@ -69,11 +70,14 @@ impl Ender {
             Some(conn) => conn,
             None => Conn::new(self.opts.clone()).await?,
         };
-        let said = |row: Option<Row>, column: &str| row.and_then(|row| row.get_opt::<i64, _>(column)?.ok()) == Some(1);
+        let said = |row: Option<Row>, column: &str| {
+            row.and_then(|row| row.get_opt::<i64, _>(column)?.ok()) == Some(1)
+        };
         let row: Option<Row> = conn.exec_first("CALL `beds_end`(?,?)", (lock, how)).await?;
         let mut is_held = said(row.clone(), "is_held");
         if said(row, "is_denied") {
-            is_held = said(conn.exec_first("CALL `beds_end_own`(?,?)", (lock, how)).await?, "is_held");
+            is_held =
+                said(conn.exec_first("CALL `beds_end_own`(?,?)", (lock, how)).await?, "is_held");
         }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         Ok(is_held)

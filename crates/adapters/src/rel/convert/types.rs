@@ -59,8 +59,12 @@ pub(super) struct Floating {
 
 impl SqlType {
     /// The type of a page size.
-    pub(in crate::rel) const UNSIGNED: SqlType =
-        SqlType { declared: String::new(), family: Family::Integer(0, u64::MAX as i128), max_length: None, scale: 0 };
+    pub(in crate::rel) const UNSIGNED: SqlType = SqlType {
+        declared: String::new(),
+        family: Family::Integer(0, u64::MAX as i128),
+        max_length: None,
+        scale: 0,
+    };
 
     pub(in crate::rel) fn of(parameter: &Parameter) -> Self {
         let declared = parameter.declared.to_lowercase();
@@ -88,7 +92,8 @@ impl SqlType {
             "bit" => Family::Integer(0, (1 << numbers.first().copied().unwrap_or(1).min(64)) - 1),
             "year" => Family::Year,
             "decimal" | "numeric" => {
-                let (all, behind) = (numbers.first().copied().unwrap_or(10), numbers.get(1).copied().unwrap_or(0));
+                let (all, behind) =
+                    (numbers.first().copied().unwrap_or(10), numbers.get(1).copied().unwrap_or(0));
                 scale = behind;
                 Family::Decimal { whole: all.saturating_sub(behind), is_unsigned }
             }
@@ -104,14 +109,18 @@ impl SqlType {
             "char" => Family::FixedText,
             // JSON is LONGTEXT with this collation; information_schema shows no other difference.
             "longtext" if parameter.collation.as_deref() == Some("utf8mb4_bin") => Family::Json,
-            "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "uuid" | "inet4" | "inet6" | "json" => {
-                Family::Text
-            }
-            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-            | "geometrycollection" => Family::Geometry,
+            "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" | "uuid" | "inet4"
+            | "inet6" | "json" => Family::Text,
+            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring"
+            | "multipolygon" | "geometrycollection" => Family::Geometry,
             _ => Family::Unknown,
         };
-        Self { declared: parameter.declared.clone(), family, max_length: parameter.max_length, scale }
+        Self {
+            declared: parameter.declared.clone(),
+            family,
+            max_length: parameter.max_length,
+            scale,
+        }
     }
 
     pub(in crate::rel) fn is_text(&self) -> bool {
@@ -130,13 +139,17 @@ impl SqlType {
 
 /// The numbers in the parentheses of `decimal(30,10)` or `datetime(6)`.
 fn numbers(declared: &str) -> Vec<usize> {
-    let inner = declared.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(inner, _)| inner);
+    let inner = declared
+        .split_once('(')
+        .and_then(|(_, rest)| rest.split_once(')'))
+        .map_or("", |(inner, _)| inner);
     inner.split(',').filter_map(|number| number.trim().parse().ok()).collect()
 }
 
 /// The members of `enum('a','it''s')`.
 fn members(declared: &str) -> Vec<String> {
-    let inner = declared.split_once('(').map_or("", |(_, rest)| rest.strip_suffix(')').unwrap_or(rest));
+    let inner =
+        declared.split_once('(').map_or("", |(_, rest)| rest.strip_suffix(')').unwrap_or(rest));
     let mut members = Vec::new();
     let mut rest = inner;
     while let Some(start) = rest.find('\'') {
@@ -170,7 +183,10 @@ mod tests {
 
     #[test]
     fn members_are_read_as_they_were_declared() {
-        assert_eq!(members("enum('G','PG-13','it''s','a,b','')"), ["G", "PG-13", "it's", "a,b", ""]);
+        assert_eq!(
+            members("enum('G','PG-13','it''s','a,b','')"),
+            ["G", "PG-13", "it's", "a,b", ""]
+        );
         assert_eq!(members(r"set('x\\y','é')"), [r"x\y", "é"]);
         assert_eq!(numbers("decimal(30,10) unsigned"), [30, 10]);
         assert_eq!(numbers("date"), Vec::<usize>::new());

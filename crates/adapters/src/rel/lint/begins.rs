@@ -16,8 +16,10 @@ pub(super) fn begins(words: &[Word], i: usize) -> bool {
         return true;
     }
     let statement = statement(words, i);
-    let is_set_for = before == "FOR" && matches!(statement, [set, what, ..] if set.is("SET") && what.is("STATEMENT"));
-    is_set_for || matches!(statement, [declare, _, handler, ..] if declare.is("DECLARE") && handler.is("HANDLER"))
+    let is_set_for = before == "FOR"
+        && matches!(statement, [set, what, ..] if set.is("SET") && what.is("STATEMENT"));
+    is_set_for
+        || matches!(statement, [declare, _, handler, ..] if declare.is("DECLARE") && handler.is("HANDLER"))
 }
 
 /// True in a SET of variables; a column that an UPDATE sets is none.
@@ -28,7 +30,10 @@ pub(super) fn is_in_set(words: &[Word], i: usize) -> bool {
 
 /// The words of a statement before one of them.
 fn statement(words: &[Word], i: usize) -> &[Word] {
-    let begin = words[..i].iter().rposition(|word| OPENING.contains(&word.upper.as_str())).map_or(0, |at| at + 1);
+    let begin = words[..i]
+        .iter()
+        .rposition(|word| OPENING.contains(&word.upper.as_str()))
+        .map_or(0, |at| at + 1);
     &words[begin..i]
 }
 

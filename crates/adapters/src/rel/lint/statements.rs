@@ -90,8 +90,12 @@ fn json_name(words: &[Word], i: usize) -> Option<String> {
     }
     let behind = i + 1 + inner.len() + 1;
     // Operators are no words, so a name without AS may be an operand of a comparison.
-    let is_name =
-        |word: &&Word| !matches!(word.upper.as_str(), "," | ")" | "(" | ";" | "." | "FROM" | "INTO" | "WHERE" | "END");
+    let is_name = |word: &&Word| {
+        !matches!(
+            word.upper.as_str(),
+            "," | ")" | "(" | ";" | "." | "FROM" | "INTO" | "WHERE" | "END"
+        )
+    };
     let name = words.get(behind + 1).filter(|_| at(words, behind) == "AS");
     name.filter(is_name).map(|word| word.written.clone())
 }
@@ -131,11 +135,17 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
     let found = match (word, next) {
         ("START", "TRANSACTION") => "START TRANSACTION",
         ("BEGIN", "WORK") => "BEGIN WORK",
-        ("AUTOCOMMIT" | "`AUTOCOMMIT" | "@@AUTOCOMMIT", _) if is_in_set(words, i) => "SET autocommit",
+        ("AUTOCOMMIT" | "`AUTOCOMMIT" | "@@AUTOCOMMIT", _) if is_in_set(words, i) => {
+            "SET autocommit"
+        }
         ("SET", "PASSWORD") if begins(words, i) => "SET PASSWORD, which commits",
         ("SET", "DEFAULT" | "ROLE") if begins(words, i) => "SET ROLE, which changes rights",
         (
-            "TRANSACTION" | "TX_READ_ONLY" | "TRANSACTION_READ_ONLY" | "@@TX_READ_ONLY" | "@@TRANSACTION_READ_ONLY",
+            "TRANSACTION"
+            | "TX_READ_ONLY"
+            | "TRANSACTION_READ_ONLY"
+            | "@@TX_READ_ONLY"
+            | "@@TRANSACTION_READ_ONLY",
             _,
         )
         | ("`TX_READ_ONLY" | "`TRANSACTION_READ_ONLY", _)
@@ -153,7 +163,9 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
             "SET GLOBAL, which changes the server for everybody"
         }
         ("TRUNCATE", "(") | ("CREATE" | "DROP", "TEMPORARY") => return None,
-        ("CREATE", "OR") if at(words, i + 2) == "REPLACE" && at(words, i + 3) == "TEMPORARY" => return None,
+        ("CREATE", "OR") if at(words, i + 2) == "REPLACE" && at(words, i + 3) == "TEMPORARY" => {
+            return None;
+        }
         ("ROLLBACK", "TO") => return None,
         ("ROLLBACK", "WORK") if at(words, i + 2) == "TO" => return None,
         _ => {
@@ -164,9 +176,12 @@ fn forbidden(words: &[Word], i: usize) -> Option<String> {
             return Some(match word {
                 "COMMIT" | "ROLLBACK" => word.to_owned(),
                 "DROP" if next == "TABLE" => {
-                    "DROP TABLE, which commits (a temporary table goes by DROP TEMPORARY TABLE)".to_owned()
+                    "DROP TABLE, which commits (a temporary table goes by DROP TEMPORARY TABLE)"
+                        .to_owned()
                 }
-                "KILL" | "SHUTDOWN" | "PURGE" | "CHANGE" => format!("{word}, which reaches beyond the database"),
+                "KILL" | "SHUTDOWN" | "PURGE" | "CHANGE" => {
+                    format!("{word}, which reaches beyond the database")
+                }
                 _ => format!("{word}, which commits"),
             });
         }
@@ -187,11 +202,15 @@ fn session(words: &[Word], i: usize, local: &BTreeSet<String>, effects: &mut Eff
     match (word, next) {
         ("GET_LOCK" | "RELEASE_LOCK", "(") => effects.leaves_session = true,
         ("LAST_INSERT_ID", "(") if at(words, i + 2) != ")" => effects.leaves_session = true,
-        ("FOUND_ROWS" | "LASTVAL", "(") | ("PREVIOUS", "VALUE") | ("@@WARNING_COUNT" | "@@ERROR_COUNT", _) => {
+        ("FOUND_ROWS" | "LASTVAL", "(")
+        | ("PREVIOUS", "VALUE")
+        | ("@@WARNING_COUNT" | "@@ERROR_COUNT", _) => {
             effects.reads_session = true;
         }
         // Warnings name values of the call before.
-        ("SHOW", "WARNINGS" | "ERRORS" | "COUNT") | ("DIAGNOSTICS", _) => effects.reads_session = true,
+        ("SHOW", "WARNINGS" | "ERRORS" | "COUNT") | ("DIAGNOSTICS", _) => {
+            effects.reads_session = true
+        }
         ("NEXTVAL" | "SETVAL", "(") | ("NEXT", "VALUE") => effects.advances_sequence = true,
         ("CREATE" | "REPLACE", "TEMPORARY") => {
             effects.builds_temporary = true;
@@ -199,8 +218,12 @@ fn session(words: &[Word], i: usize, local: &BTreeSet<String>, effects: &mut Eff
         }
         ("HANDLER", _) if begins(words, i) => effects.leaves_session = true,
         ("SET", "STATEMENT") => {}
-        ("SET", _) if begins(words, i) => effects.leaves_session |= sets_session(&words[i + 1..], local),
-        (word, _) if word.starts_with('@') && !word.starts_with("@@") => effects.leaves_session = true,
+        ("SET", _) if begins(words, i) => {
+            effects.leaves_session |= sets_session(&words[i + 1..], local)
+        }
+        (word, _) if word.starts_with('@') && !word.starts_with("@@") => {
+            effects.leaves_session = true
+        }
         _ => {}
     }
 }
@@ -232,13 +255,19 @@ fn sets_session(words: &[Word], local: &BTreeSet<String>) -> bool {
 /// The names that a DECLARE of variables lists, and the variables of FOR loops.
 fn declared(words: &[Word]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    let mut add = |word: Option<&Word>| names.extend(word.map(|word| word.upper.trim_start_matches('`').to_owned()));
+    let mut add = |word: Option<&Word>| {
+        names.extend(word.map(|word| word.upper.trim_start_matches('`').to_owned()))
+    };
     for (i, word) in words.iter().enumerate() {
         if word.is("FOR") && at(words, i + 2) == "IN" {
             add(words.get(i + 1));
         }
-        let is_handler = || at(words, i + 2) == "HANDLER" && matches!(at(words, i + 1), "EXIT" | "CONTINUE" | "UNDO");
-        if !word.is("DECLARE") || matches!(at(words, i + 2), "CURSOR" | "CONDITION") || is_handler() {
+        let is_handler = || {
+            at(words, i + 2) == "HANDLER"
+                && matches!(at(words, i + 1), "EXIT" | "CONTINUE" | "UNDO")
+        };
+        if !word.is("DECLARE") || matches!(at(words, i + 2), "CURSOR" | "CONDITION") || is_handler()
+        {
             continue;
         }
         add(words.get(i + 1));

@@ -17,7 +17,9 @@ pub(super) struct Target {
 /// The names that INSERT, UPDATE, DELETE and REPLACE stand before.
 pub(super) fn written(words: &[Word], i: usize) -> Vec<Target> {
     let ends: &[&str] = match at(words, i) {
-        "INSERT" | "REPLACE" if begins(words, i) => &["(", "VALUES", "VALUE", "SELECT", "SET", "WITH", ";"],
+        "INSERT" | "REPLACE" if begins(words, i) => {
+            &["(", "VALUES", "VALUE", "SELECT", "SET", "WITH", ";"]
+        }
         // Not of ON DUPLICATE KEY UPDATE and FOR UPDATE.
         "UPDATE" if begins(words, i) => &["SET", ";"],
         "DELETE" if begins(words, i) => &["WHERE", "ORDER", "LIMIT", "RETURNING", ";"],
@@ -27,14 +29,17 @@ pub(super) fn written(words: &[Word], i: usize) -> Vec<Target> {
     let words = length.map_or(&words[i..], |length| &words[i..i + length]);
     let target = |place: usize| {
         // Of `a.*`, no word stands behind the point.
-        if matches!(at(words, place), "." | "," | "(" | ")" | "FROM" | "USING") || at(words, place + 1) == "." {
+        if matches!(at(words, place), "." | "," | "(" | ")" | "FROM" | "USING")
+            || at(words, place + 1) == "."
+        {
             return None;
         }
         let name = plain(&words[place]);
         if !words[place - 1].is(".") {
             return Some(Target { database: None, name });
         }
-        is_table(words, place - 2).then(|| Target { database: Some(plain(&words[place - 2])), name })
+        is_table(words, place - 2)
+            .then(|| Target { database: Some(plain(&words[place - 2])), name })
     };
     (1..words.len()).filter_map(target).collect()
 }
@@ -43,7 +48,9 @@ pub(super) fn written(words: &[Word], i: usize) -> Vec<Target> {
 pub(super) fn called(words: &[Word], i: usize) -> Option<Target> {
     let before = i.checked_sub(1).map_or("", |before| at(words, before));
     let is_call = at(words, i + 1) == "." && at(words, i + 3) == "(" && before != ".";
-    if !is_call || matches!(before, "INTO" | "INSERT" | "REPLACE" | "IGNORE" | "CALL" | "TABLE" | "EXISTS") {
+    if !is_call
+        || matches!(before, "INTO" | "INSERT" | "REPLACE" | "IGNORE" | "CALL" | "TABLE" | "EXISTS")
+    {
         return None;
     }
     Some(Target { database: Some(plain(&words[i])), name: plain(&words[i + 2]) })
@@ -57,7 +64,9 @@ fn is_table(words: &[Word], place: usize) -> bool {
     }
     // Behind a comma either may stand. The table of a column stands in one place without a column, or behind its database.
     let name = plain(&words[place]);
-    let is_elsewhere = |other: usize| other != place + 2 && at(words, other + 1) != "." && plain(&words[other]) == name;
+    let is_elsewhere = |other: usize| {
+        other != place + 2 && at(words, other + 1) != "." && plain(&words[other]) == name
+    };
     !(1..words.len()).any(is_elsewhere)
 }
 

@@ -20,16 +20,27 @@ fn code(text: &str) -> Code {
         ("INNER_COMMIT", body("inner_commit", "BEGIN UPDATE t SET a = 1; COMMIT; END")),
         ("PAY$INNER", body("pay$inner", "BEGIN COMMIT; END")),
         ("UNSEEN", unseen),
-        ("LOOSE", Body::new("loose".into(), Some("BEGIN END"), Some("NO_ENGINE_SUBSTITUTION".into()))),
+        (
+            "LOOSE",
+            Body::new("loose".into(), Some("BEGIN END"), Some("NO_ENGINE_SUBSTITUTION".into())),
+        ),
     ];
-    let trigger = Body::new("the trigger loose_trigger".into(), Some("SET NEW.a = 1"), Some(String::new()));
+    let trigger =
+        Body::new("the trigger loose_trigger".into(), Some("SET NEW.a = 1"), Some(String::new()));
     Code {
         procedures: procedures.map(|(name, body)| (name.to_owned(), body)).into(),
-        functions: [("COUNTS".to_owned(), body("counts", "BEGIN SET @n = 1; RETURN 1; END"))].into(),
-        views: [("SHOWN".to_owned(), Body::new("shown".into(), Some("select counts(1) from watched"), None))].into(),
+        functions: [("COUNTS".to_owned(), body("counts", "BEGIN SET @n = 1; RETURN 1; END"))]
+            .into(),
+        views: [(
+            "SHOWN".to_owned(),
+            Body::new("shown".into(), Some("select counts(1) from watched"), None),
+        )]
+        .into(),
         triggers: [("WATCHED".to_owned(), vec![trigger])].into(),
         tables: [("T", "InnoDB"), ("WATCHED", "InnoDB"), ("OLD", "MyISAM")]
-            .map(|(name, engine)| (name.to_owned(), Table { engine: engine.to_owned(), has_sequence: false }))
+            .map(|(name, engine)| {
+                (name.to_owned(), Table { engine: engine.to_owned(), has_sequence: false })
+            })
             .into(),
         database: "MAIN".to_owned(),
     }
@@ -95,7 +106,11 @@ fn what_ends_the_transaction_is_refused() {
     ] {
         assert!(check(body).is_some(), "{body}");
     }
-    assert!(check("BEGIN INSERT INTO watched SET a = 1; END").unwrap().contains("the trigger loose_trigger"));
+    assert!(
+        check("BEGIN INSERT INTO watched SET a = 1; END")
+            .unwrap()
+            .contains("the trigger loose_trigger")
+    );
     assert!(check("BEGIN DROP TABLE tmp; END").unwrap().contains("DROP TEMPORARY TABLE"));
 }
 
@@ -161,23 +176,34 @@ fn what_a_session_would_keep_is_seen() {
     }
     assert_eq!(found("BEGIN SELECT FOUND_ROWS() INTO p_name; END"), (false, true, false));
     assert_eq!(found("SHOW WARNINGS"), (false, true, false));
-    assert_eq!(found("BEGIN GET DIAGNOSTICS CONDITION 1 p_name = MESSAGE_TEXT; END"), (false, true, false));
+    assert_eq!(
+        found("BEGIN GET DIAGNOSTICS CONDITION 1 p_name = MESSAGE_TEXT; END"),
+        (false, true, false)
+    );
     assert_eq!(found("CREATE TEMPORARY TABLE x AS SELECT 1"), (true, false, true));
     assert_eq!(found("BEGIN DROP TEMPORARY TABLE IF EXISTS x; END"), (false, false, false));
 }
 
 #[test]
 fn tables_that_cannot_be_rolled_back_are_named() {
-    let found = |text: &str| code(text).inspect("p", false).unsafe_tables.into_iter().collect::<Vec<_>>();
+    let found =
+        |text: &str| code(text).inspect("p", false).unsafe_tables.into_iter().collect::<Vec<_>>();
     assert_eq!(found("BEGIN INSERT IGNORE INTO old (a) VALUES (1); END"), ["old (MyISAM)"]);
-    assert_eq!(found("BEGIN UPDATE t JOIN `old` o ON o.a = t.a SET o.b = 1; END"), ["old (MyISAM)"]);
+    assert_eq!(
+        found("BEGIN UPDATE t JOIN `old` o ON o.a = t.a SET o.b = 1; END"),
+        ["old (MyISAM)"]
+    );
     assert_eq!(found("BEGIN DELETE t, old FROM t JOIN old USING (a); END"), ["old (MyISAM)"]);
-    assert!(found("BEGIN INSERT INTO t SELECT * FROM old; SELECT * FROM old FOR UPDATE; END").is_empty());
+    assert!(
+        found("BEGIN INSERT INTO t SELECT * FROM old; SELECT * FROM old FOR UPDATE; END")
+            .is_empty()
+    );
 }
 
 #[test]
 fn tables_and_functions_of_other_databases_are_named() {
-    let found = |text: &str| code(text).inspect("p", false).elsewhere.into_iter().collect::<Vec<_>>();
+    let found =
+        |text: &str| code(text).inspect("p", false).elsewhere.into_iter().collect::<Vec<_>>();
     for (body, expected) in [
         ("BEGIN INSERT INTO other.t (a) VALUES (1); END", "other.t"),
         ("BEGIN REPLACE `other`.`t` SELECT 1; END", "other.t"),
@@ -212,9 +238,11 @@ fn tables_and_functions_of_other_databases_are_named() {
 
 #[test]
 fn a_mode_that_changes_the_language_is_refused_by_name() {
-    for mode in
-        ["ORACLE,STRICT_ALL_TABLES", "ANSI_QUOTES,STRICT_ALL_TABLES", "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES"]
-    {
+    for mode in [
+        "ORACLE,STRICT_ALL_TABLES",
+        "ANSI_QUOTES,STRICT_ALL_TABLES",
+        "STRICT_TRANS_TABLES,NO_BACKSLASH_ESCAPES",
+    ] {
         let body = Body::new("p".into(), Some("BEGIN END"), Some(mode.into()));
         assert!(body.mode_refusal().unwrap().starts_with("p was made with sql_mode"), "{mode}");
     }
@@ -222,10 +250,16 @@ fn a_mode_that_changes_the_language_is_refused_by_name() {
 
 #[test]
 fn the_names_of_json_values_are_found() {
-    let found = |text: &str| code(text).inspect("p", false).json_names.into_iter().collect::<Vec<_>>();
-    assert_eq!(found("SELECT JSON_ARRAYAGG(JSON_OBJECT('a', f(x))) AS lines_, b FROM t"), ["lines_"]);
+    let found =
+        |text: &str| code(text).inspect("p", false).json_names.into_iter().collect::<Vec<_>>();
     assert_eq!(
-        found("SELECT a, COALESCE(JSON_EXTRACT(d, '$.x'), 'y') AS part, JSON_VALUE(d, '$.z') AS z FROM t"),
+        found("SELECT JSON_ARRAYAGG(JSON_OBJECT('a', f(x))) AS lines_, b FROM t"),
+        ["lines_"]
+    );
+    assert_eq!(
+        found(
+            "SELECT a, COALESCE(JSON_EXTRACT(d, '$.x'), 'y') AS part, JSON_VALUE(d, '$.z') AS z FROM t"
+        ),
         ["part"]
     );
     assert!(found("SELECT COALESCE(a, b) AS c, JSON_OBJECT('a', 1) FROM t").is_empty());

@@ -27,21 +27,28 @@ pub(crate) fn words(body: &str) -> Vec<Word> {
     let chars: Vec<char> = body.chars().collect();
     let mut words = Vec::new();
     let mut i = 0;
-    let skip_to =
-        |from: usize, end: &dyn Fn(usize) -> bool| (from..chars.len()).find(|i| end(*i)).unwrap_or(chars.len());
+    let skip_to = |from: usize, end: &dyn Fn(usize) -> bool| {
+        (from..chars.len()).find(|i| end(*i)).unwrap_or(chars.len())
+    };
     while i < chars.len() {
         let next = chars.get(i + 1).copied().unwrap_or(' ');
         match chars[i] {
             // `5--1` is arithmetic; only white space makes it a comment.
-            '-' if next == '-' && chars.get(i + 2).is_none_or(|c| c.is_whitespace() || c.is_control()) => {
+            '-' if next == '-'
+                && chars.get(i + 2).is_none_or(|c| c.is_whitespace() || c.is_control()) =>
+            {
                 i = skip_to(i, &|j| chars[j] == '\n')
             }
             '#' => i = skip_to(i, &|j| chars[j] == '\n'),
-            '/' if next == '*' && !matches!(chars.get(i + 2..), Some(['!', ..] | ['M', '!', ..])) => {
+            '/' if next == '*'
+                && !matches!(chars.get(i + 2..), Some(['!', ..] | ['M', '!', ..])) =>
+            {
                 i = skip_to(i + 3, &|j| chars[j] == '/' && chars[j - 1] == '*') + 1;
             }
             // Of an executable comment, the opening with its version is no word.
-            '/' if next == '*' => i = skip_to(i + 2, &|j| !matches!(chars[j], 'M' | '!' | '0'..='9')),
+            '/' if next == '*' => {
+                i = skip_to(i + 2, &|j| !matches!(chars[j], 'M' | '!' | '0'..='9'))
+            }
             quote @ ('\'' | '"') => {
                 i += 1;
                 while i < chars.len() && chars[i] != quote {

@@ -32,7 +32,8 @@ pub(super) enum Deed {
 /// # Errors
 /// A file that names a database, or that a client would read as a command of its own, with file and line.
 pub(super) fn split(file: &File) -> Result<Vec<Statement<'_>>> {
-    let mut statements = pieces(&file.text).map_err(|(line, reason)| refused(file, line, &reason))?;
+    let mut statements =
+        pieces(&file.text).map_err(|(line, reason)| refused(file, line, &reason))?;
     for statement in &mut statements {
         let code = without_comments(statement.text);
         if let Some(reason) = reason_against(code) {
@@ -78,7 +79,9 @@ fn deed(text: &str) -> Deed {
     let at = |i: usize| words.get(i).map_or("", |word: &Word| word.upper.as_str());
     match (at(0), at(1), at(2), at(3)) {
         // A temporary table has no rows worth keeping.
-        ("DROP", "TABLE" | "TABLES", ..) | ("TRUNCATE", ..) | ("CREATE", "OR", "REPLACE", "TABLE") => Deed::DropsTable,
+        ("DROP", "TABLE" | "TABLES", ..)
+        | ("TRUNCATE", ..)
+        | ("CREATE", "OR", "REPLACE", "TABLE") => Deed::DropsTable,
         ("GRANT", ..) | ("CREATE", "ROLE", ..) => Deed::Grants,
         _ => Deed::Other,
     }
@@ -92,7 +95,8 @@ fn first_words(text: &str) -> Vec<Word> {
 type Pieces<'t> = std::result::Result<Vec<Statement<'t>>, (usize, String)>;
 
 fn pieces(text: &str) -> Pieces<'_> {
-    let mut splitter = Splitter { text, delimiter: ";", start: 0, line: 1, counted: 0, statements: Vec::new() };
+    let mut splitter =
+        Splitter { text, delimiter: ";", start: 0, line: 1, counted: 0, statements: Vec::new() };
     let mut at = 0;
     let mut is_line_start = true;
     while at < text.len() {
@@ -120,7 +124,10 @@ fn pieces(text: &str) -> Pieces<'_> {
         // Everything behind it would be skipped, and be told as applied.
         if token.starts_with("/*") && (token.len() < 4 || !token.ends_with("*/")) {
             let line = text[..at].matches('\n').count() + 1;
-            return Err((line, "a comment begins here and does not end; write */ where it ends".to_owned()));
+            return Err((
+                line,
+                "a comment begins here and does not end; write */ where it ends".to_owned(),
+            ));
         }
         is_line_start = token.ends_with('\n') || (is_line_start && token.trim().is_empty());
         at += length;
@@ -164,7 +171,9 @@ fn client_command(rest: &str) -> Option<&str> {
 
 /// The length of the text, quoted name, comment or single character at the front.
 fn token(rest: &str) -> usize {
-    let end_of = |from: usize, end: &str| rest[from..].find(end).map_or(rest.len(), |n| from + n + end.len());
+    let end_of = |from: usize, end: &str| {
+        rest[from..].find(end).map_or(rest.len(), |n| from + n + end.len())
+    };
     let bytes = rest.as_bytes();
     match bytes[0] {
         b'#' => end_of(0, "\n"),
@@ -193,7 +202,10 @@ fn only_comments(text: &str) -> bool {
 /// The text behind the comments at the front.
 fn without_comments(text: &str) -> &str {
     let mut rest = text.trim_start();
-    while rest.starts_with("--") || rest.starts_with('#') || (rest.starts_with("/*") && !is_executable(rest)) {
+    while rest.starts_with("--")
+        || rest.starts_with('#')
+        || (rest.starts_with("/*") && !is_executable(rest))
+    {
         let length = token(rest);
         if length == 1 {
             break;
@@ -222,7 +234,10 @@ mod tests {
     #[test]
     fn a_file_is_split_where_the_client_would_split_it() {
         let file = "-- first\nA 'x;y';\nDELIMITER //\nB; -- z // no\nC;\n//\nDELIMITER ;\nD `a;b`; /* ; */\nE";
-        assert_eq!(texts(file), ["1|-- first\nA 'x;y'", "4|B; -- z // no\nC;", "8|D `a;b`", "8|/* ; */\nE"]);
+        assert_eq!(
+            texts(file),
+            ["1|-- first\nA 'x;y'", "4|B; -- z // no\nC;", "8|D `a;b`", "8|/* ; */\nE"]
+        );
         assert_eq!(texts("-- only a comment\n"), Vec::<String>::new());
         assert_eq!(texts("A 'it''s ü;';B"), ["1|A 'it''s ü;'", "1|B"]);
     }
@@ -232,16 +247,28 @@ mod tests {
         let said = |text: &str| split(&file(text)).unwrap_err().to_string();
         assert!(said("A;\nB; /* never\nC;\n").contains("0001_x.sql:2: a comment begins here"));
         assert!(said("A; /*/\nC;\n").contains("0001_x.sql:1: a comment begins here"));
-        assert!(said("DELIMITER //\nSELECT 1; USE mysql //\n").contains("0001_x.sql:2: a schema file does not"));
+        assert!(
+            said("DELIMITER //\nSELECT 1; USE mysql //\n")
+                .contains("0001_x.sql:2: a schema file does not")
+        );
     }
 
     #[test]
     fn what_dump_tools_write_is_read() {
-        for delimiter in ["DELIMITER\t$$", "DELIMITER $$ -- procedures", "delimiter $$\r", "  DELIMITER   $$"] {
+        for delimiter in
+            ["DELIMITER\t$$", "DELIMITER $$ -- procedures", "delimiter $$\r", "  DELIMITER   $$"]
+        {
             let text = format!("A;\n{delimiter}\nB;C$$\nDELIMITER ;\nD;");
-            assert_eq!(texts(&text).iter().map(|s| &s[2..]).collect::<Vec<_>>(), ["A", "B;C", "D"], "{delimiter}");
+            assert_eq!(
+                texts(&text).iter().map(|s| &s[2..]).collect::<Vec<_>>(),
+                ["A", "B;C", "D"],
+                "{delimiter}"
+            );
         }
-        assert_eq!(texts("--\tdon't\nA;\r\n--\r\nB;#'\nC"), ["1|--\tdon't\nA", "3|--\r\nB", "4|#'\nC"]);
+        assert_eq!(
+            texts("--\tdon't\nA;\r\n--\r\nB;#'\nC"),
+            ["1|--\tdon't\nA", "3|--\r\nB", "4|#'\nC"]
+        );
         assert_eq!(
             texts("/*!40101 SET NAMES utf8mb4 */;\n/*M!100 X */;\n/* no */;"),
             ["1|/*!40101 SET NAMES utf8mb4 */", "2|/*M!100 X */"]
@@ -252,7 +279,11 @@ mod tests {
     #[test]
     fn a_delimiter_without_a_name_is_refused_with_its_line() {
         let error = split(&file("A;\nDELIMITER \nB;")).unwrap_err();
-        assert!(error.message.starts_with("rel/main/0001_x.sql:2: DELIMITER names no delimiter"), "{}", error.message);
+        assert!(
+            error.message.starts_with("rel/main/0001_x.sql:2: DELIMITER names no delimiter"),
+            "{}",
+            error.message
+        );
     }
 
     #[test]
@@ -267,11 +298,18 @@ mod tests {
             "source other.sql",
         ] {
             let error = split(&file(&format!("A;\n\n{text};\nB;"))).unwrap_err();
-            assert!(error.message.starts_with("rel/main/0001_x.sql:3: "), "{text}: {}", error.message);
+            assert!(
+                error.message.starts_with("rel/main/0001_x.sql:3: "),
+                "{text}: {}",
+                error.message
+            );
         }
         let behind = split(&file("A;\n-- a comment\n/* and\n one */ USE x;")).unwrap_err();
         assert!(behind.message.starts_with("rel/main/0001_x.sql:4: "), "{}", behind.message);
-        assert!(split(&file("CREATE TABLE used (schema_name INT); INSERT INTO t VALUES ('USE x')")).is_ok());
+        assert!(
+            split(&file("CREATE TABLE used (schema_name INT); INSERT INTO t VALUES ('USE x')"))
+                .is_ok()
+        );
     }
 
     #[test]

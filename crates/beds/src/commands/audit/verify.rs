@@ -67,15 +67,23 @@ struct Findings {
     foreign_heads: usize,
 }
 
-pub(super) async fn verify(connection: &Connection, config: &Config, args: &VerifyArgs) -> Result<ExitCode> {
+pub(super) async fn verify(
+    connection: &Connection,
+    config: &Config,
+    args: &VerifyArgs,
+) -> Result<ExitCode> {
     let evidence = match Evidence::read(config, args) {
         Ok(evidence) => evidence,
         Err(text) => return Ok(fail(2, &text)),
     };
     let mut found = Findings::default();
     let names = chains(connection).await?;
-    for strange in names.iter().filter(|name| name.as_str().is_none_or(|name| name.len() > MAX_CHAIN_BYTES)) {
-        warn(&format!("a document was inserted that belongs to no chain: its chain is {strange:.200}"));
+    for strange in
+        names.iter().filter(|name| name.as_str().is_none_or(|name| name.len() > MAX_CHAIN_BYTES))
+    {
+        warn(&format!(
+            "a document was inserted that belongs to no chain: its chain is {strange:.200}"
+        ));
         found.faults += 1;
     }
     let kept = evidence.kept.iter().map(|signed| signed.head.chain.as_str());
@@ -100,10 +108,12 @@ struct CheckedChain {
 impl Evidence {
     fn read(config: &Config, args: &VerifyArgs) -> std::result::Result<Self, String> {
         let mut public_keys = args.public_key.clone();
-        if let (true, Some(file)) = (public_keys.is_empty(), &config.services.admin.signing_key_file)
+        if let (true, Some(file)) =
+            (public_keys.is_empty(), &config.services.admin.signing_key_file)
             && file.exists()
         {
-            let key = Key::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
+            let key = Key::read(file)
+                .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
             public_keys.push(key.public());
         }
         if public_keys.is_empty() {
@@ -112,7 +122,8 @@ impl Evidence {
                     .to_owned(),
             );
         }
-        let gaps: Vec<SignedGap> = args.acknowledged.as_deref().map(lines).transpose()?.unwrap_or_default();
+        let gaps: Vec<SignedGap> =
+            args.acknowledged.as_deref().map(lines).transpose()?.unwrap_or_default();
         if let Some(bad) = gaps.iter().find(|gap| !gap.holds(&public_keys)) {
             return Err(format!(
                 "the acknowledged gap of chain {} from {} is not signed with a given key",
@@ -139,10 +150,12 @@ fn covers(gap: &SignedGap, fault: &Fault, signed: &[SignedHead]) -> bool {
     let is_within = gap.chain == fault.chain && gap.from <= fault.from && fault.to <= gap.to;
     is_within
         && match &fault.head {
-            Some(hash) => {
-                signed.iter().any(|one| one.head.seq == fault.to && one.head.hash == *hash && one.at <= gap.at)
-            }
-            None => !signed.iter().any(|one| one.at > gap.at && (fault.from..=gap.to).contains(&one.head.seq)),
+            Some(hash) => signed
+                .iter()
+                .any(|one| one.head.seq == fault.to && one.head.hash == *hash && one.at <= gap.at),
+            None => !signed
+                .iter()
+                .any(|one| one.at > gap.at && (fault.from..=gap.to).contains(&one.head.seq)),
         }
 }
 
@@ -157,9 +170,11 @@ impl Findings {
                 "chain {name}: heads are signed with the key {key:.64}, which was not given; if it is of one of your admin nodes (`beds audit key`), add --public-key {key:.64}"
             ));
         }
-        let (known, open): (Vec<_>, Vec<_>) = faults.iter().partition(|fault| evidence.gap(fault, &signed).is_some());
+        let (known, open): (Vec<_>, Vec<_>) =
+            faults.iter().partition(|fault| evidence.gap(fault, &signed).is_some());
         for fault in &known {
-            let reason = evidence.gap(fault, &signed).map(|gap| gap.reason.as_str()).unwrap_or_default();
+            let reason =
+                evidence.gap(fault, &signed).map(|gap| gap.reason.as_str()).unwrap_or_default();
             say(&format!("acknowledged: {fault} ({reason})"));
         }
         open.iter().take(NAMED).for_each(|fault| warn(&fault.to_string()));
@@ -168,9 +183,9 @@ impl Findings {
         }
         match open.len() {
             0 => say(&format!("chain {name}: {records} records hold; signed up to {signed_up_to}")),
-            faults => {
-                warn(&format!("chain {name}: {faults} fault(s) in {records} records; signed up to {signed_up_to}"))
-            }
+            faults => warn(&format!(
+                "chain {name}: {faults} fault(s) in {records} records; signed up to {signed_up_to}"
+            )),
         }
         self.faults += open.len();
         self.acknowledged += known.len();
@@ -187,13 +202,20 @@ impl Findings {
             0 => String::new(),
             known => format!(", but for {known} acknowledged fault(s)"),
         };
-        say(&format!("{} records: nothing was changed, deleted, inserted, reordered or cut off{but}", self.records));
+        say(&format!(
+            "{} records: nothing was changed, deleted, inserted, reordered or cut off{but}",
+            self.records
+        ));
         ExitCode::SUCCESS
     }
 }
 
 /// Checks a chain up to where it ended when the check began.
-async fn verify_chain(connection: &Connection, name: &str, evidence: &Evidence) -> Result<CheckedChain> {
+async fn verify_chain(
+    connection: &Connection,
+    name: &str,
+    evidence: &Evidence,
+) -> Result<CheckedChain> {
     let mut faults = Vec::new();
     let mut foreign_keys = BTreeSet::new();
     let mut signed = Vec::new();
@@ -236,39 +258,58 @@ struct Walk<'w> {
 }
 
 impl<'w> Walk<'w> {
-    fn new(connection: &'w Connection, name: &'w str, verifier: Verifier<'w>, patience: Duration) -> Self {
+    fn new(
+        connection: &'w Connection,
+        name: &'w str,
+        verifier: Verifier<'w>,
+        patience: Duration,
+    ) -> Self {
         let until = time_text(Timestamp::now().checked_sub(patience).unwrap_or(Timestamp::MIN));
         let ahead = time_text(Timestamp::now().checked_add(MOST_AHEAD).unwrap_or(Timestamp::MAX));
         let started = time_text(Timestamp::now());
         let (faults, has_caught_up, is_uncovered) = (Vec::new(), false, false);
-        Self { connection, name, verifier, until, ahead, started, has_caught_up, faults, records: 0, is_uncovered }
+        Self {
+            connection,
+            name,
+            verifier,
+            until,
+            ahead,
+            started,
+            has_caught_up,
+            faults,
+            records: 0,
+            is_uncovered,
+        }
     }
 
     async fn go(&mut self) -> Result<()> {
         let name = self.name;
         let of_chain = || vec![("chain", json!(name))];
-        let last: Vec<SealedRecord> = match self.connection.reader.fetch("Audit", "head", of_chain()).await {
-            Ok(last) => last,
-            Err(error) if error.kind == ErrorKind::Internal => {
-                self.faults.push(self.verifier.unreadable());
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
+        let last: Vec<SealedRecord> =
+            match self.connection.reader.fetch("Audit", "head", of_chain()).await {
+                Ok(last) => last,
+                Err(error) if error.kind == ErrorKind::Internal => {
+                    self.faults.push(self.verifier.unreadable());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
         let end = last.first().map_or(0, |record| record.seq);
         let (mut after, mut limit) = (0, 8);
         // A document that was inserted can lie about the end: only a page without any is one.
         while after < end || !self.has_caught_up {
-            let params = vec![("chain", json!(self.name)), ("seq", json!(after)), ("limit", json!(limit))];
-            let page: Vec<Value> = match self.connection.reader.fetch("Audit", "after", params).await {
-                Ok(page) => page,
-                // More than one answer can hold: large batches, of many records each.
-                Err(error) if error.kind == ErrorKind::ValueOutOfRange && limit > 1 => {
-                    limit /= 2;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
+            let params =
+                vec![("chain", json!(self.name)), ("seq", json!(after)), ("limit", json!(limit))];
+            let page: Vec<Value> =
+                match self.connection.reader.fetch("Audit", "after", params).await {
+                    Ok(page) => page,
+                    // More than one answer can hold: large batches, of many records each.
+                    Err(error) if error.kind == ErrorKind::ValueOutOfRange && limit > 1 => {
+                        limit /= 2;
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
             if page.is_empty() {
                 break;
             }
@@ -290,7 +331,8 @@ impl<'w> Walk<'w> {
             }
         }
         // Documents that a search would find and no page above shows.
-        let outside: Vec<Value> = self.connection.reader.fetch("Audit", "outside", of_chain()).await?;
+        let outside: Vec<Value> =
+            self.connection.reader.fetch("Audit", "outside", of_chain()).await?;
         if !outside.is_empty() {
             self.faults.push(self.verifier.inserted());
         }
@@ -306,7 +348,8 @@ impl<'w> Walk<'w> {
         };
         let faults = self.verifier.take_batch(&batch);
         self.records += batch.records.len() as u64;
-        self.has_caught_up |= faults.is_empty() && batch.records.last().is_some_and(|record| record.at > self.started);
+        self.has_caught_up |= faults.is_empty()
+            && batch.records.last().is_some_and(|record| record.at > self.started);
         self.faults.extend(faults);
         let open = batch.records.iter().filter(|record| !self.verifier.is_signed(record.seq));
         for record in open {
@@ -329,15 +372,22 @@ impl<'w> Walk<'w> {
 fn place(number: &Value) -> Option<u64> {
     const LONGEST: f64 = 1e15;
     let whole = number.as_u64().filter(|whole| *whole < LONGEST as u64);
-    whole
-        .or_else(|| number.as_f64().filter(|number| (0.0..LONGEST).contains(number)).map(|number| number.ceil() as u64))
+    whole.or_else(|| {
+        number
+            .as_f64()
+            .filter(|number| (0.0..LONGEST).contains(number))
+            .map(|number| number.ceil() as u64)
+    })
 }
 
 /// The lines of a file, each a JSON object.
 fn lines<T: DeserializeOwned>(path: &Path) -> std::result::Result<Vec<T>, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| format!("cannot read {}: {e}", path.display()))?;
     let lines = text.lines().filter(|line| !line.is_empty());
-    lines.map(|line| serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display()))).collect()
+    lines
+        .map(|line| serde_json::from_str(line).map_err(|e| format!("{}: {e}", path.display())))
+        .collect()
 }
 
 #[cfg(test)]

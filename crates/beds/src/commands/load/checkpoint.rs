@@ -49,7 +49,9 @@ fn long_ago() -> Timestamp {
 impl Note {
     /// The note of an earlier load of the same content into the same system, if there is one.
     pub(super) fn read(path: &Path, digest: &str, address: &str) -> Option<Self> {
-        let kept = std::fs::read_to_string(path).ok().and_then(|text| serde_json::from_str::<Note>(&text).ok());
+        let kept = std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| serde_json::from_str::<Note>(&text).ok());
         kept.filter(|note| note.digest == digest && note.address == address)
     }
 }
@@ -57,7 +59,8 @@ impl Note {
 impl Checkpoint {
     /// Goes on from a note, and writes it.
     pub(super) fn begin(path: &Path, note: Note) -> Result<Self, String> {
-        let mut checkpoint = Self { path: path.to_owned(), note, ahead: BTreeSet::new(), saved: Instant::now() };
+        let mut checkpoint =
+            Self { path: path.to_owned(), note, ahead: BTreeSet::new(), saved: Instant::now() };
         checkpoint.save()?;
         Ok(checkpoint)
     }

@@ -25,7 +25,8 @@ impl Rejects {
     pub(super) fn open(path: &Path) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let row = |line: &str| serde_json::from_str::<Value>(line).ok()?["row"].as_u64();
-        let rows = text.lines().filter_map(row).filter_map(|row| usize::try_from(row).ok()).collect();
+        let rows =
+            text.lines().filter_map(row).filter_map(|row| usize::try_from(row).ok()).collect();
         Self { path: path.to_owned(), file: None, rows }
     }
 
@@ -35,7 +36,10 @@ impl Rejects {
             1 => format!("{name}.rejects.ndjson"),
             number => format!("{name}.rejects.{number}.ndjson"),
         };
-        (1..u32::MAX).map(numbered).find(|file| !folder.join(file).exists()).unwrap_or_else(|| numbered(1))
+        (1..u32::MAX)
+            .map(numbered)
+            .find(|file| !folder.join(file).exists())
+            .unwrap_or_else(|| numbered(1))
     }
 
     /// Keeps a row with its text as it stands in the file, which may begin with empty lines.

@@ -66,19 +66,22 @@ impl Rows {
     pub(super) fn open(path: &Path, template: &str, limit: Option<usize>) -> Result<Self, String> {
         let failed = |e: &dyn std::fmt::Display| format!("cannot read {}: {e}", path.display());
         let digest = digest(path).map_err(|e| failed(&e))?;
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let extension =
+            path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let open = || File::open(path).map_err(|e| failed(&e));
         let (source, count) = match extension.as_str() {
             "csv" => {
                 let scan = scan(open()?).map_err(|e| format!("{}: {e}", path.display()))?;
                 let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open()?);
-                let header: Vec<String> = reader.headers().map_err(|e| failed(&e))?.iter().map(str::to_owned).collect();
+                let header: Vec<String> =
+                    reader.headers().map_err(|e| failed(&e))?.iter().map(str::to_owned).collect();
                 check_header(&header).map_err(|e| format!("{}:1: {e}", path.display()))?;
                 let rows = scan.rows;
                 (Source::Csv { reader: Box::new(reader), header, scan }, rows)
             }
             "ndjson" | "jsonl" => {
-                let mut rows = Rows::of(Source::Ndjson { lines: BufReader::new(open()?), line: 0, at: 0 });
+                let mut rows =
+                    Rows::of(Source::Ndjson { lines: BufReader::new(open()?), line: 0, at: 0 });
                 let mut count = 0;
                 while rows.line().map_err(|e| failed(&e))?.is_some() {
                     count += 1;
@@ -202,7 +205,11 @@ fn unreadable(text: String) -> BedsError {
 /// An empty cell is a field that was left out.
 fn fields_of(header: &[String], record: &csv::ByteRecord) -> Result<Fields, BedsError> {
     if record.len() != header.len() {
-        return Err(unreadable(format!("the row has {} cells, the header has {}", record.len(), header.len())));
+        return Err(unreadable(format!(
+            "the row has {} cells, the header has {}",
+            record.len(),
+            header.len()
+        )));
     }
     let cells = header.iter().zip(record.iter()).filter(|(_, cell)| !cell.is_empty());
     let cells = cells.map(|(name, cell)| match std::str::from_utf8(cell) {

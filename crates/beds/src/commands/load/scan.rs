@@ -42,7 +42,8 @@ pub(super) fn scan(source: impl Read) -> Result<Scan, String> {
         }
         let read = chunk.len();
         // The byte order mark that spreadsheets write.
-        let skipped = if std::mem::take(&mut is_first) && chunk.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+        let skipped =
+            if std::mem::take(&mut is_first) && chunk.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         for byte in &chunk[skipped..] {
             if matches!(at, At::Record) && !matches!(byte, b'\n' | b'\r') {
                 records += 1;
@@ -109,6 +110,10 @@ mod tests {
         assert!(of("a,b,c\n1,2,\"unclosed\n3,4,5\n").unwrap_err().starts_with("line 2 "));
         assert!(of("\"a").unwrap_err().starts_with("line 1 "));
         assert_eq!(of("a\n\"x\"y\n1\n\"z\" \n"), Ok((3, vec![1, 3])));
-        assert_eq!(of("a\nx\"y\"z\n"), Ok((1, Vec::new())), "a quote within a plain text is a quote");
+        assert_eq!(
+            of("a\nx\"y\"z\n"),
+            Ok((1, Vec::new())),
+            "a quote within a plain text is a quote"
+        );
     }
 }

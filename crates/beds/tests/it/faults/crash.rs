@@ -36,7 +36,8 @@ const TOGETHER: usize = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_has_its_records_once_wherever_the_node_dies() -> Result<()> {
-    let runs = (0..number(1, 20)).flat_map(|run| ["Things", "Papers"].map(|template| (run, template)));
+    let runs =
+        (0..number(1, 20)).flat_map(|run| ["Things", "Papers"].map(|template| (run, template)));
     let done = stream::iter(runs)
         .map(|(run, template)| async move {
             dies_everywhere(template).await.with_context(|| format!("run {run}, {template}"))
@@ -70,7 +71,9 @@ async fn dies_everywhere(template: &str) -> Result<()> {
         if record["operation"] == "create" {
             *told.entry(record["about"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
             if record["repeat_of"].is_null() {
-                *writers.entry(record["record"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+                *writers
+                    .entry(record["record"].as_str().unwrap_or_default().to_owned())
+                    .or_default() += 1;
             }
         }
     }
@@ -78,9 +81,14 @@ async fn dies_everywhere(template: &str) -> Result<()> {
     ensure!(writers == expected, "audit {writers:?}, database {expected:?}");
     ensure!(told.values().all(|times| *times == 1), "{told:?}");
     for about in told.keys() {
-        let of = living.api.get(&format!("/v1/records/Lineage/by/about?from={about}&to={about};")).await?;
+        let of = living
+            .api
+            .get(&format!("/v1/records/Lineage/by/about?from={about}&to={about};"))
+            .await?;
         let of = of.body["records"].as_array().cloned().unwrap_or_default();
-        let is_end = |record: &&Value| record["_id"].as_str().is_some_and(|id| id.starts_with(&format!("{about}:ok.")));
+        let is_end = |record: &&Value| {
+            record["_id"].as_str().is_some_and(|id| id.starts_with(&format!("{about}:ok.")))
+        };
         ensure!(of.iter().filter(is_end).count() == 1, "lineage of {about}: {of:?}");
     }
     Ok(())
@@ -89,7 +97,8 @@ async fn dies_everywhere(template: &str) -> Result<()> {
 /// A node that comes back after the write's deadline, to callers that have gone: no retry tells its effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_handed_out_after_its_deadline_has_its_true_record() -> Result<()> {
-    let runs = (0..number(1, 5)).flat_map(|run| ["Things", "Papers"].map(|template| (run, template)));
+    let runs =
+        (0..number(1, 5)).flat_map(|run| ["Things", "Papers"].map(|template| (run, template)));
     stream::iter(runs)
         .map(|(run, template)| async move {
             comes_back_late(template).await.with_context(|| format!("run {run}, {template}"))
@@ -113,8 +122,10 @@ async fn comes_back_late(template: &str) -> Result<()> {
         ensure!(dying.ended().await?.is_none(), "{place}: not ended by abort");
         tokio::time::sleep_until(sent + Duration::from_secs(1)).await;
         let mut living = world.process("").await?;
-        eventually("its record is stored", async || Ok(creates(&living.api, template).await?.len() == number + 1))
-            .await?;
+        eventually("its record is stored", async || {
+            Ok(creates(&living.api, template).await?.len() == number + 1)
+        })
+        .await?;
         all_settled(&world).await?;
         living.signal("TERM")?;
         ensure!(living.ended().await? == Some(0), "a clean end");
@@ -127,7 +138,12 @@ async fn comes_back_late(template: &str) -> Result<()> {
     let mut written = BTreeSet::new();
     for (about, records) in &ends {
         ensure!(records.len() == 1 && records[0]["outcome"] != "unknown", "{about}: {records:?}");
-        written.extend(records[0]["record"].as_str().filter(|_| records[0]["outcome"] == "ok").map(str::to_owned));
+        written.extend(
+            records[0]["record"]
+                .as_str()
+                .filter(|_| records[0]["outcome"] == "ok")
+                .map(str::to_owned),
+        );
     }
     ensure!(written == hashes, "audit {written:?}, database {hashes:?}");
     Ok(())
@@ -138,7 +154,9 @@ async fn creates(api: &Api, template: &str) -> Result<BTreeMap<String, Vec<Value
     let mut ends: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for entry in search(api, &format!("&template={template}")).await? {
         if entry["record"]["operation"] == "create" {
-            ends.entry(entry["record"]["about"].to_string()).or_default().push(entry["record"].clone());
+            ends.entry(entry["record"]["about"].to_string())
+                .or_default()
+                .push(entry["record"].clone());
         }
     }
     Ok(ends)
@@ -148,7 +166,10 @@ async fn ids_of(api: &Api, template: &str) -> Result<BTreeSet<String>> {
     let listed = api.get(&format!("/v1/records/{template}?limit=100")).await?;
     let id = if template == "Things" { "id" } else { "_id" };
     let records = listed.body["records"].as_array().context("records")?;
-    Ok(records.iter().map(|record| record[id].as_str().map_or_else(|| record[id].to_string(), str::to_owned)).collect())
+    Ok(records
+        .iter()
+        .map(|record| record[id].as_str().map_or_else(|| record[id].to_string(), str::to_owned))
+        .collect())
 }
 
 fn hashes_of(template: &str, ids: &BTreeSet<String>) -> BTreeSet<String> {
@@ -156,7 +177,10 @@ fn hashes_of(template: &str, ids: &BTreeSet<String>) -> BTreeSet<String> {
 }
 
 async fn create(process: &Process, template: &str, place: &str) -> Result<Answer> {
-    process.api.post_with_key(&format!("/v1/records/{template}"), place, &json!({"name": place})).await
+    process
+        .api
+        .post_with_key(&format!("/v1/records/{template}"), place, &json!({"name": place}))
+        .await
 }
 
 /// A node that lives takes over the messages of a dead one: the caller's retry is answered, its record is stored, and
@@ -188,7 +212,8 @@ async fn all_settled(world: &World) -> Result<()> {
         let queues = world.rabbit(Method::GET, &path, None).await?;
         let is_empty = |queue: &Value| {
             let name = queue["name"].as_str().unwrap_or_default();
-            queue["messages"] == 0 || !(name.ends_with(".write") || ["audit", "lineage"].contains(&name))
+            queue["messages"] == 0
+                || !(name.ends_with(".write") || ["audit", "lineage"].contains(&name))
         };
         Ok(queues.as_array().is_some_and(|queues| queues.iter().all(is_empty)))
     })

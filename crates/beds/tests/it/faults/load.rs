@@ -20,7 +20,9 @@ async fn every_flight_is_there_once_though_the_load_was_killed() -> Result<()> {
         .await?;
     let rows = number(4_000, 336_776);
     let (data, limit) = (variable("BEDS_TEST_DATA")?, rows.to_string());
-    for (template, file) in [("Airlines", "airlines"), ("Airports", "airports"), ("Planes", "planes")] {
+    for (template, file) in
+        [("Airlines", "airlines"), ("Airports", "airports"), ("Planes", "planes")]
+    {
         let loaded = world.beds(&["load", template, &format!("{data}/{file}.csv")])?;
         ensure!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
     }
@@ -43,7 +45,10 @@ async fn every_flight_is_there_once_though_the_load_was_killed() -> Result<()> {
     first.kill()?;
     first.wait()?;
     let before = totals().await?;
-    ensure!(before["flights"].as_u64().is_some_and(|loaded| (loaded as usize) < rows), "killed too late: {before}");
+    ensure!(
+        before["flights"].as_u64().is_some_and(|loaded| (loaded as usize) < rows),
+        "killed too late: {before}"
+    );
     let again = world.beds(&["load", "Flights", &flights, "--limit", &limit])?;
     ensure!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     let expected = sums(&flights, rows)?;
@@ -58,7 +63,8 @@ fn sums(file: &str, rows: usize) -> Result<Value> {
     let mut lines = text.lines();
     let header: Vec<&str> = lines.next().context("a header")?.split(',').collect();
     let column = |name: &str| header.iter().position(|column| *column == name).context("a column");
-    let (distance, air_time, dep_delay) = (column("distance")?, column("air_time")?, column("dep_delay")?);
+    let (distance, air_time, dep_delay) =
+        (column("distance")?, column("air_time")?, column("dep_delay")?);
     let (mut count, mut sums) = (0_u64, [0_i64; 3]);
     for line in lines.take(rows) {
         let values: Vec<&str> = line.split(',').collect();

@@ -30,13 +30,17 @@ const CALM: Duration = Duration::from_secs(6);
 #[tokio::test(flavor = "multi_thread")]
 async fn six_nodes_lose_and_double_nothing_under_every_fault_of_the_table() -> Result<()> {
     let world = World::new().await?;
-    let port = || -> Result<u16> { Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
+    let port =
+        || -> Result<u16> { Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
     let gateways = vec![format!("127.0.0.1:{}", port()?), format!("127.0.0.1:{}", port()?)];
     let mut cluster = Cluster { world: &world, gateways, nodes: BTreeMap::new() };
     NAMES.into_iter().try_for_each(|name| cluster.start(name))?;
     cluster.ready().await?;
     let http = reqwest::Client::new();
-    let api = |number: usize| Api { url: format!("http://{}", cluster.gateways[number]), http: http.clone() };
+    let api = |number: usize| Api {
+        url: format!("http://{}", cluster.gateways[number]),
+        http: http.clone(),
+    };
     let apis = [api(0), api(1)];
     let history = Arc::new(History::default());
     let mut writers = tokio::task::JoinSet::new();
@@ -56,7 +60,8 @@ async fn six_nodes_lose_and_double_nothing_under_every_fault_of_the_table() -> R
             .context(row.name)?;
         let (took, well) = (begun.elapsed(), undone.elapsed());
         let seen = history.seen.lock().unwrap().clone();
-        let strange: Vec<&String> = seen.keys().filter(|code| !row.codes.contains(&code.as_str())).collect();
+        let strange: Vec<&String> =
+            seen.keys().filter(|code| !row.codes.contains(&code.as_str())).collect();
         if !strange.is_empty() {
             wrong.push(format!("{}: callers saw {strange:?}, expected {:?}", row.name, row.codes));
         }
@@ -95,23 +100,44 @@ async fn count(world: &World, api: &Api, history: &History) -> Result<String> {
     let stored: Vec<&str> = names.lines().collect();
     let set: BTreeSet<&str> = stored.iter().copied().collect();
     ensure!(set.len() == stored.len(), "a write took effect twice");
-    let lost: Vec<String> =
-        history.created.lock().unwrap().iter().filter(|n| !set.contains(n.as_str())).cloned().collect();
+    let lost: Vec<String> = history
+        .created
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|n| !set.contains(n.as_str()))
+        .cloned()
+        .collect();
     ensure!(lost.is_empty(), "lost: {lost:?}");
-    let done: Vec<String> =
-        history.refused.lock().unwrap().iter().filter(|n| set.contains(n.as_str())).cloned().collect();
+    let done: Vec<String> = history
+        .refused
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|n| set.contains(n.as_str()))
+        .cloned()
+        .collect();
     ensure!(done.is_empty(), "told as not executed, and done: {done:?}");
     let known = history.created.lock().unwrap().len();
     let unknown = history.unknown.lock().unwrap().len();
     ensure!(stored.len() <= known + unknown, "{} of {known} and {unknown} unknown", stored.len());
-    assert_eq!(world.sql("SELECT value FROM counters")?, history.counted.load(Ordering::Relaxed).to_string());
+    assert_eq!(
+        world.sql("SELECT value FROM counters")?,
+        history.counted.load(Ordering::Relaxed).to_string()
+    );
     let tally = api.get("/v1/records/Tallies/c").await?;
-    assert_eq!(tally.body["value"], json!(history.tallied.load(Ordering::Relaxed)), "{}", tally.text);
+    assert_eq!(
+        tally.body["value"],
+        json!(history.tallied.load(Ordering::Relaxed)),
+        "{}",
+        tally.text
+    );
     let verify = || world.beds(&["audit", "verify", "--config", "verify.toml"]);
     let config = std::fs::read_to_string(world.config_file())?;
     world.write(
         "verify.toml",
-        config.replace("[services.admin]\n", "[services.admin]\nsigning_key_file = \"audit.key\"\n"),
+        config
+            .replace("[services.admin]\n", "[services.admin]\nsigning_key_file = \"audit.key\"\n"),
     )?;
     eventually("the trail is whole and signed", async || {
         let output = verify()?;

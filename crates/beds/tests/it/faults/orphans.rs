@@ -34,9 +34,11 @@ async fn no_node_is_an_orphan_after_many_mixed_requests() -> Result<()> {
     let mut nodes = Vec::new();
     eventually("all have arrived", async || {
         nodes = all_nodes(&live.api).await?;
-        let of_tests = |node: &&Value| matches!(node["template"].as_str(), Some("Things" | "Papers"));
+        let of_tests =
+            |node: &&Value| matches!(node["template"].as_str(), Some("Things" | "Papers"));
         let roots = nodes.iter().filter(|node| node["depth"] == 0).filter(of_tests);
-        Ok(roots.filter_map(|node| node["event_id"].as_str()).collect::<HashSet<_>>().len() >= total)
+        Ok(roots.filter_map(|node| node["event_id"].as_str()).collect::<HashSet<_>>().len()
+            >= total)
     })
     .await?;
     let ids: HashSet<&str> = nodes.iter().filter_map(|node| node["event_id"].as_str()).collect();
@@ -45,16 +47,23 @@ async fn no_node_is_an_orphan_after_many_mixed_requests() -> Result<()> {
     assert!(orphans.is_empty(), "{orphans:?}");
     // Audit records and log lines hang below events, too. Reads of this test itself may still be on their way.
     let audit = all(&live.api, "AllAudit").await?;
-    let records = audit.iter().filter_map(|sealed| serde_json::from_str::<Value>(sealed["record"].as_str()?).ok());
-    let of_tests: Vec<Value> =
-        records.filter(|record| matches!(record["template"].as_str(), Some("Things" | "Papers"))).collect();
-    let orphans: Vec<&Value> = of_tests.iter().filter(|record| is_orphan(&record["about"])).collect();
+    let records = audit
+        .iter()
+        .filter_map(|sealed| serde_json::from_str::<Value>(sealed["record"].as_str()?).ok());
+    let of_tests: Vec<Value> = records
+        .filter(|record| matches!(record["template"].as_str(), Some("Things" | "Papers")))
+        .collect();
+    let orphans: Vec<&Value> =
+        of_tests.iter().filter(|record| is_orphan(&record["about"])).collect();
     assert!(orphans.is_empty(), "{orphans:?}");
     let lines = all(&live.api, "AllLogs").await?;
-    let orphans: Vec<&Value> = lines.iter().filter(|line| line["event"] != "" && is_orphan(&line["event"])).collect();
+    let orphans: Vec<&Value> =
+        lines.iter().filter(|line| line["event"] != "" && is_orphan(&line["event"])).collect();
     assert!(orphans.is_empty(), "{orphans:?}");
     let (nodes, audit, lines) = (nodes.len(), of_tests.len(), lines.len());
-    println!("{total} requests: {nodes} nodes, {audit} audit records, {lines} log lines, 0 orphans");
+    println!(
+        "{total} requests: {nodes} nodes, {audit} audit records, {lines} log lines, 0 orphans"
+    );
     Ok(())
 }
 
@@ -65,7 +74,9 @@ async fn mixed(api: &Api, caller: usize, number: usize) -> Result<()> {
     match number % 10 {
         0 | 1 | 5 => drop(api.post(&path, &json!({"name": name})).await?),
         // Tried again after a deadlock; refused by a rule; given up by its caller.
-        6 => drop(api.post("/v1/records/Things", &json!({"name": format!("deadlock {name}")})).await?),
+        6 => drop(
+            api.post("/v1/records/Things", &json!({"name": format!("deadlock {name}")})).await?,
+        ),
         7 => drop(api.post("/v1/records/Things", &json!({"name": "forbidden"})).await?),
         8 => {
             let request = api.request("GET", "/v1/records/Things/by/sleep?seconds=0.05");
@@ -81,7 +92,10 @@ async fn mixed(api: &Api, caller: usize, number: usize) -> Result<()> {
 /// Every node of every record.
 async fn all_nodes(api: &Api) -> Result<Vec<Value>> {
     let records = all(api, "Attacker").await?;
-    Ok(records.iter().flat_map(|record| nodes_of(record).as_array().cloned().unwrap_or_default()).collect())
+    Ok(records
+        .iter()
+        .flat_map(|record| nodes_of(record).as_array().cloned().unwrap_or_default())
+        .collect())
 }
 
 /// Every record that a template lists.

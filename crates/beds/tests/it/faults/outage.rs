@@ -59,9 +59,11 @@ async fn drained(world: &World) -> Result<()> {
             let path = format!("/api/queues/{}?columns=name,messages", world.name);
             let queues = world.rabbit(Method::GET, &path, None).await?;
             let queues = queues.as_array().context("queues")?;
-            let of_records = queues.iter().filter(|q| q["name"] == "audit" || q["name"] == "lineage");
+            let of_records =
+                queues.iter().filter(|q| q["name"] == "audit" || q["name"] == "lineage");
             // A queue that has not been counted yet is not known to be empty.
-            let left: u64 = of_records.map(|queue| queue["messages"].as_u64().unwrap_or(u64::MAX / 2)).sum();
+            let left: u64 =
+                of_records.map(|queue| queue["messages"].as_u64().unwrap_or(u64::MAX / 2)).sum();
             let is_less = left < least;
             least = least.min(left);
             Ok(is_less)

@@ -39,7 +39,12 @@ impl Api {
         self.send(self.request("POST", path).json(body)).await
     }
 
-    pub(crate) async fn post_with_key(&self, path: &str, key: &str, body: &Value) -> Result<Answer> {
+    pub(crate) async fn post_with_key(
+        &self,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<Answer> {
         self.send(self.request("POST", path).header("Idempotency-Key", key).json(body)).await
     }
 

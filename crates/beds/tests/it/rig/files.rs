@@ -16,12 +16,16 @@ impl World {
 
     /// Runs `beds` with arguments in the world's folder.
     pub(crate) fn beds(&self, arguments: &[&str]) -> Result<Output> {
-        Ok(Command::new(env!("CARGO_BIN_EXE_beds")).args(arguments).current_dir(&self.folder).output()?)
+        Ok(Command::new(env!("CARGO_BIN_EXE_beds"))
+            .args(arguments)
+            .current_dir(&self.folder)
+            .output()?)
     }
 
     /// Applies the schema files of the world.
     pub(crate) fn apply(&self) -> Result<()> {
-        let output = self.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"])?;
+        let output =
+            self.beds(&["schema", "apply", "--credentials", "dba.toml", "--schema", "schema"])?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(())
     }
@@ -47,7 +51,9 @@ impl World {
     /// Runs `beds check` and answers its exit code and everything that it said.
     pub(crate) fn check(&self) -> Result<(i32, String)> {
         let output = self.beds(&["check"])?;
-        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let said = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat();
         Ok((output.status.code().context("an exit code")?, said))
     }
 

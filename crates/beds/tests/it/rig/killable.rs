@@ -15,7 +15,10 @@ pub(crate) fn kill(name: &str) -> Result<()> {
     Command::new("pkill").args(["-KILL", "-P", &pid.to_string()]).status()?;
     Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
     let ports = service["ports"].as_object().context("ports")?;
-    let ports = ports.iter().filter(|(name, _)| *name != "epmd").filter_map(|(_, port)| port.as_u64()?.try_into().ok());
+    let ports = ports
+        .iter()
+        .filter(|(name, _)| *name != "epmd")
+        .filter_map(|(_, port)| port.as_u64()?.try_into().ok());
     let ports: Vec<u16> = ports.collect();
     // A process has its ports until its last thread is gone, which can be long after it counts as a zombie.
     let has_port = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_err();
@@ -30,11 +33,22 @@ pub(crate) fn rabbitmqctl(arguments: &[&str]) -> Result<()> {
     let service = &described()?["rabbitmq"];
     let env = service["env"].as_object().context("an environment")?.iter();
     let env = env.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()));
-    let words = service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str);
+    let words =
+        service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str);
     // Where the server stands in a folder of its own, so does the command.
-    let command: Vec<String> = words.map(|word| word.replace("rabbitmq-server", "rabbitmqctl")).collect();
-    let done = Command::new(&command[0]).args(&command[1..]).args(arguments).env_clear().envs(env).output()?;
-    anyhow::ensure!(done.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&done.stderr));
+    let command: Vec<String> =
+        words.map(|word| word.replace("rabbitmq-server", "rabbitmqctl")).collect();
+    let done = Command::new(&command[0])
+        .args(&command[1..])
+        .args(arguments)
+        .env_clear()
+        .envs(env)
+        .output()?;
+    anyhow::ensure!(
+        done.status.success(),
+        "rabbitmqctl: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
     Ok(())
 }
 
@@ -50,10 +64,17 @@ pub(crate) fn signal(name: &str, signal: &str) -> Result<()> {
 pub(crate) fn start(name: &str) -> Result<u16> {
     let mut services = described()?;
     let service = &services[name];
-    let words: Vec<&str> =
-        service["command"].as_array().context("a command")?.iter().filter_map(Value::as_str).collect();
+    let words: Vec<&str> = service["command"]
+        .as_array()
+        .context("a command")?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     let env = service["env"].as_object().context("an environment")?.iter();
-    let log = std::fs::OpenOptions::new().append(true).create(true).open(service["log"].as_str().context("a log")?)?;
+    let log = std::fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(service["log"].as_str().context("a log")?)?;
     let child = Command::new(words[0])
         .args(&words[1..])
         .env_clear()
@@ -77,8 +98,15 @@ pub(crate) fn start(name: &str) -> Result<u16> {
 /// The folder in which MongoDB keeps its data.
 pub(crate) fn mongodb_data() -> Result<std::path::PathBuf> {
     let services = described()?;
-    let words = services["mongodb"]["command"].as_array().context("a command")?.iter().filter_map(Value::as_str);
-    let path = words.filter_map(|word| word.strip_prefix("--dbpath=")).next().context("a folder of data")?;
+    let words = services["mongodb"]["command"]
+        .as_array()
+        .context("a command")?
+        .iter()
+        .filter_map(Value::as_str);
+    let path = words
+        .filter_map(|word| word.strip_prefix("--dbpath="))
+        .next()
+        .context("a folder of data")?;
     Ok(path.into())
 }
 

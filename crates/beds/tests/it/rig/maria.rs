@@ -27,7 +27,8 @@ impl World {
 }
 
 pub(crate) fn mariadb(url: &str, database: Option<&str>, sql: &str) -> Result<String> {
-    let (login, address) = url.trim_start_matches("mysql://").split_once('@').context("user:password@host:port")?;
+    let (login, address) =
+        url.trim_start_matches("mysql://").split_once('@').context("user:password@host:port")?;
     let (user, password) = login.split_once(':').context("user:password")?;
     let (host, port) = address.split_once(':').context("host:port")?;
     let mut command = Command::new("mariadb");

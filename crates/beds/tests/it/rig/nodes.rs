@@ -18,7 +18,10 @@ impl World {
     }
 
     /// A node in this process whose configuration was changed.
-    pub(crate) async fn node_with(&self, change: impl FnOnce(&mut beds_core::Config)) -> Result<Live> {
+    pub(crate) async fn node_with(
+        &self,
+        change: impl FnOnce(&mut beds_core::Config),
+    ) -> Result<Live> {
         self.node_of_application(change, beds_gateway::Router::new()).await
     }
 
@@ -29,7 +32,8 @@ impl World {
         routes: beds_gateway::Router,
     ) -> Result<Live> {
         beds::logging::start(false);
-        let mut config = settings::load(&self.config_file()).map_err(|p| anyhow::anyhow!("{p:?}"))?;
+        let mut config =
+            settings::load(&self.config_file()).map_err(|p| anyhow::anyhow!("{p:?}"))?;
         change(&mut config);
         let node = ipl::boot_with(config, routes).await?;
         let url = format!("http://{}", node.address().context("the gateway is local")?);
@@ -42,7 +46,10 @@ impl World {
         let address = listener.local_addr()?;
         drop(listener);
         let child = self.spawn(failpoints, &address.to_string())?;
-        let process = Process { child, api: Api { url: format!("http://{address}"), http: self.http.clone() } };
+        let process = Process {
+            child,
+            api: Api { url: format!("http://{address}"), http: self.http.clone() },
+        };
         eventually("the node is ready", async || {
             let ready = process.api.request("GET", "/readyz").send().await;
             Ok(ready.is_ok_and(|response| response.status() == StatusCode::OK))
@@ -87,10 +94,14 @@ impl World {
     /// A node of one role: a process that differs from the world's `beds.toml` in these keys, as the environment names them. Its
     /// probes are where [`Process`] asks.
     pub(crate) fn role(&self, name: &str, keys: &[(&str, String)]) -> Result<Process> {
-        let port = || -> Result<u16> { Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
+        let port = || -> Result<u16> {
+            Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+        };
         let probes = format!("127.0.0.1:{}", port()?);
-        let log =
-            std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join(format!("{name}.log")))?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join(format!("{name}.log")))?;
         let child = Command::new(env!("CARGO_BIN_EXE_beds"))
             .args(["run", "--config", "beds.toml"])
             .current_dir(&self.folder)
@@ -106,7 +117,10 @@ impl World {
     }
 
     fn spawn(&self, failpoints: &str, listen: &str) -> Result<Child> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("node.log"))?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("node.log"))?;
         Ok(Command::new(env!("CARGO_BIN_EXE_beds"))
             .args(["run", "--config", "beds.toml"])
             .current_dir(&self.folder)
@@ -138,7 +152,9 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn signal(&self, signal: &str) -> Result<()> {
-        let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status()?;
+        let status = Command::new("kill")
+            .args([&format!("-{signal}"), &self.child.id().to_string()])
+            .status()?;
         ensure!(status.success(), "kill -{signal} failed");
         Ok(())
     }

@@ -15,25 +15,36 @@ impl World {
     /// Waits until the world's one node takes messages from each of its queues: it has one consumer for reads and one for writes
     /// of each database, and one for each task that stores reports.
     pub(crate) async fn all_consume(&self) -> Result<()> {
-        let config = beds::settings::load(&self.config_file()).map_err(|mistakes| anyhow!("{mistakes:?}"))?;
+        let config = beds::settings::load(&self.config_file())
+            .map_err(|mistakes| anyhow!("{mistakes:?}"))?;
         let (services, databases) = (&config.services, &config.databases);
-        let of = |store: Store| if services.store(store).is_local { databases.of(store).len() } else { 0 };
+        let of = |store: Store| {
+            if services.store(store).is_local { databases.of(store).len() } else { 0 }
+        };
         let wanted = 2 * (of(Store::Rec) + of(Store::Rel)) + services.admin.instances.total();
-        eventually("all consumers are there", async || Ok(self.prefetches().await?.len() == wanted)).await
+        eventually("all consumers are there", async || Ok(self.prefetches().await?.len() == wanted))
+            .await
     }
 
     /// Queue and prefetch of every consumer of a queue of work, sorted. RabbitMQ's statistics can show consumers of a closed
     /// connection for two minutes more: those are left out.
     pub(crate) async fn prefetches(&self) -> Result<Vec<(String, u64)>> {
-        let connections = self.rabbit(Method::GET, &format!("/api/vhosts/{}/connections", self.name), None).await?;
-        let consumers = self.rabbit(Method::GET, &format!("/api/consumers/{}", self.name), None).await?;
-        let is_open = |name: &Value| connections.as_array().into_iter().flatten().any(|open| open["name"] == *name);
+        let connections = self
+            .rabbit(Method::GET, &format!("/api/vhosts/{}/connections", self.name), None)
+            .await?;
+        let consumers =
+            self.rabbit(Method::GET, &format!("/api/consumers/{}", self.name), None).await?;
+        let is_open = |name: &Value| {
+            connections.as_array().into_iter().flatten().any(|open| open["name"] == *name)
+        };
         let mut found: Vec<(String, u64)> = consumers
             .as_array()
             .into_iter()
             .flatten()
             .filter(|consumer| is_open(&consumer["channel_details"]["connection_name"]))
-            .filter_map(|c| Some((c["queue"]["name"].as_str()?.to_owned(), c["prefetch_count"].as_u64()?)))
+            .filter_map(|c| {
+                Some((c["queue"]["name"].as_str()?.to_owned(), c["prefetch_count"].as_u64()?))
+            })
             .filter(|(queue, _)| !queue.starts_with("beds."))
             .collect();
         found.sort();
@@ -41,7 +52,12 @@ impl World {
     }
 
     /// Asks RabbitMQ's management interface.
-    pub(crate) async fn rabbit(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value> {
+    pub(crate) async fn rabbit(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value> {
         let mut request = self.http.request(method, format!("{}{path}", self.rabbit));
         if let Some(body) = body {
             request = request.json(&body);
@@ -56,8 +72,7 @@ impl World {
     /// Publishes a raw message to `beds.events`; true if it was routed.
     pub(crate) async fn publish(&self, key: &str, body: &str, properties: Value) -> Result<bool> {
         let path = format!("/api/exchanges/{}/beds.events/publish", self.name);
-        let message =
-            json!({"routing_key": key, "payload": body, "payload_encoding": "string", "properties": properties});
+        let message = json!({"routing_key": key, "payload": body, "payload_encoding": "string", "properties": properties});
         Ok(self.rabbit(Method::POST, &path, Some(message)).await?["routed"] == true)
     }
 
@@ -65,7 +80,12 @@ impl World {
     pub(crate) async fn take(&self, queue: &str) -> Result<Vec<Value>> {
         let path = format!("/api/queues/{}/{queue}/get", self.name);
         let ask = json!({"count": 10, "ackmode": "ack_requeue_false", "encoding": "auto"});
-        Ok(self.rabbit(Method::POST, &path, Some(ask)).await?.as_array().cloned().unwrap_or_default())
+        Ok(self
+            .rabbit(Method::POST, &path, Some(ask))
+            .await?
+            .as_array()
+            .cloned()
+            .unwrap_or_default())
     }
 
     /// Waits for a dead letter and takes it.

@@ -58,8 +58,12 @@ impl Batch {
     pub(super) fn ids(&self) -> Option<Value> {
         match &self.records {
             Records::Loose(_) | Records::Head(_) => None,
-            Records::Together(payload) => Some(of(payload).iter().map(|record| record["_id"].clone()).collect()),
-            Records::Chained(records) => Some(records.iter().map(|(record, _)| json!(record.id())).collect()),
+            Records::Together(payload) => {
+                Some(of(payload).iter().map(|record| record["_id"].clone()).collect())
+            }
+            Records::Chained(records) => {
+                Some(records.iter().map(|(record, _)| json!(record.id())).collect())
+            }
         }
     }
 
@@ -70,7 +74,9 @@ impl Batch {
             Records::Loose(_) | Records::Head(_) => {}
             Records::Together(payload) => {
                 if let Some(Value::Array(records)) = payload.fields.get_mut("records") {
-                    records.retain(|record| record["_id"].as_str().is_none_or(|id| known.insert(id.to_owned())));
+                    records.retain(|record| {
+                        record["_id"].as_str().is_none_or(|id| known.insert(id.to_owned()))
+                    });
                 }
             }
             Records::Chained(records) => records.retain(|(record, _)| known.insert(record.id().0)),
@@ -94,7 +100,9 @@ impl Batch {
     /// The stored form of a batch; none where it depends on the end of the chain: [`Batch::sealed`].
     pub(super) fn payload(&self) -> Option<&Payload> {
         match &self.records {
-            Records::Loose(payload) | Records::Together(payload) | Records::Head(payload) => Some(payload),
+            Records::Loose(payload) | Records::Together(payload) | Records::Head(payload) => {
+                Some(payload)
+            }
             Records::Chained(_) => None,
         }
     }
@@ -123,7 +131,8 @@ fn of(payload: &Payload) -> &[Value] {
 }
 
 fn chained(fields: &mut Fields) -> Result<Vec<(AuditRecord, String)>> {
-    let broken = |e| BedsError::new(ErrorKind::BadEvent, "not a list of audit records").with_source(e);
+    let broken =
+        |e| BedsError::new(ErrorKind::BadEvent, "not a list of audit records").with_source(e);
     let Some(Value::Array(texts)) = fields.remove("records") else { return Ok(Vec::new()) };
     let read = |text: Value| {
         let text = match text {

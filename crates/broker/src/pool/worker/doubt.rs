@@ -34,7 +34,12 @@ enum Word {
 
 impl Worker<'_> {
     /// Finds out the effect of a write that ended with `error`. None where the message has to be handed out again to learn it.
-    pub(super) async fn look_up(&self, taken: &Taken<'_>, search: Search, error: BedsError) -> Option<Result<Answer>> {
+    pub(super) async fn look_up(
+        &self,
+        taken: &Taken<'_>,
+        search: Search,
+        error: BedsError,
+    ) -> Option<Result<Answer>> {
         let nothing = |error: BedsError| match error.kind {
             ErrorKind::OutcomeUnknown => without_effect(),
             _ => error,
@@ -87,7 +92,9 @@ impl Worker<'_> {
                 match asked {
                     Ok(Some(answer)) => return Word::Done(answer),
                     Ok(None) => return Word::Nothing,
-                    Err(error) if error.kind == ErrorKind::KeyReused => return Word::Refused(error),
+                    Err(error) if error.kind == ErrorKind::KeyReused => {
+                        return Word::Refused(error);
+                    }
                     Err(_) => tokio::time::sleep(ASK_AGAIN).await,
                 }
             }

@@ -62,9 +62,12 @@ pub(super) enum Found {
 pub(super) fn of_attempt(facts: Facts, error: Option<ErrorKind>) -> Ending {
     let Some(kind) = error else { return Ending::Answer };
     // A requester repeats by itself, so only a write without one is kept until it can succeed.
-    let is_over = kind == ErrorKind::DeadlineExceeded && facts.is_past_deadline || facts.has_waited_enough;
+    let is_over =
+        kind == ErrorKind::DeadlineExceeded && facts.is_past_deadline || facts.has_waited_enough;
     if !facts.has_requester && kind.is_retryable() && !is_over {
-        return Ending::Wait { is_in_doubt: facts.is_in_doubt || kind == ErrorKind::OutcomeUnknown };
+        return Ending::Wait {
+            is_in_doubt: facts.is_in_doubt || kind == ErrorKind::OutcomeUnknown,
+        };
     }
     if is_certain(facts, kind) {
         return if facts.has_requester { Ending::Answer } else { Ending::DeadLetter };
@@ -170,7 +173,11 @@ mod tests {
             (of_publisher(), Some(WrongType), look_up(Search::Briefly)),
             (asked(late(of_publisher())), Some(DeadlineExceeded), Ending::DeadLetter),
             (in_doubt(late(of_publisher())), Some(StoreUnavailable), wait(true)),
-            (tired(in_doubt(late(of_publisher()))), Some(StoreUnavailable), look_up(Search::Repeat)),
+            (
+                tired(in_doubt(late(of_publisher()))),
+                Some(StoreUnavailable),
+                look_up(Search::Repeat),
+            ),
             (tired(late(of_publisher())), Some(OutcomeUnknown), first_answered),
         ];
         for (facts, error, ending) in rows {

@@ -34,7 +34,8 @@ impl Worker<'_> {
     pub(super) async fn answer(&self, taken: &Taken<'_>, outcome: Result<&Answer, &BedsError>) {
         let event = &taken.attempt.event;
         let success = if event.operation == Operation::Create { 201 } else { 200 };
-        self.reply(taken.delivery, &event.event_id, &Reply::of(&event.event_id, success, outcome)).await;
+        self.reply(taken.delivery, &event.event_id, &Reply::of(&event.event_id, success, outcome))
+            .await;
     }
 
     /// Answers a message that is no event.
@@ -87,7 +88,12 @@ impl Worker<'_> {
     }
 
     /// The message, which is no event, becomes a dead letter.
-    pub(super) async fn bury_unread(&self, delivery: &Arc<Delivery>, reason: &str, error: &BedsError) {
+    pub(super) async fn bury_unread(
+        &self,
+        delivery: &Arc<Delivery>,
+        reason: &str,
+        error: &BedsError,
+    ) {
         let id = EventId(delivery.message_id().to_owned());
         if self.keep_for_a_person(delivery, &id, reason, error).await {
             self.refuse(delivery, &id, error).await;
@@ -96,13 +102,28 @@ impl Worker<'_> {
     }
 
     /// False where RabbitMQ did not take the dead letter: the message is then dealt with.
-    async fn keep_for_a_person(&self, delivery: &Delivery, id: &EventId, reason: &str, error: &BedsError) -> bool {
+    async fn keep_for_a_person(
+        &self,
+        delivery: &Delivery,
+        id: &EventId,
+        reason: &str,
+        error: &BedsError,
+    ) -> bool {
         let detail = format!("{} {}", error.code(), error.message);
         let Err(failure) = self.publisher.dead_letter(delivery, reason, &detail).await else {
             self.reporter.meters.dead_letter();
             let (queue, code) = (delivery.queue(), error.code());
-            if let Some(before) = self.complaints.say(&format!("dead letter {queue} {reason} {code}")) {
-                tracing::warn!(event.id = id.0, queue, reason, code, before, "A message became a dead letter.");
+            if let Some(before) =
+                self.complaints.say(&format!("dead letter {queue} {reason} {code}"))
+            {
+                tracing::warn!(
+                    event.id = id.0,
+                    queue,
+                    reason,
+                    code,
+                    before,
+                    "A message became a dead letter."
+                );
             }
             return true;
         };
@@ -122,7 +143,9 @@ impl Worker<'_> {
     async fn reply(&self, delivery: &Delivery, event_id: &EventId, reply: &ReplyRef<'_>) {
         let Some(reply_to) = delivery.reply_to() else { return };
         if !self.pool.key.is_write() && !delivery.number().is_multiple_of(WAIT_FOR_EVERY) {
-            if let Err(error) = self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), reply) {
+            if let Err(error) =
+                self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), reply)
+            {
                 self.unsent(event_id, &error.to_string());
             }
             return;

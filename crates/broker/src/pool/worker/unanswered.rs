@@ -53,7 +53,10 @@ impl Worker<'_> {
     /// this task, but for RabbitMQ's confirm: a few messages with a high version would stop all others.
     pub(super) async fn wait_for_later_release(&self, delivery: &Arc<Delivery>, error: &BedsError) {
         if self.complaints.say("an event of a later release").is_some() {
-            tracing::warn!(queue = delivery.queue(), "An event is of a later release than this node; it goes back.");
+            tracing::warn!(
+                queue = delivery.queue(),
+                "An event is of a later release than this node; it goes back."
+            );
         }
         let most = if self.pool.key.is_write() { MOST_WAITS } else { MOST_WAITS_OF_A_READ };
         if delivery.waits() < most {
@@ -81,8 +84,14 @@ impl Worker<'_> {
     }
 
     /// Puts the message into the queue of `exchange`. The caller settles it.
-    async fn put_aside(&self, delivery: &Delivery, exchange: &'static str, is_in_doubt: bool) -> Waits {
-        let wait = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
+    async fn put_aside(
+        &self,
+        delivery: &Delivery,
+        exchange: &'static str,
+        is_in_doubt: bool,
+    ) -> Waits {
+        let wait =
+            FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
         let (mut pause, end) = (FIRST_PAUSE, Instant::now() + HELD);
         loop {
             let failure = match self.publisher.wait(delivery, exchange, wait, is_in_doubt).await {

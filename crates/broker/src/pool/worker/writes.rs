@@ -97,10 +97,14 @@ impl Worker<'_> {
     /// Carries out what was decided.
     async fn end(&self, taken: &Taken<'_>, ending: Ending, outcome: Result<Answer>) {
         match (ending, &outcome) {
-            (Ending::Wait { is_in_doubt }, _) => return self.wait(taken.delivery, is_in_doubt).await,
+            (Ending::Wait { is_in_doubt }, _) => {
+                return self.wait(taken.delivery, is_in_doubt).await;
+            }
             (Ending::DeadLetter, Err(error)) => return self.bury(taken, "refused", error).await,
             (Ending::GiveBack | Ending::LookUp { .. }, _) => return taken.delivery.requeue(),
-            (Ending::Answer | Ending::DeadLetter, outcome) => self.answer(taken, outcome.as_ref()).await,
+            (Ending::Answer | Ending::DeadLetter, outcome) => {
+                self.answer(taken, outcome.as_ref()).await
+            }
             (Ending::Report, _) => {}
         }
         fail_point!("replied", |_| super::die());

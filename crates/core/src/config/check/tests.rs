@@ -17,7 +17,8 @@ fn read(path: &Path) -> std::io::Result<String> {
 
 fn with(text: &str, env: &[(&str, &str)]) -> Result<Config, Vec<String>> {
     let env = env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
-    load("beds.toml", text, Path::new("/etc/beds"), env, &read).map_err(|p| p.iter().map(ToString::to_string).collect())
+    load("beds.toml", text, Path::new("/etc/beds"), env, &read)
+        .map_err(|p| p.iter().map(ToString::to_string).collect())
 }
 
 #[test]
@@ -28,7 +29,11 @@ fn the_compiled_in_file_is_the_defaults() {
     assert_eq!(config.templates.path, Path::new("/etc/beds/templates"));
     for key in KEYS {
         let name = key.path.rsplit('.').next().unwrap();
-        assert!(DEFAULTS.contains(&format!("{name} = ")), "beds.default.toml does not explain {}", key.path);
+        assert!(
+            DEFAULTS.contains(&format!("{name} = ")),
+            "beds.default.toml does not explain {}",
+            key.path
+        );
     }
 }
 
@@ -40,21 +45,32 @@ fn every_mistake_is_reported_at_once() {
     )
     .unwrap_err();
     let text = found.join("\n");
-    for part in ["beds.toml:2", "beds.toml:3", "beds.toml:5", "did you mean `url`", "beds.toml:7", "[amqp] has no url"]
-    {
+    for part in [
+        "beds.toml:2",
+        "beds.toml:3",
+        "beds.toml:5",
+        "did you mean `url`",
+        "beds.toml:7",
+        "[amqp] has no url",
+    ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
 }
 
 #[test]
 fn the_environment_wins_and_is_checked_too() {
-    let config =
-        with(GOOD, &[("BEDS__NODE__NAME", "n2"), ("BEDS__SERVICES__REL__INSTANCES__READ", "3"), ("PATH", "/")])
-            .unwrap();
+    let config = with(
+        GOOD,
+        &[("BEDS__NODE__NAME", "n2"), ("BEDS__SERVICES__REL__INSTANCES__READ", "3"), ("PATH", "/")],
+    )
+    .unwrap();
     assert_eq!((config.node.name.as_str(), config.services.rel.instances.read.get()), ("n2", 3));
-    let logs = with(GOOD, &[("BEDS__DATABASES__REC__MSLOGS__URL", "mongodb://a:b@127.0.0.1:1/logs")]).unwrap();
+    let logs =
+        with(GOOD, &[("BEDS__DATABASES__REC__MSLOGS__URL", "mongodb://a:b@127.0.0.1:1/logs")])
+            .unwrap();
     assert!(logs.databases.rec.contains_key("msLogs"), "as BEDS itself spells it");
-    let found = with(GOOD, &[("BEDS__NODE__NMAE", "x"), ("BEDS__AMQP__MAX_QUEUE_LENGTH", "many")]).unwrap_err();
+    let found = with(GOOD, &[("BEDS__NODE__NMAE", "x"), ("BEDS__AMQP__MAX_QUEUE_LENGTH", "many")])
+        .unwrap_err();
     assert_eq!(found.len(), 2, "{found:?}");
 }
 
@@ -70,8 +86,11 @@ fn a_secret_can_be_a_file_and_is_never_printed() {
 
 #[test]
 fn an_open_gateway_is_refused() {
-    let gateway = |rest: &str| with(&format!("{GOOD}[services.appserver]\nis_local = true\n{rest}"), &[]);
+    let gateway =
+        |rest: &str| with(&format!("{GOOD}[services.appserver]\nis_local = true\n{rest}"), &[]);
     assert!(gateway("").is_ok());
     assert!(gateway("listen = \"0.0.0.0:80\"\n").unwrap_err()[0].contains("loopback"));
-    assert!(gateway("[node]\nenvironment = \"production\"\n").unwrap_err()[0].contains("production"));
+    assert!(
+        gateway("[node]\nenvironment = \"production\"\n").unwrap_err()[0].contains("production")
+    );
 }

@@ -64,7 +64,8 @@ fn a_word_about_a_restore_covers_nothing_that_was_written_after_it() {
     let open = |records: &[SealedRecord]| {
         let heads: Vec<Head> = signed.iter().map(|one| one.head.clone()).collect();
         let mut verifier = Verifier::new("ms", &heads);
-        let mut faults: Vec<Fault> = records.iter().flat_map(|record| verifier.take(record)).collect();
+        let mut faults: Vec<Fault> =
+            records.iter().flat_map(|record| verifier.take(record)).collect();
         faults.extend(verifier.finish().err());
         faults.iter().filter(|fault| !covers(&gap, fault, &signed)).count()
     };

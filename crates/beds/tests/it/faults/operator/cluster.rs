@@ -30,14 +30,19 @@ impl Cluster<'_> {
         let is = |local: bool| local.to_string();
         let keys = [
             ("BEDS__SERVICES__APPSERVER__IS_LOCAL", is(role == "gw")),
-            ("BEDS__SERVICES__APPSERVER__LISTEN", self.gateways[number.parse::<usize>()? - 1].clone()),
+            (
+                "BEDS__SERVICES__APPSERVER__LISTEN",
+                self.gateways[number.parse::<usize>()? - 1].clone(),
+            ),
             ("BEDS__SERVICES__REL__IS_LOCAL", is(role == "wk")),
             ("BEDS__SERVICES__REC__IS_LOCAL", is(role == "wk")),
             ("BEDS__SERVICES__ADMIN__IS_LOCAL", is(role == "ad")),
             ("BEDS__SERVICES__ADMIN__SIGNING_INTERVAL", "500ms".to_owned()),
             ("BEDS__SERVICES__ADMIN__SIGNING_KEY_FILE", "audit.key".to_owned()),
         ];
-        let process = self.world.role(place, &[&keys[..], &[("BEDS__NODE__NAME", name.to_owned())], more].concat())?;
+        let process = self
+            .world
+            .role(place, &[&keys[..], &[("BEDS__NODE__NAME", name.to_owned())], more].concat())?;
         drop(self.nodes.insert(place, process));
         Ok(())
     }
@@ -59,7 +64,9 @@ impl Cluster<'_> {
         for node in self.nodes.values() {
             let Ok(answer) = node.api.get("/readyz").await else { continue };
             let services = answer.body["services"].as_array().cloned().unwrap_or_default();
-            said.extend(services.iter().filter(|service| service["ready"] == false).map(Value::to_string));
+            said.extend(
+                services.iter().filter(|service| service["ready"] == false).map(Value::to_string),
+            );
         }
         said
     }
@@ -78,7 +85,8 @@ impl Cluster<'_> {
                 Ok(String::new())
             }
             Fault::Away(role, seconds) => {
-                let names: Vec<_> = NAMES.into_iter().filter(|name| name.starts_with(role)).collect();
+                let names: Vec<_> =
+                    NAMES.into_iter().filter(|name| name.starts_with(role)).collect();
                 for name in &names {
                     self.nodes.get(name).context("a node")?.signal("KILL")?;
                 }

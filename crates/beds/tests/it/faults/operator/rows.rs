@@ -86,7 +86,10 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "a worker with a wrong login for MariaDB",
-        fault: Fault::Wrong("BEDS__DATABASES__REL__MAIN__URL", "mysql://nobody:wrong@127.0.0.1:1/main"),
+        fault: Fault::Wrong(
+            "BEDS__DATABASES__REL__MAIN__URL",
+            "mysql://nobody:wrong@127.0.0.1:1/main",
+        ),
         codes: ENDED,
         signal: "databases.rel.main",
         is_full: false,
@@ -98,7 +101,13 @@ pub(super) const ROWS: &[Row] = &[
         signal: "amqp",
         is_full: false,
     },
-    Row { name: "both admin nodes away", fault: Fault::Away("ad", 30), codes: &[], signal: "", is_full: true },
+    Row {
+        name: "both admin nodes away",
+        fault: Fault::Away("ad", 30),
+        codes: &[],
+        signal: "",
+        is_full: true,
+    },
     Row {
         name: "all workers away: no consumer",
         fault: Fault::Away("wk", 20),

@@ -37,7 +37,9 @@ pub(super) async fn write(gateways: [Api; 2], history: Arc<History>, writer: usi
     for number in 0.. {
         let name = format!("w{writer} n{number}");
         let (path, method, body) = match number % 4 {
-            _ if is_one_shot => ("/v1/records/Things", reqwest::Method::POST, json!({"name": name})),
+            _ if is_one_shot => {
+                ("/v1/records/Things", reqwest::Method::POST, json!({"name": name}))
+            }
             0 => ("/v1/records/Things", reqwest::Method::POST, json!({"name": name})),
             1 => ("/v1/records/Papers", reqwest::Method::POST, json!({"name": name})),
             2 => ("/v1/records/Counters/c", reqwest::Method::PATCH, json!({"by": 1})),
@@ -49,7 +51,8 @@ pub(super) async fn write(gateways: [Api; 2], history: Arc<History>, writer: usi
             }
             let api = &gateways[(number + attempt) % 2];
             let request = api.http.request(method.clone(), format!("{}{path}", api.url));
-            let request = request.header("Idempotency-Key", &name).header("Beds-Timeout", "5s").json(&body);
+            let request =
+                request.header("Idempotency-Key", &name).header("Beds-Timeout", "5s").json(&body);
             history.requests.fetch_add(1, Ordering::Relaxed);
             let code = match api.send(request).await {
                 Ok(answer) if answer.status < 300 => {
@@ -69,8 +72,11 @@ pub(super) async fn write(gateways: [Api; 2], history: Arc<History>, writer: usi
             *history.seen.lock().unwrap().entry(code.clone()).or_default() += 1;
             if is_one_shot {
                 // The outcome of a request whose connection broke is not known either.
-                let told =
-                    if matches!(code.as_str(), "BEDS-0014" | "refused") { &history.unknown } else { &history.refused };
+                let told = if matches!(code.as_str(), "BEDS-0014" | "refused") {
+                    &history.unknown
+                } else {
+                    &history.refused
+                };
                 told.lock().unwrap().insert(name);
                 break;
             }
