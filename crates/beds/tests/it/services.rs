@@ -85,11 +85,12 @@ async fn write(api: Api, history: Arc<History>, writer: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answered_write_is_there_once_after_each_service_was_killed() -> Result<()> {
     let world = World::new().await?;
-    // Its queues are there for a while before RabbitMQ is killed: 3.10.8 loses the quorum queue that it declared half a second before.
-    let mut first = world.process("").await?;
-    first.signal("TERM")?;
-    first.ended().await?;
     let process = world.process("").await?;
+    // RabbitMQ 3.10.8 writes the names of its quorum queues some seconds late, and forgets one when it is killed before.
+    for queue in ["rel.write.main", "rec.write.main", "audit", "lineage"] {
+        let name = format!("{}_{queue}", world.name);
+        eventually("the queue is written", async || killable::rabbitmq_has_written(&name)).await?;
+    }
     let history = Arc::new(History::default());
     let mut writers = JoinSet::new();
     for number in 0..4 {

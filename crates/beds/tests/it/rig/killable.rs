@@ -52,6 +52,22 @@ pub(crate) fn rabbitmqctl(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// True where RabbitMQ's file of names has a quorum queue, by vhost and name.
+pub(crate) fn rabbitmq_has_written(name: &str) -> Result<bool> {
+    let service = &described()?["rabbitmq"];
+    let mnesia = std::path::Path::new(service["cwd"].as_str().context("a folder")?).join("mnesia");
+    for node in std::fs::read_dir(mnesia)?.filter_map(|node| Some(node.ok()?.path().join("quorum")))
+    {
+        for folder in std::fs::read_dir(node).into_iter().flatten().filter_map(Result::ok) {
+            let names = std::fs::read(folder.path().join("names.dets")).unwrap_or_default();
+            if names.windows(name.len()).any(|window| window == name.as_bytes()) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
 /// Sends a signal to a service: STOP freezes it, CONT wakes it.
 pub(crate) fn signal(name: &str, signal: &str) -> Result<()> {
     let pid = described()?[name]["pid"].as_u64().context("a pid")?.to_string();
