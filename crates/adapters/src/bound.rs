@@ -14,6 +14,14 @@ pub struct Bound {
 }
 
 impl Bound {
+    pub(crate) fn new(
+        template: &Arc<Template>,
+        adapter: impl TemplateAdapter + 'static,
+        mistakes: Vec<Mistake>,
+    ) -> Self {
+        Self { template: Arc::clone(template), adapter: Arc::new(adapter), mistakes }
+    }
+
     /// True where the template has mistakes and no operation that works.
     pub fn is_useless(&self) -> bool {
         !self.mistakes.is_empty() && self.adapter.describe().operations.is_empty()

@@ -70,11 +70,7 @@ pub(crate) async fn bind(
                 database: Arc::clone(database),
                 operations,
             };
-            Bound {
-                template: Arc::clone(template),
-                adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>,
-                mistakes,
-            }
+            Bound::new(template, bound, mistakes)
         })
         .collect();
     Ok((bound, told(database, &catalog::server(database).await?)))

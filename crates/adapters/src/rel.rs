@@ -60,11 +60,7 @@ pub(crate) async fn bind(
                 database: Arc::clone(database),
                 operations,
             };
-            Bound {
-                template: Arc::clone(template),
-                adapter: Arc::new(bound) as Arc<dyn TemplateAdapter>,
-                mistakes,
-            }
+            Bound::new(template, bound, mistakes)
         })
         .collect();
     let server = &catalog.server;

@@ -128,8 +128,7 @@ impl Domains {
         // Asked first: a change from here on has another version.
         let version = self.stores.version(store, name).await?;
         let (bound, told) = self.stores.bind(store, name, &self.templates.load()).await?;
-        let is_useless = !bound.is_empty() && bound.iter().all(Bound::is_useless);
-        let (slots, problems) = slots(bound);
+        let (slots, problems, is_useless) = slots(bound);
         self.factory.add(slots);
         let (problems, mut warnings) = sorted(problems);
         warnings.extend(told);
@@ -168,8 +167,7 @@ impl Domains {
         for (store, name, _) in self.stores.names() {
             match self.stores.bind(store, &name, &templates).await {
                 Ok((bound, told)) => {
-                    let is_useless = !bound.is_empty() && bound.iter().all(Bound::is_useless);
-                    let (slots, problems) = slots(bound);
+                    let (slots, problems, is_useless) = slots(bound);
                     fresh.extend(slots);
                     let (problems, of_templates) = sorted(problems);
                     found.extend(texts(&problems));
@@ -292,7 +290,9 @@ fn texts(problems: &[Mistake]) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Mistake>) {
+/// The places in the factory, the mistakes, and whether all of the templates are useless.
+fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Mistake>, bool) {
+    let is_useless = !bound.is_empty() && bound.iter().all(Bound::is_useless);
     let mut problems = Vec::new();
     let slots = bound
         .into_iter()
@@ -301,7 +301,7 @@ fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Mistake>) {
             (bound.template.name.clone(), slot(&bound.template, Some(bound.adapter)))
         })
         .collect();
-    (slots, problems)
+    (slots, problems, is_useless)
 }
 
 fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot {

@@ -89,22 +89,17 @@ impl Pools {
         lease: &Lease,
         notices: &Notices,
     ) -> Self {
-        let (tasks, stop, census) =
-            (TaskTracker::new(), CancellationToken::new(), Arc::new(Census::default()));
-        let heads = heads::Heads::default();
+        let all = Self {
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            census: Arc::new(Census::default()),
+            heads: heads::Heads::default(),
+        };
         let complaints = Arc::new(Complaints::default());
         let mut works: Vec<(Work, u16)> = Vec::new();
         for pool in pools {
-            let (source, messages) = Source::of(transport, &pool, &stop);
-            let name = format!("the consumer of {}", pool.key);
-            let run = move || source.clone().run();
-            tasks.spawn(supervisor::keep(
-                name,
-                stop.clone(),
-                Arc::clone(&census),
-                tasks.clone(),
-                run,
-            ));
+            let (source, messages) = Source::of(transport, &pool, &all.stop);
+            all.keep(format!("the consumer of {}", pool.key), move || source.clone().run());
             let tasks = pool.tasks;
             works.push((Work::Events { pool, messages }, tasks));
         }
@@ -117,26 +112,29 @@ impl Pools {
                     transport: transport.clone(),
                     reports: reports.clone(),
                     factory: Arc::clone(factory),
-                    stop: stop.clone(),
-                    census: Arc::clone(&census),
-                    heads: heads.clone(),
+                    stop: all.stop.clone(),
+                    census: Arc::clone(&all.census),
+                    heads: all.heads.clone(),
                     complaints: Arc::clone(&complaints),
                     lease: lease.clone(),
                     notices: notices.clone(),
                 };
-                census.wanted.fetch_add(1, Ordering::Relaxed);
-                let (name, run) = (task.name.clone(), move || supervisor::run(task.clone()));
-                tasks.spawn(supervisor::keep(
-                    name,
-                    stop.clone(),
-                    Arc::clone(&census),
-                    tasks.clone(),
-                    run,
-                ));
+                all.census.wanted.fetch_add(1, Ordering::Relaxed);
+                all.keep(task.name.clone(), move || supervisor::run(task.clone()));
             }
         }
-        tasks.close();
-        Self { tasks, stop, census, heads }
+        all.tasks.close();
+        all
+    }
+
+    /// Keeps a piece of work going until the pools stop.
+    fn keep<R: Future<Output = ()> + Send + 'static>(
+        &self,
+        name: String,
+        run: impl Fn() -> R + Send + 'static,
+    ) {
+        let (stop, census) = (self.stop.clone(), Arc::clone(&self.census));
+        self.tasks.spawn(supervisor::keep(name, stop, census, self.tasks.clone(), run));
     }
 
     /// Tasks that work now, and tasks that there should be.

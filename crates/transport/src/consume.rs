@@ -211,11 +211,11 @@ async fn open(
     counted: Counted,
 ) -> TransportResult<Open> {
     let channel = live.connection.create_channel().await?;
-    let waiting = topology.declare_queue(&channel, &queue).await?;
+    let found = topology.declare_queue(&channel, &queue).await?;
     let kind = queue.kind();
     // After a crash its messages come back to the head of the queue, a moment after their connection has gone, and one of them
     // may have been the cause. Handed out together, the others would be counted with it, and become dead letters with it.
-    let is_narrow = kind == QueueKind::Durable && waiting > 0;
+    let is_narrow = kind == QueueKind::Durable && found.messages > 0;
     let narrow_until = is_narrow.then(|| Instant::now() + CALM);
     let at_first = if narrow_until.is_some() { 1 } else { prefetch };
     let consumer = consume(&channel, &queue, &tag, at_first).await?;

@@ -10,9 +10,10 @@ use std::time::Duration;
 use beds_core::SEED_KEYS;
 use lapin::options::{BasicGetOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection};
+use lapin::{Connection, ConnectionProperties};
 
 use crate::link::Link;
+use crate::socket;
 use crate::topology::{self, Count, EVENTS};
 
 /// Between two looks. A node of the release before binds its queues anew at each connection.
@@ -31,19 +32,19 @@ impl Earlier {
         let (queue, count) = left.iter().max_by_key(|(_, count)| count.messages)?;
         let (messages, consumers) = (count.messages, count.consumers);
         Some(format!(
-            "{queue} is a queue of an earlier release, with {messages} messages and {consumers} consumers: let a node of that \
-             release empty it"
+            "{queue} is a queue of an earlier release, with {messages} messages and {consumers} consumers: move its messages to \
+             beds.events (docs/operations.md, RabbitMQ)"
         ))
     }
 
     /// Takes the keys away from those queues, again and again, and deletes the ones that are empty and unused.
-    pub(crate) async fn serve(self, link: Link) {
+    pub(crate) async fn serve(self, link: Link, url: String) {
         loop {
             let live = link.live().await;
             let mut known: BTreeMap<&'static str, Option<Count>> =
                 SEED_KEYS.map(|queue| (queue, None)).into();
             while live.connection.status().connected() {
-                if let Err(error) = self.look(&live.connection, &mut known).await {
+                if let Err(error) = self.look(&live.connection, &url, &mut known).await {
                     tracing::debug!(%error, "The queues of an earlier release could not be looked at.");
                 }
                 tokio::time::sleep(PERIOD).await;
@@ -55,6 +56,7 @@ impl Earlier {
     async fn look(
         &self,
         connection: &Connection,
+        url: &str,
         known: &mut BTreeMap<&'static str, Option<Count>>,
     ) -> lapin::Result<()> {
         let channel = connection.create_channel().await?;
@@ -66,12 +68,20 @@ impl Earlier {
         }
         channel.close(200, "unbound".into()).await?;
         for queue in known.keys().copied().collect::<Vec<_>>() {
-            match at(connection, queue, known[queue]).await {
-                Ok(count) => drop(known.insert(queue, Some(count))),
+            match count(connection, queue).await {
+                Ok(count) => {
+                    // Twice, so that no message is on its way that was published before the key was taken away.
+                    let is_unused = count == Count::default() && known[queue] == Some(count);
+                    let is_gone = is_unused && is_deleted(url, queue).await;
+                    match is_gone {
+                        true => drop(known.remove(queue)),
+                        false => drop(known.insert(queue, Some(count))),
+                    }
+                }
                 // RabbitMQ logs each question for a queue that is not there: so it is asked once a connection.
                 Err(error) if is_not_found(&error) => drop(known.remove(queue)),
                 Err(error) => {
-                    tracing::debug!(queue, %error, "A queue of an earlier release could not be counted.")
+                    tracing::debug!(queue, %error, "A queue of an earlier release could not be counted.");
                 }
             }
         }
@@ -81,43 +91,51 @@ impl Earlier {
     }
 }
 
-/// The counts of a queue. One that is empty and unused for the second time is deleted, and is not there at the next look.
-async fn at(
-    connection: &Connection,
-    queue: &'static str,
-    before: Option<Count>,
-) -> lapin::Result<Count> {
+async fn count(connection: &Connection, queue: &str) -> lapin::Result<Count> {
     let channel = connection.create_channel().await?;
     let count = topology::count(&channel, queue).await?;
-    // Twice, so that no message is on its way that was published before the key was taken away.
-    if count == Count::default() && before == Some(count) {
-        match tokio::time::timeout(ANSWERED_WITHIN, delete(&channel, queue)).await {
-            Ok(Ok(true)) => tracing::info!(queue, "A queue of an earlier release was deleted."),
-            Ok(Ok(false)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(queue, %error, "A queue of an earlier release cannot be deleted.")
-            }
-            Err(_) => tracing::warn!(
-                queue,
-                "A queue of an earlier release does not answer; it is not deleted."
-            ),
-        }
-    }
-    // A message that was taken goes back with the channel.
-    drop(channel.close(200, "counted".into()).await);
+    channel.close(200, "counted".into()).await?;
     Ok(count)
 }
 
-/// Deletes a queue, if it has no message. A quorum queue that has lost its leader is counted as empty, and cannot be told to stay
-/// where it is not: so it is asked for a message, which it cannot answer then.
-async fn delete(channel: &Channel, queue: &'static str) -> lapin::Result<bool> {
-    if channel.basic_get(queue.into(), BasicGetOptions::default()).await?.is_some() {
-        return Ok(false);
+/// Deletes a queue that seems to be empty; false where it stays.
+async fn is_deleted(url: &str, queue: &'static str) -> bool {
+    match tokio::time::timeout(ANSWERED_WITHIN, delete(url, queue)).await {
+        Ok(Ok(true)) => {
+            tracing::info!(queue, "A queue of an earlier release was deleted.");
+            return true;
+        }
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(queue, %error, "A queue of an earlier release cannot be deleted.");
+        }
+        Err(_) => {
+            tracing::warn!(queue, "A queue of an earlier release does not answer; it stays.");
+        }
     }
-    let is_classic = queue.ends_with(".read");
-    let options =
-        QueueDeleteOptions { if_empty: is_classic, if_unused: is_classic, ..Default::default() };
-    channel.queue_delete(queue.into(), options).await.map(|_| true)
+    false
+}
+
+/// A quorum queue without a leader is counted as empty, and a quorum queue cannot be told to stay where it is not empty: so it is
+/// asked for a message first, which it cannot answer then (both tried on 3.10.8). RabbitMQ ends the connection after a minute of
+/// that, so this is one of its own.
+async fn delete(url: &str, queue: &'static str) -> lapin::Result<bool> {
+    let properties = ConnectionProperties::default().with_connection_name("beds earlier".into());
+    let connection = socket::connect(url, properties).await?;
+    let channel = connection.create_channel().await?;
+    // A message goes back with the connection.
+    let is_empty = channel.basic_get(queue.into(), BasicGetOptions::default()).await?.is_none();
+    if is_empty {
+        let is_classic = queue.ends_with(".read");
+        let options = QueueDeleteOptions {
+            if_empty: is_classic,
+            if_unused: is_classic,
+            ..Default::default()
+        };
+        channel.queue_delete(queue.into(), options).await?;
+    }
+    connection.close(200, "done".into()).await?;
+    Ok(is_empty)
 }
 
 fn is_not_found(error: &lapin::Error) -> bool {

@@ -1,6 +1,5 @@
 //! AMQP for BEDS: the topology, publishing with confirms, consuming, request and reply, and the application's
-//! [`Client`]. The only crate that names lapin. It finds the queue of a template's
-//! store, and knows no database and no HTTP.
+//! [`Client`]. The only crate that names lapin. It finds the queue of a template's database, and knows no driver and no HTTP.
 //!
 //! Not here: databases (crate adapters), HTTP (crate gateway).
 
@@ -148,8 +147,8 @@ impl Transport {
     }
 
     /// Takes the last messages of a queue that has just lost its consumer.
-    pub async fn sweep(&self, queue: Queue) -> Sweep {
-        Sweep::begin(&self.consuming, &self.consumers, queue).await
+    pub fn sweep(&self, queue: Queue) -> Sweep {
+        Sweep::new(&self.consuming, &self.consumers, queue)
     }
 
     /// Of each queue that this node takes from: how many consumers there should be and are, and why not.
@@ -187,10 +186,11 @@ impl Transport {
     }
 
     /// Begins to take away the queues of an earlier release.
-    pub fn earlier_queues(&self) -> Earlier {
+    pub fn earlier_queues(&self, config: &config::Amqp) -> Earlier {
         let earlier = Earlier::default();
-        let (taken, link) = (earlier.clone(), self.consuming.clone());
-        let serve = move || taken.clone().serve(link.clone());
+        let (taken, link, url) =
+            (earlier.clone(), self.consuming.clone(), config.url.expose().to_owned());
+        let serve = move || taken.clone().serve(link.clone(), url.clone());
         let serve = self.guards.clone().forever("the queues of an earlier release", serve);
         self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(serve));
         earlier

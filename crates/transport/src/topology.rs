@@ -48,17 +48,17 @@ const DELIVERY_LIMIT_OF_REPORTS: u32 = 30;
 /// not.
 const LOOKS: i64 = 1_000_000_000;
 
-/// Batches of records that wait for the admin node, one to some hundred records each. Requests go on while it is away,
+/// Batches of reports that wait for the admin node, one to some hundred reports each. Requests go on while it is away,
 /// so there is room for hours.
 const MOST_BATCHES: i64 = 1_000_000;
 
-/// And bytes of them. An admin node that is away for a day must not fill RabbitMQ's disk: beyond it, records that may be lost go, and
+/// And bytes of them. An admin node that is away for a day must not fill RabbitMQ's disk: beyond it, reports that may be lost go, and
 /// writes wait for room for theirs.
 const MOST_BATCH_BYTES: i64 = 4 * 1024 * 1024 * 1024;
 
 /// The promise of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum QueueKind {
+pub(crate) enum QueueKind {
     /// Classic; messages are not persistent and expire with their request's deadline. For reads.
     Volatile,
     /// Quorum; persistent, with a delivery limit and dead letters. For writes.
@@ -67,9 +67,9 @@ pub enum QueueKind {
     Waiting,
     /// Quorum; where dead letters wait for a person.
     Dead,
-    /// Classic; records that may be lost when they are not taken: the oldest go first.
+    /// Classic; reports that may be lost when they are not taken: the oldest go first.
     Loose,
-    /// Quorum; records that must not be lost. Refused when full.
+    /// Quorum; reports that must not be lost. Refused when full.
     Kept,
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn common_queues() -> impl Iterator<Item = &'static str> {
         .chain(ReportStream::ALL.into_iter().map(ReportStream::as_str))
 }
 
-/// The table with the numbers that come from the configuration.
+/// The declarations, with the numbers that come from the configuration.
 #[derive(Debug)]
 pub(crate) struct Topology {
     max_length: i64,
@@ -159,13 +159,13 @@ impl Topology {
         Ok(())
     }
 
-    /// Declares one queue and its bindings, and says how many messages wait in it.
+    /// Declares one queue and its bindings, and says what is in it.
     pub(crate) async fn declare_queue(
         &self,
         channel: &Channel,
         queue: &Queue,
-    ) -> lapin::Result<u32> {
-        let waiting = self.create(channel, queue.name(), queue.kind()).await?;
+    ) -> lapin::Result<Count> {
+        let count = self.create(channel, queue.name(), queue.kind()).await?;
         match queue {
             Queue::Events(key) => {
                 bind(channel, key.as_str(), EVENTS, key.as_str()).await?;
@@ -177,13 +177,17 @@ impl Topology {
                 bind(channel, stream.as_str(), LOGS, &format!("{stream}.#")).await?
             }
         }
-        Ok(waiting)
+        Ok(count)
     }
 
-    async fn create(&self, channel: &Channel, queue: &str, kind: QueueKind) -> lapin::Result<u32> {
+    async fn create(
+        &self,
+        channel: &Channel,
+        queue: &str,
+        kind: QueueKind,
+    ) -> lapin::Result<Count> {
         let options = QueueDeclareOptions { durable: true, ..Default::default() };
-        let declared = channel.queue_declare(queue.into(), options, self.arguments(kind)).await?;
-        Ok(declared.message_count())
+        channel.queue_declare(queue.into(), options, self.arguments(kind)).await.map(Count::of)
     }
 
     fn arguments(&self, kind: QueueKind) -> FieldTable {
@@ -239,15 +243,21 @@ async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> lapi
 /// Whether there is a queue, and what is in it.
 pub(crate) async fn count(channel: &Channel, queue: &str) -> lapin::Result<Count> {
     let options = QueueDeclareOptions { passive: true, ..Default::default() };
-    let queue = channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
-    Ok(Count { messages: queue.message_count(), consumers: queue.consumer_count() })
+    channel.queue_declare(queue.into(), options, FieldTable::default()).await.map(Count::of)
 }
 
-/// The messages and the consumers of a queue.
+/// The messages and the consumers of a queue. A quorum queue without a leader has neither, as RabbitMQ says (tried on 3.10.8).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) messages: u32,
     pub(crate) consumers: u32,
+}
+
+impl Count {
+    #[expect(clippy::needless_pass_by_value, reason = "as the answer of RabbitMQ comes")]
+    fn of(queue: lapin::Queue) -> Self {
+        Self { messages: queue.message_count(), consumers: queue.consumer_count() }
+    }
 }
 
 fn text(value: &str) -> AMQPValue {

@@ -13,13 +13,14 @@ use crate::domains::Domains;
 pub(super) fn readiness(
     client: &Client,
     transport: &Transport,
+    earlier: &Earlier,
     domains: &Arc<Domains>,
     pools: &Arc<Pools>,
     lease: &Lease,
     is_gateway: bool,
-    earlier: Earlier,
 ) -> Box<dyn Fn() -> Readiness + Send + Sync> {
-    let (client, transport, lease) = (client.clone(), transport.clone(), lease.clone());
+    let (client, transport) = (client.clone(), transport.clone());
+    let (earlier, lease) = (earlier.clone(), lease.clone());
     let (domains, pools) = (Arc::clone(domains), Arc::clone(pools));
     Box::new(move || {
         let connected = transport.is_ready() && client.is_ready();

@@ -11,7 +11,7 @@ use beds_broker::{PoolSpec, Pools};
 use beds_core::{BedsError, Config, Mistake, ReportStream, RoutingKey, Store};
 use beds_gateway::{Gateway, Lent, ProbePort, Probes, Router};
 use beds_transport::topology::Queue;
-use beds_transport::{Client, Lease, Reports, Transport, TransportError};
+use beds_transport::{Client, Earlier, Lease, Reports, Transport, TransportError};
 use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,7 @@ pub(super) struct Amqp {
     pub(super) transport: Transport,
     pub(super) reports: Reports,
     pub(super) client: Client,
+    pub(super) earlier: Earlier,
 }
 
 /// The gateway's task, if the gateway is local.
@@ -63,7 +64,8 @@ impl Ipl {
         self.step("amqp", self.connected(&transport, &client).await, || {
             config.amqp.url.address().to_owned()
         })?;
-        Ok(Amqp { transport, reports, client })
+        let earlier = transport.earlier_queues(&config.amqp);
+        Ok(Amqp { transport, reports, client, earlier })
     }
 
     async fn connected(&self, transport: &Transport, client: &Client) -> Result<(), IplError> {
@@ -160,15 +162,8 @@ impl Ipl {
         lease: &Lease,
     ) -> Result<Arc<Probes>, IplError> {
         let is_gateway = self.config.services.appserver.is_local;
-        let readiness = readiness(
-            &amqp.client,
-            &amqp.transport,
-            domains,
-            pools,
-            lease,
-            is_gateway,
-            amqp.transport.earlier_queues(),
-        );
+        let Amqp { client, transport, earlier, .. } = amqp;
+        let readiness = readiness(client, transport, earlier, domains, pools, lease, is_gateway);
         let probes = Arc::new(Probes::new(metering::render, readiness));
         if let Some(address) = self.config.node.probes {
             let port = ProbePort::bind(address, Arc::clone(&probes))?;

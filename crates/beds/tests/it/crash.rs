@@ -151,15 +151,7 @@ async fn a_message_that_ends_its_process_takes_no_other_with_it() -> Result<()> 
         }
         let id = format!("py.poison.{number}");
         let event = envelope(&id, "Things", "create", params);
-        assert!(
-            world
-                .publish(
-                    "rel.write",
-                    &event.to_string(),
-                    json!({"message_id": id, "delivery_mode": 2})
-                )
-                .await?
-        );
+        world.send("rel.write", &event).await?;
     }
     let mut deaths = 0;
     let mut last = loop {

@@ -146,8 +146,15 @@ async fn an_event_under_the_key_of_another_database_is_refused_and_not_executed(
     .await?;
     for reply in replies {
         let payload: Value = serde_json::from_str(reply["payload"].as_str().context("a payload")?)?;
-        let expected = if payload["event_id"] == "py.rel.write.side" { 201 } else { 400 };
-        assert_eq!(payload["status"], expected, "{payload}");
+        let expected = match payload["event_id"] == "py.rel.write.side" {
+            true => (json!(201), Value::Null),
+            false => (json!(400), json!("BEDS-0024")),
+        };
+        assert_eq!(
+            (&payload["status"], &payload["error"]["code"]),
+            (&expected.0, &expected.1),
+            "{payload}"
+        );
     }
     assert_eq!(two.count()?, "1");
     Ok(())
@@ -274,17 +281,33 @@ async fn a_read_that_waits_when_the_last_worker_goes_is_503_at_its_deadline() ->
         Ok(gateway.api.get("/v1/records/Things?limit=1").await?.status == 200)
     })
     .await?;
-    let read =
-        |path| gateway.api.send(gateway.api.request("GET", path).header("Beds-Timeout", "8s"));
-    let slow = read("/v1/records/Things/by/sleep?seconds=30");
-    let waiting = async {
-        eventually("the one task is busy", async || world.is_asleep()).await?;
-        let waiting = read("/v1/records/Things?limit=1");
-        process.signal("KILL")?;
-        waiting.await
+    let ask = |method, path| gateway.api.request(method, path).header("Beds-Timeout", "15s");
+    let slow = gateway.api.send(ask("GET", "/v1/records/Things/by/sleep?seconds=30"));
+    let waits = async |queue: &str, least: u64| {
+        let path = format!("/api/queues/{}/{queue}", world.name);
+        Ok(world.rabbit(Method::GET, &path, None).await?["messages"].as_u64() >= Some(least))
     };
-    let (slow, waiting) = tokio::join!(slow, waiting);
-    for answer in [slow?, waiting?] {
+    let others = async {
+        eventually("the one task is busy", async || world.is_asleep()).await?;
+        // From here on it takes messages and works on none.
+        process.signal("STOP")?;
+        let end = async {
+            eventually("a read waits", async || waits("rel.read.main", 2).await).await?;
+            eventually("a write waits", async || waits("rel.write.main", 1).await).await?;
+            process.signal("KILL")
+        };
+        let write = ask("POST", "/v1/records/Things").json(&json!({"name": "waits"}));
+        tokio::try_join!(
+            gateway.api.send(ask("GET", "/v1/records/Things?limit=1")),
+            gateway.api.send(write),
+            end
+        )
+    };
+    let (slow, others) = tokio::join!(slow, others);
+    let (waiting, write, ()) = others?;
+    // For all that the gateway knows, it was done and its answer was lost.
+    assert_eq!((write.status, write.code()), (504, "BEDS-0014"), "{}", write.text);
+    for answer in [slow?, waiting] {
         assert_eq!((answer.status, answer.code()), (503, "BEDS-0016"), "{}", answer.text);
     }
     Ok(())

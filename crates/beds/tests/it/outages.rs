@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::rig::{World, eventually, variable};
+use crate::rig::{World, client, eventually, variable};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_rabbitmq_leaks_nothing() -> Result<()> {
@@ -59,25 +59,8 @@ async fn a_worker_that_lost_its_power_frees_its_key_within_a_minute() -> Result<
     world.sql("DELETE FROM beds_inbox")?;
     world.sql("DELETE FROM things")?;
     // A session that claims the key and then says nothing, as one whose host has gone.
-    let (login, address) =
-        world.maria.trim_start_matches("mysql://").split_once('@').context("a url")?;
-    let ((user, password), (host, port)) = (
-        login.split_once(':').context("user:password")?,
-        address.split_once(':').context("host:port")?,
-    );
-    let arguments = [
-        "--no-defaults",
-        "-h",
-        host,
-        "-P",
-        port,
-        "-u",
-        user,
-        &format!("-p{password}"),
-        &world.name,
-    ];
-    let mut gone = Command::new("mariadb")
-        .args(arguments)
+    let mut gone = client("mariadb", &world.maria)?
+        .arg(&world.name)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()?;

@@ -60,6 +60,10 @@ async fn a_missing_binding_is_503_at_once() -> Result<()> {
     let refused = live.api.post("/v1/records/Things", &json!({"name": "nobody"})).await?;
     assert_eq!((refused.status, refused.code()), (503, "BEDS-0013"), "{}", refused.text);
     assert_eq!(world.sql("SELECT COUNT(*) FROM things WHERE name = 'nobody'")?, "0");
+    eventually("it is bound again", async || {
+        Ok(live.api.post("/v1/records/Things", &json!({"name": "nobody"})).await?.status == 201)
+    })
+    .await?;
     Ok(())
 }
 

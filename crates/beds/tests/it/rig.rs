@@ -44,7 +44,7 @@ use uuid::Uuid;
 
 pub(crate) use api::{Answer, Api};
 pub(crate) use envelope::envelope;
-pub(crate) use maria::mariadb;
+pub(crate) use maria::{client, mariadb};
 pub(crate) use nodes::{Live, Process};
 
 /// The longest that a test waits for an event that must happen.

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::audit::search;
-use crate::rig::{World, eventually, variable};
+use crate::rig::{World, client, eventually, variable};
 
 fn verify(world: &World) -> Result<(Option<i32>, String)> {
     let output = world.beds(&["audit", "verify"])?;
@@ -163,27 +163,7 @@ async fn a_restored_database_without_its_grants_is_told_and_gets_them_again() ->
             .status,
         201
     );
-    let (login, address) =
-        world.maria.trim_start_matches("mysql://").split_once('@').context("a url")?;
-    let ((user, password), (host, port)) = (
-        login.split_once(':').context("user:password")?,
-        address.split_once(':').context("host:port")?,
-    );
-    let client = |program: &str| {
-        let mut command = std::process::Command::new(program);
-        command.args([
-            "--no-defaults",
-            "-h",
-            host,
-            "-P",
-            port,
-            "-u",
-            user,
-            &format!("-p{password}"),
-        ]);
-        command
-    };
-    let dump = client("mariadb-dump")
+    let dump = client("mariadb-dump", &world.maria)?
         .args([
             "--single-transaction",
             "--hex-blob",
@@ -195,7 +175,7 @@ async fn a_restored_database_without_its_grants_is_told_and_gets_them_again() ->
         .output()?;
     ensure!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     world.write("main.sql", &dump.stdout)?;
-    let restored = client("mariadb")
+    let restored = client("mariadb", &world.maria)?
         .arg(&world.name)
         .stdin(std::fs::File::open(world.folder.join("main.sql"))?)
         .output()?;

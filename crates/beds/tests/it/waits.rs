@@ -74,15 +74,7 @@ async fn an_outage_of_a_database_makes_no_dead_letters() -> Result<()> {
     for number in 0..100 {
         let id = format!("py.out.{number}");
         let event = envelope(&id, "Things", "create", json!({"name": format!("n{number}")}));
-        assert!(
-            world
-                .publish(
-                    "rel.write",
-                    &event.to_string(),
-                    json!({"message_id": id, "delivery_mode": 2})
-                )
-                .await?
-        );
+        world.send("rel.write", &event).await?;
     }
     // Most in their own queue, which has no consumer now, and those that were at hand in the other.
     eventually("the writes wait", async || {
@@ -110,15 +102,7 @@ async fn writes_that_wait_for_better_times_hold_up_no_other() -> Result<()> {
     for number in 0..40 {
         let id = format!("py.wait.{number}");
         let event = envelope(&id, "Guests", "create", json!({"name": format!("n{number}")}));
-        assert!(
-            world
-                .publish(
-                    "rel.write",
-                    &event.to_string(),
-                    json!({"message_id": id, "delivery_mode": 2})
-                )
-                .await?
-        );
+        world.send("rel.write", &event).await?;
     }
     for number in 0..10 {
         let body = json!({"name": format!("healthy {number}")});
@@ -142,15 +126,7 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     let event = of_later("py.later", "create", json!({"name": "later"}));
-    assert!(
-        world
-            .publish(
-                "rel.write",
-                &event.to_string(),
-                json!({"message_id": "py.later", "delivery_mode": 2})
-            )
-            .await?
-    );
+    world.send("rel.write", &event).await?;
     // Each look takes it out of its queue, and puts it back.
     let queue = async |name: &str| {
         world.rabbit(Method::GET, &format!("/api/queues/{}/{name}", world.name), None).await

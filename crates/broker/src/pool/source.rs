@@ -22,15 +22,15 @@ const WRITE_PREFETCH: u16 = 2;
 /// Everything that a consumer is made of.
 #[derive(Clone)]
 pub(super) struct Source {
-    pub(super) transport: Transport,
-    pub(super) queue: Queue,
-    pub(super) prefetch: u16,
-    pub(super) is_reached: watch::Receiver<bool>,
-    pub(super) stop: CancellationToken,
+    transport: Transport,
+    queue: Queue,
+    prefetch: u16,
+    is_reached: watch::Receiver<bool>,
+    stop: CancellationToken,
     /// To the tasks of the pool.
-    pub(super) messages: Sender<Arc<Delivery>>,
+    messages: Sender<Arc<Delivery>>,
     /// The other end, for a message that no task has taken when the pool stops.
-    pub(super) untaken: Receiver<Arc<Delivery>>,
+    untaken: Receiver<Arc<Delivery>>,
 }
 
 impl Source {
@@ -104,7 +104,7 @@ impl Source {
     /// Hands out the requests that came before the gateways had noticed: their callers are answered that the database is away.
     async fn sweep(&self) {
         let mut reached = self.is_reached.clone();
-        let mut sweep = self.transport.sweep(self.queue.clone()).await;
+        let mut sweep = self.transport.sweep(self.queue.clone());
         loop {
             let back = async { drop(reached.wait_for(|is_reached| *is_reached).await) };
             tokio::select! {

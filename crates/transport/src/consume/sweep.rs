@@ -24,6 +24,7 @@ const MOST_UNANSWERED: u32 = 16;
 
 /// Takes messages one by one, for a short time, and only while no node consumes the queue.
 pub struct Sweep {
+    link: Link,
     consumers: Consumers,
     queue: Queue,
     open: Option<(Channel, Arc<Acks>)>,
@@ -32,22 +33,19 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    pub(crate) async fn begin(link: &Link, consumers: &Consumers, queue: Queue) -> Self {
-        let channel = async { link.now().ok()?.connection.create_channel().await.ok() };
-        // A quorum queue counts a channel whose message is not settled.
-        let acks = |channel| Arc::new(Acks::new(channel, 1).counted(consumers.count(queue.name())));
-        let open = channel.await.map(|channel| (channel.clone(), acks(channel)));
-        Self {
-            consumers: consumers.clone(),
-            queue,
-            open,
-            end: Instant::now() + LONGEST,
-            unanswered: 0,
-        }
+    pub(crate) fn new(link: &Link, consumers: &Consumers, queue: Queue) -> Self {
+        let (link, consumers, end) = (link.clone(), consumers.clone(), Instant::now() + LONGEST);
+        Self { link, consumers, queue, open: None, end, unanswered: 0 }
     }
 
     /// The next message; none at the end. Safe to cancel: a message that was taken then goes back with the channel.
     pub async fn next(&mut self) -> Option<Delivery> {
+        if self.open.is_none() {
+            let channel = self.link.now().ok()?.connection.create_channel().await.ok()?;
+            // A quorum queue counts a channel whose message is not settled.
+            let counted = self.consumers.count(self.queue.name());
+            self.open = Some((channel.clone(), Arc::new(Acks::new(channel, 1).counted(counted))));
+        }
         let (channel, acks) = self.open.as_ref()?;
         while Instant::now() < self.end && self.unanswered < MOST_UNANSWERED {
             let count = topology::count(channel, self.queue.name()).await.ok()?;

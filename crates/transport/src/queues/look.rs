@@ -32,14 +32,13 @@ pub(super) struct Look<'c> {
 
 impl<'c> Look<'c> {
     pub(super) fn new(connection: &'c Connection, topology: &'c Topology) -> Self {
-        let (declared, consumed, refused) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         Self {
             connection,
             topology,
             channel: None,
-            declared,
-            consumed,
-            refused,
+            declared: BTreeSet::new(),
+            consumed: BTreeSet::new(),
+            refused: BTreeMap::new(),
             next_common: Instant::now(),
         }
     }
@@ -131,8 +130,9 @@ impl<'c> Look<'c> {
 
     async fn declare(&mut self, key: &RoutingKey) -> lapin::Result<Count> {
         let (topology, queue) = (self.topology, Queue::Events(key.clone()));
-        let Err(error) = topology.declare_queue(self.channel().await?, &queue).await else {
-            return self.count(key.as_str()).await;
+        let error = match topology.declare_queue(self.channel().await?, &queue).await {
+            Ok(count) => return Ok(count),
+            Err(error) => error,
         };
         self.channel = None;
         // One that is there in another form is good enough to publish to. Its consumers say more.

@@ -58,7 +58,7 @@ impl Api {
 
     /// A request that is to get more headers, a query or another body before [`Api::send`].
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap_or_default();
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         self.http.request(method, format!("{}{path}", self.url))
     }
 

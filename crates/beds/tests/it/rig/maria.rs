@@ -26,27 +26,21 @@ impl World {
     }
 }
 
-pub(crate) fn mariadb(url: &str, database: Option<&str>, sql: &str) -> Result<String> {
+/// A program of MariaDB's, at the server of a URL and with its login.
+pub(crate) fn client(program: &str, url: &str) -> Result<Command> {
     let (login, address) =
         url.trim_start_matches("mysql://").split_once('@').context("user:password@host:port")?;
     let (user, password) = login.split_once(':').context("user:password")?;
     let (host, port) = address.split_once(':').context("host:port")?;
-    let mut command = Command::new("mariadb");
-    command.args([
-        "--no-defaults",
-        "-h",
-        host,
-        "-P",
-        port,
-        "-u",
-        user,
-        &format!("-p{password}"),
-        "-N",
-        "-B",
-        "-e",
-        sql,
-    ]);
-    command.args(database);
+    let mut command = Command::new(program);
+    command.args(["--no-defaults", "-h", host, "-P", port, "-u", user]);
+    command.arg(format!("-p{password}"));
+    Ok(command)
+}
+
+pub(crate) fn mariadb(url: &str, database: Option<&str>, sql: &str) -> Result<String> {
+    let mut command = client("mariadb", url)?;
+    command.args(["-N", "-B", "-e", sql]).args(database);
     let output = command.output().context("the mariadb client")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())

@@ -76,6 +76,13 @@ impl World {
         Ok(self.rabbit(Method::POST, &path, Some(message)).await?["routed"] == true)
     }
 
+    /// Publishes an event as a client should: persistent, and with its id as that of the message.
+    pub(crate) async fn send(&self, key: &str, event: &Value) -> Result<()> {
+        let properties = json!({"message_id": event["event_id"], "delivery_mode": 2});
+        ensure!(self.publish(key, &event.to_string(), properties).await?, "{key} leads nowhere");
+        Ok(())
+    }
+
     /// Takes up to ten messages out of a queue.
     pub(crate) async fn take(&self, queue: &str) -> Result<Vec<Value>> {
         let path = format!("/api/queues/{}/{queue}/get", self.name);

@@ -94,3 +94,26 @@ fn an_open_gateway_is_refused() {
         gateway("[node]\nenvironment = \"production\"\n").unwrap_err()[0].contains("production")
     );
 }
+
+#[test]
+fn a_database_has_a_name_that_fits_into_a_queue_and_may_have_tasks_of_its_own() {
+    let rel = "[services.rel]\nis_local = true\ninstances = { read = 3, write = 4 }\n";
+    let url = "url = \"mysql://u:p@h/d\"\n";
+    let good = format!(
+        "{GOOD}{rel}[databases.rel.shop]\n{url}instances = {{ read = 1 }}\n[databases.rel.main]\n{url}"
+    );
+    let config = with(&good, &[]).unwrap();
+    let tasks = |name: &str| {
+        let instances = config.instances(crate::Store::Rel, name);
+        (instances.read.get(), instances.write.get())
+    };
+    assert_eq!((tasks("shop"), tasks("main")), ((1, 4), (3, 4)));
+    let spaced = format!("{GOOD}{rel}[databases.rel.\"a b\"]\n{url}");
+    let refused = with(&spaced, &[]).unwrap_err();
+    assert!(
+        refused.iter().any(|told| told.contains("\"a b\" is no name for a database")),
+        "{refused:?}"
+    );
+    let none = with(&good.replace("read = 1", "read = 0"), &[]).unwrap_err();
+    assert!(none[0].contains("`databases.rel.shop.instances.read` is 0"), "{none:?}");
+}
