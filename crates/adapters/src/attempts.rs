@@ -93,6 +93,7 @@ pub(crate) async fn write(
             Ok(answer) => return Ok(Some(answer)),
             Err(miss) => miss,
         };
+        // A commit in doubt stays in doubt until a later attempt finds the key free.
         may_have_happened |= matches!(miss, Miss::Unknown(_) | Miss::Away { is_unknown: true, .. });
         let unless_certain =
             |error| if may_have_happened { inbox::outcome_unknown(error) } else { error };
@@ -100,6 +101,8 @@ pub(crate) async fn write(
             // The key was free when this attempt claimed it, so no attempt before it had an effect.
             Miss::Refused(error) => return Err(error),
             Miss::Unasked(error) | Miss::Away { error, .. } => return Err(unless_certain(error)),
+            // A call that is begun anew knows of no commit
+            // in doubt: such a write goes on in this loop.
             Miss::Replaced(_) if !may_have_happened => return Ok(None),
             Miss::Replaced(error) | Miss::Again(error) | Miss::Unknown(error) => {
                 unless_certain(error)
@@ -109,6 +112,7 @@ pub(crate) async fn write(
             return Err(error);
         }
         fail_point!("in_doubt", may_have_happened, |_| unreachable!("only waits are set on it"));
+        // Waits 20, 40 and 80 ms: time for other writes in the way to end.
         tokio::time::sleep(Duration::from_millis(10 << number)).await;
     }
 }

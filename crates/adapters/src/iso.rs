@@ -75,6 +75,7 @@ pub(crate) fn millis(utc: civil::DateTime) -> Option<i64> {
 /// The time in UTC, as RFC 3339 with milliseconds. Beyond the year 9999 and before the year 0, which RFC 3339 does not know,
 /// the year has a sign and at least six digits, as ECMAScript writes it.
 pub(crate) fn millis_text(millis: i64) -> String {
+    // MongoDB's times reach beyond the library's calendar, which repeats every 400 years.
     let cycles = millis.div_euclid(CYCLE_MILLIS);
     let within = EPOCH
         .checked_add(SignedDuration::from_millis(millis.rem_euclid(CYCLE_MILLIS)))

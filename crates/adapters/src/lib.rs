@@ -9,6 +9,7 @@ mod bound;
 mod ended;
 mod inbox;
 mod iso;
+mod misfit;
 mod operations;
 mod pulse;
 mod rec;

@@ -14,6 +14,8 @@ use beds_core::{
 };
 use serde_json::Value;
 
+use crate::misfit::Misfit;
+
 /// The operations of one template that fit the database.
 pub(crate) struct Operations<B> {
     basic: HashMap<Operation, B>,
@@ -21,14 +23,21 @@ pub(crate) struct Operations<B> {
 }
 
 impl<B> Operations<B> {
-    /// Binds every offer of a template. An offer that does not fit is left out; `bind` has reported why.
-    pub(crate) fn bind(template: &Template, mut bind: impl FnMut(&Offer<'_>) -> Option<B>) -> Self {
+    /// Binds every offer of a template. An offer that does not fit is left out, and its misfit is a mistake at the key that
+    /// names the object.
+    pub(crate) fn bind(
+        template: &Template,
+        mistakes: &mut Vec<Mistake>,
+        bind: impl Fn(&Offer<'_>, &mut Vec<Mistake>) -> std::result::Result<B, Misfit>,
+    ) -> Self {
         let (mut basic, mut named) = (HashMap::new(), HashMap::new());
         for offer in template.offers() {
-            let Some(binding) = bind(&offer) else { continue };
-            match offer.name {
-                Some(name) => drop(named.insert(name.to_owned(), binding)),
-                None => drop(basic.insert(offer.operation, binding)),
+            match (bind(&offer, mistakes), offer.name) {
+                (Ok(binding), Some(name)) => drop(named.insert(name.to_owned(), binding)),
+                (Ok(binding), None) => drop(basic.insert(offer.operation, binding)),
+                (Err(Misfit { message, fix }), _) => {
+                    mistakes.push(template.mistake(&offer.key, message, fix));
+                }
             }
         }
         Self { basic, named }
@@ -85,39 +94,39 @@ impl<B> Operations<B> {
     }
 }
 
-/// Checks the names in a template besides its operations: the objects of jobs, and sensitive fields under a name
-/// that neither an operation takes nor, as far as the store can tell (`answers`), an object answers.
-pub(crate) fn check_rest(
+/// The jobs of a template whose objects are absent.
+pub(crate) fn absent_jobs(
+    template: &Template,
+    has_object: impl Fn(&str) -> bool,
+) -> impl Iterator<Item = Mistake> {
+    template.jobs.iter().filter(move |(_, object)| !has_object(object)).map(|(job, object)| {
+        let message =
+            format!("the database {} has no {object} that this login may use", template.database);
+        let fix = "ask the DBA to create it, or correct the name";
+        template.mistake(&format!("jobs.{job}"), message, fix)
+    })
+}
+
+/// Sensitive fields under a name that neither an operation takes nor, as far as the store can tell (`answers`), an object
+/// answers.
+pub(crate) fn lost_fields(
     template: &Template,
     description: &TemplateDescription,
     answers: impl Fn(&str) -> bool,
-    has_object: impl Fn(&str) -> bool,
-) -> Vec<Mistake> {
-    let absent =
-        template.jobs.iter().filter(|(_, object)| !has_object(object)).map(|(job, object)| {
-            let message = format!(
-                "the database {} has no {object} that this login may use",
-                template.database
-            );
-            template.mistake(
-                &format!("jobs.{job}"),
-                message,
-                "ask the DBA to create it, or correct the name",
-            )
-        });
+) -> impl Iterator<Item = Mistake> {
     let takes = |name: &String| {
         description.operations.iter().any(|operation| operation.parameters.contains_key(name))
     };
-    let is_lost =
-        |name: &String, is_sensitive: bool| is_sensitive && !takes(name) && !answers(name);
-    let lost = template.fields.iter().filter(|(name, field)| is_lost(name, field.sensitive)).map(
-        |(name, _)| {
-            let message =
-                format!("no operation takes a field {name}, so nothing is kept secret by it");
-            template.mistake(&format!("fields.{name}"), message, "correct the name")
-        },
-    );
-    absent.chain(lost).collect()
+    let sensitive = template.fields.iter().filter(|(_, field)| field.sensitive);
+    sensitive.filter(move |(name, _)| !takes(name) && !answers(name)).map(|(name, _)| {
+        let message = format!("no operation takes a field {name}, so nothing is kept secret by it");
+        template.mistake(&format!("fields.{name}"), message, "correct the name")
+    })
+}
+
+/// The type of `limit` in a description.
+pub(crate) fn limit_words() -> String {
+    format!("1 to {MAX_LIMIT}")
 }
 
 /// The page size that a caller asks for, from a JSON number or from the text of a URL.

@@ -34,6 +34,8 @@ impl Pulse {
 
     /// Notes the time of the server's clock, at a time between these two of this node's.
     pub(crate) fn note_clock(&self, said: Timestamp, asked: Timestamp, answered: Timestamp) {
+        // The server read its clock between the two:
+        // the middle errs by half of that time at most.
         let middle = i64::midpoint(asked.as_millisecond(), answered.as_millisecond());
         self.ahead.store(said.as_millisecond() - middle, Ordering::Relaxed);
     }

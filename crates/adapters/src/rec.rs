@@ -28,7 +28,7 @@ pub(crate) use schema::apply;
 
 use crate::bound::{self, Bound};
 use crate::inbox;
-use crate::operations::{Operations, check_rest};
+use crate::operations::{Operations, absent_jobs, lost_fields};
 use bind::Binding;
 
 /// A template bound to a MongoDB database.
@@ -48,23 +48,18 @@ pub(crate) async fn bind(
         .iter()
         .map(|template| {
             let mut mistakes = Vec::new();
-            let operations = Operations::bind(template, |offer| {
-                bind::bind(&catalog, template, offer, &mut mistakes).map(Arc::new)
+            let operations = Operations::bind(template, &mut mistakes, |offer, _| {
+                bind::bind(&catalog, template, offer).map(Arc::new)
             });
             let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
             let description = operations.describe(|binding| binding.parameters());
             let names = |field: &str| {
                 takes_any_field || operations.bindings().any(|binding| binding.names_field(field))
             };
+            mistakes.extend(absent_jobs(template, |object| catalog.contains_key(object)));
             // A find without a projection answers fields that no command names, so this is no mistake.
-            let lost =
-                check_rest(template, &description, names, |object| catalog.contains_key(object));
-            mistakes.extend(lost.into_iter().map(|mistake| {
-                match mistake.message.starts_with("no operation takes") {
-                    true => mistake.as_warning(),
-                    false => mistake,
-                }
-            }));
+            let lost = lost_fields(template, &description, names);
+            mistakes.extend(lost.map(Mistake::as_warning));
             let bound = RecTemplate {
                 template: Arc::clone(template),
                 database: Arc::clone(database),
@@ -81,7 +76,7 @@ pub(crate) async fn version(database: &Arc<Database>) -> Result<Option<String>> 
     catalog::version(database).await
 }
 
-/// Problems and warnings of the server and the inbox.
+/// Mistakes and warnings of the server and the inbox.
 fn told(database: &Database, server: &catalog::Server) -> Vec<Mistake> {
     let place = format!("databases.rec.{}", database.name);
     let mut told = Vec::new();

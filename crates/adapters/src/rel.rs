@@ -28,7 +28,7 @@ pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
 use crate::bound::{self, Bound};
-use crate::operations::{Operations, check_rest};
+use crate::operations::{Operations, absent_jobs, lost_fields};
 use bind::Binding;
 use catalog::Catalog;
 
@@ -92,7 +92,9 @@ fn fit(
     template: &Template,
     mistakes: &mut Vec<Mistake>,
 ) -> Operations<Binding> {
-    Operations::bind(template, |offer| bind::bind(catalog, template, offer, mistakes))
+    Operations::bind(template, mistakes, |offer, warnings| {
+        bind::bind(catalog, template, offer, warnings)
+    })
 }
 
 /// Names in a template besides its objects: the id, sensitive fields, jobs.
@@ -100,12 +102,13 @@ fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding
     let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
     let names = bind::answers(catalog, template);
     let description = operations.describe(Binding::parameters);
-    let mut mistakes = check_rest(
-        template,
-        &description,
-        |name| takes_any_field || names.contains(name),
-        |object| catalog.routines.contains_key(object) || catalog.views.contains_key(object),
-    );
+    let has_object =
+        |object: &str| catalog.routines.contains_key(object) || catalog.views.contains_key(object);
+    let answers = |name: &str| takes_any_field || names.contains(name);
+    let mut mistakes: Vec<Mistake> = absent_jobs(template, has_object)
+        .chain(lost_fields(template, &description, answers))
+        .collect();
+    // A catalog that tells no name at all cannot refute the id.
     if !names.is_empty() && !names.contains(template.id.as_str()) {
         let near = names.iter().find(|name| name.eq_ignore_ascii_case(&template.id));
         let message = format!("no object of the template can answer a column `{}`", template.id);

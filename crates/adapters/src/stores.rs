@@ -30,6 +30,7 @@ impl Stores {
         let (service, admin) = (&config.services.rec, &config.services.admin);
         for (name, database) in &config.databases.rec {
             let is_logs = name == config::LOGS_DATABASE;
+            // An admin node stores reports in msLogs, also where it serves no other database.
             if service.is_local || (admin.is_local && is_logs) {
                 let tasks =
                     if service.is_local { config.instances(Store::Rec, name).total() } else { 0 };

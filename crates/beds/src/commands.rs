@@ -26,7 +26,7 @@ pub const EX_USAGE: u8 = 64;
 pub enum Command {
     /// Start a node and run it until SIGTERM
     Run(run::RunArgs),
-    /// Check the configuration, the templates and every named object. Exit code 0: fine; 1: problems; 2: not checked
+    /// Check the configuration, the templates and every named object. Exit code 0: fine; 1: mistakes; 2: not checked
     Check(check::CheckArgs),
     /// Apply the DBA's schema files
     Schema {
@@ -69,7 +69,7 @@ pub struct ConfigArgs {
 impl ConfigArgs {
     /// The configuration, or the exit code after every mistake in it was printed.
     fn load(&self) -> Result<Config, ExitCode> {
-        crate::settings::load(&self.config).map_err(|problems| report(&problems))
+        crate::settings::load(&self.config).map_err(|mistakes| report(&mistakes))
     }
 }
 
@@ -96,11 +96,11 @@ pub fn fail(code: u8, text: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn report(problems: &[Mistake]) -> ExitCode {
-    for problem in problems {
-        warn(&problem.to_string());
+fn report(mistakes: &[Mistake]) -> ExitCode {
+    for mistake in mistakes {
+        warn(&mistake.to_string());
     }
-    fail(EX_USAGE, &format!("{} problem(s) in the configuration", problems.len()))
+    fail(EX_USAGE, &format!("{} mistake(s) in the configuration", mistakes.len()))
 }
 
 #[expect(clippy::print_stdout, reason = "this is where commands answer")]

@@ -87,6 +87,7 @@ async fn converse(
     let actor = format!("uid {}", stream.peer_cred()?.uid());
     let (read, mut write) = stream.split();
     let mut line = String::new();
+    // Reads a bounded line: a caller that never ends its line fills no memory.
     let mut said = BufReader::new(read.take(256));
     tokio::time::timeout(SAID_WITHIN, said.read_line(&mut line))
         .await

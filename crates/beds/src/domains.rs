@@ -63,7 +63,7 @@ struct State {
 pub struct Reloaded {
     pub templates: usize,
     pub applied: bool,
-    pub problems: Vec<String>,
+    pub mistakes: Vec<String>,
     /// Warnings: parts that work and should be known.
     #[serde(default)]
     pub warnings: Vec<String>,
@@ -96,12 +96,12 @@ impl Domains {
     /// Reads the template files and takes those without mistakes.
     pub fn read(&self) -> Vec<Mistake> {
         let (templates, told) = self.read_files();
-        let (problems, warnings) = sorted(told);
+        let (mistakes, warnings) = sorted(told);
         warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        *self.mistakes.lock().unwrap_or_else(PoisonError::into_inner) = texts(&problems);
+        *self.mistakes.lock().unwrap_or_else(PoisonError::into_inner) = texts(&mistakes);
         self.factory.replace(self.unbound(&templates));
         self.templates.store(Arc::new(templates));
-        problems
+        mistakes
     }
 
     /// Store, name and address of each database of this node.
@@ -128,9 +128,9 @@ impl Domains {
         // Asked first: a change from here on has another version.
         let version = self.stores.version(store, name).await?;
         let (bound, told) = self.stores.bind(store, name, &self.templates.load()).await?;
-        let (slots, problems, is_useless) = slots(bound);
+        let (slots, mistakes, is_useless) = slots(bound);
         self.factory.add(slots);
-        let (problems, mut warnings) = sorted(problems);
+        let (mistakes, mut warnings) = sorted(mistakes);
         warnings.extend(told);
         self.note(store, name, |state| {
             // Said when it is news, and not at each change of an object.
@@ -141,23 +141,23 @@ impl Domains {
                 clock_ahead: state.clock_ahead,
                 is_clock_apart: state.is_clock_apart,
                 is_useless,
-                ..State::bound(&problems, version)
+                ..State::bound(&mistakes, version)
             };
         });
-        Ok(problems)
+        Ok(mistakes)
     }
 
     /// Reads the files again and binds them. A file with mistakes stops the reload: running work goes on as it was.
     pub async fn reload(&self) -> Reloaded {
         let _one_at_a_time = self.binding.lock().await;
         let (templates, told) = self.read_files();
-        let (problems, mut warnings) = sorted(told);
-        if !problems.is_empty() {
-            let (problems, warnings) = (texts(&problems), texts(&warnings));
+        let (mistakes, mut warnings) = sorted(told);
+        if !mistakes.is_empty() {
+            let (mistakes, warnings) = (texts(&mistakes), texts(&warnings));
             return Reloaded {
                 templates: self.templates.load().len(),
                 applied: false,
-                problems,
+                mistakes,
                 warnings,
             };
         }
@@ -167,14 +167,14 @@ impl Domains {
         for (store, name, _) in self.stores.names() {
             match self.stores.bind(store, &name, &templates).await {
                 Ok((bound, told)) => {
-                    let (slots, problems, is_useless) = slots(bound);
+                    let (slots, mistakes, is_useless) = slots(bound);
                     fresh.extend(slots);
-                    let (problems, of_templates) = sorted(problems);
-                    found.extend(texts(&problems));
+                    let (mistakes, of_templates) = sorted(mistakes);
+                    found.extend(texts(&mistakes));
                     warnings.extend(of_templates.into_iter().chain(told));
                     // The pulse learns the version, and binds once more if it has to.
                     self.note(store, &name, |state| {
-                        *state = State { is_useless, ..State::bound(&problems, None) }
+                        *state = State { is_useless, ..State::bound(&mistakes, None) }
                     });
                 }
                 Err(error) => {
@@ -189,8 +189,8 @@ impl Domains {
         let count = templates.len();
         self.templates.store(Arc::new(templates));
         self.factory.replace(fresh);
-        tracing::info!(templates = count, problems = found.len(), "Templates were reloaded.");
-        Reloaded { templates: count, applied: true, problems: found, warnings: texts(&warnings) }
+        tracing::info!(templates = count, mistakes = found.len(), "Templates were reloaded.");
+        Reloaded { templates: count, applied: true, mistakes: found, warnings: texts(&warnings) }
     }
 
     /// The databases as `/readyz` shows them.
@@ -230,12 +230,12 @@ impl Domains {
 
     /// The templates of the folder, and their mistakes: those of the files, and databases that this node does not have.
     fn read_files(&self) -> (Templates, Vec<Mistake>) {
-        let (templates, mut problems) = settings::templates(&self.folder);
+        let (templates, mut mistakes) = settings::templates(&self.folder);
         let served = templates.iter().filter(|template| self.local.contains(&template.store));
-        problems.extend(settings::without_database(served, |template| {
+        mistakes.extend(settings::without_database(served, |template| {
             self.served.contains(&(template.store, template.database.clone()))
         }));
-        (templates, problems)
+        (templates, mistakes)
     }
 
     /// A place for each template of a local store, until its database is bound.
@@ -264,6 +264,7 @@ impl Domains {
         let noted = note(state);
         let is_reached = state.is_bound && state.missing.is_none() && !state.is_useless;
         if let Some(reached) = self.reached.get(&database) {
+            // Tells changes only: each one makes a consumer come or go.
             reached.send_if_modified(|was| std::mem::replace(was, is_reached) != is_reached);
         }
         noted
@@ -271,8 +272,8 @@ impl Domains {
 }
 
 impl State {
-    fn bound(problems: &[Mistake], version: Option<String>) -> Self {
-        Self { is_bound: true, version, mistakes: texts(problems), ..Self::default() }
+    fn bound(mistakes: &[Mistake], version: Option<String>) -> Self {
+        Self { is_bound: true, version, mistakes: texts(mistakes), ..Self::default() }
     }
 
     fn missing(why: String) -> Self {
@@ -282,26 +283,26 @@ impl State {
 
 /// Mistakes, and notes.
 fn sorted(told: Vec<Mistake>) -> (Vec<Mistake>, Vec<Mistake>) {
-    let (warnings, problems) = told.into_iter().partition(Mistake::is_warning);
-    (problems, warnings)
+    let (warnings, mistakes) = told.into_iter().partition(Mistake::is_warning);
+    (mistakes, warnings)
 }
 
-fn texts(problems: &[Mistake]) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
+fn texts(mistakes: &[Mistake]) -> Vec<String> {
+    mistakes.iter().map(ToString::to_string).collect()
 }
 
 /// The places in the factory, the mistakes, and whether all of the templates are useless.
 fn slots(bound: Vec<Bound>) -> (Vec<(String, Slot)>, Vec<Mistake>, bool) {
     let is_useless = !bound.is_empty() && bound.iter().all(Bound::is_useless);
-    let mut problems = Vec::new();
+    let mut mistakes = Vec::new();
     let slots = bound
         .into_iter()
         .map(|bound| {
-            problems.extend(bound.mistakes);
+            mistakes.extend(bound.mistakes);
             (bound.template.name.clone(), slot(&bound.template, Some(bound.adapter)))
         })
         .collect();
-    (slots, problems, is_useless)
+    (slots, mistakes, is_useless)
 }
 
 fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot {

@@ -54,7 +54,7 @@ pub async fn boot_with(config: Config, routes: Router) -> Result<Node, IplError>
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum IplError {
-    #[error("{} problem(s) in the templates:\n{}", .0.len(), lines(.0))]
+    #[error("{} mistake(s) in the templates:\n{}", .0.len(), lines(.0))]
     Templates(Vec<Mistake>),
     #[error("RabbitMQ at {address} cannot be used: {source}. Fix: start it, or correct amqp.url")]
     Amqp { address: String, source: TransportError },
@@ -78,8 +78,8 @@ pub enum IplError {
     Control { path: String, source: std::io::Error },
 }
 
-fn lines(problems: &[Mistake]) -> String {
-    problems.iter().map(|problem| format!("  {problem}\n")).collect()
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|mistake| format!("  {mistake}\n")).collect()
 }
 
 /// A start under way.

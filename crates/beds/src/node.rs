@@ -63,11 +63,13 @@ impl Node {
         let work = self.grace.saturating_sub((self.grace / 5).min(Duration::from_secs(2)));
         let left = |grace: Duration| grace.saturating_sub(begun.elapsed());
         let gateway_done = tokio::time::timeout(work, self.gateway.wait()).await.is_ok();
+        // Leaves the pools a moment, also where the gateway has used up the time.
         let pools_done = self.pools.drain(left(work).max(Duration::from_millis(200))).await;
         self.stop.cancel();
         self.tasks.close();
         let closing = async {
             self.tasks.wait().await;
+            // The lanes end next: a line that comes now could not be sent.
             logging::report_to_nobody();
             self.reports.finish().await;
             self.transport.close().await;

@@ -10,6 +10,7 @@ use std::path::Path;
 /// Opens a file to write behind its end; makes it if it is not there. Mode 0600, also where it was another.
 pub(crate) fn append(path: &Path) -> Result<File> {
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    // The mode above counts only where the file is made.
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
 }

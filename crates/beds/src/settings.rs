@@ -24,13 +24,13 @@ pub fn templates(folder: &Path) -> (Templates, Vec<Mistake>) {
         Ok(files) => Templates::parse(&files),
         Err(error) => {
             let file = folder.display().to_string();
-            let problem = Mistake::new(
+            let mistake = Mistake::new(
                 file,
                 0,
                 format!("cannot be read: {error}"),
                 "correct templates.path in beds.toml",
             );
-            (Templates::default(), vec![problem])
+            (Templates::default(), vec![mistake])
         }
     }
 }
@@ -66,6 +66,7 @@ pub fn paths(folder: &Path, extension: &str) -> std::io::Result<Vec<PathBuf>> {
             paths.push(path);
         }
     }
+    // A folder answers in no order, and schema files have one.
     paths.sort();
     Ok(paths)
 }

@@ -17,6 +17,7 @@ pub(crate) async fn dispatch(
     key: &RoutingKey,
 ) -> Result<Answer> {
     let event = &attempt.event;
+    // Checks this here too: an event that came by AMQP has passed no gateway.
     is_for_callers(&event.template, event.operation)?;
     event.check_arguments()?;
     factory.adapter(event, key)?.work(attempt).await

@@ -57,6 +57,8 @@ impl Factory {
             let text = format!("there is no template {}", quote(&event.template));
             BedsError::new(ErrorKind::UnknownTemplate, text)
         })?;
+        // RabbitMQ's rights go by key: an event must not
+        // reach a database that its key does not name.
         if (slot.store, slot.database.as_str()) != (key.store(), key.database()) {
             let (template, store, database) = (&event.template, slot.store, &slot.database);
             let text = format!(

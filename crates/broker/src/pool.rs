@@ -95,6 +95,7 @@ impl Pools {
             census: Arc::new(Census::default()),
             heads: heads::Heads::default(),
         };
+        // One table serves all tasks: a cause is told once, and not once by each task.
         let complaints = Arc::new(Complaints::default());
         let mut works: Vec<(Work, u16)> = Vec::new();
         for pool in pools {
@@ -123,6 +124,7 @@ impl Pools {
                 all.keep(task.name.clone(), move || supervisor::run(task.clone()));
             }
         }
+        // A closed tracker still takes tasks; only a closed one lets drain see their end.
         all.tasks.close();
         all
     }

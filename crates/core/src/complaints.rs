@@ -26,6 +26,7 @@ impl Complaints {
     /// Whether the cause is to be said now, and if so, how often it was not said before.
     pub fn say(&self, cause: &str) -> Option<u64> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Makes room first: a cause that may be told again need not be remembered.
         if said.len() >= MOST && !said.contains_key(cause) {
             said.retain(|_, said| said.at.elapsed() < SAID_FOR);
         }

@@ -147,6 +147,7 @@ impl Event {
 
     /// Reads an envelope as it came from the wire and checks the rules that every reader relies on.
     pub fn from_slice(body: &[u8]) -> Result<Self> {
+        // Counts before it parses: a value in memory takes some dozen times its bytes.
         if values_in(body) > MAX_VALUES {
             let text = format!("the event holds more than {MAX_VALUES} values");
             return Err(BedsError::new(ErrorKind::BadEvent, text));
@@ -319,6 +320,8 @@ impl Event {
     pub fn inbox_key(&self) -> String {
         let mut hash = Sha256::new();
         match &self.key {
+            // The first word keeps ids and callers' keys
+            // apart; a replay has the id of its dead event.
             None => hash_parts(
                 &mut hash,
                 &["event", &self.replay_of.as_ref().unwrap_or(&self.event_id).0],

@@ -104,6 +104,7 @@ impl DerefMut for Fields {
 
 impl FromIterator<(String, Value)> for Fields {
     fn from_iter<I: IntoIterator<Item = (String, Value)>>(pairs: I) -> Self {
+        // No text was read here, so no number was rounded.
         Self { map: Arc::new(pairs.into_iter().collect()), inexact: None }
     }
 }

@@ -60,6 +60,7 @@ impl EventId {
 
     /// A new id for an event that begins on this node.
     pub fn new(node: &str, environment: &str) -> Self {
+        // The time in a UUID of version 7 says later how old a write is (issued_at).
         Self(format!("{node}.{environment}.{}", Uuid::now_v7().simple()))
     }
 

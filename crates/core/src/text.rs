@@ -56,6 +56,7 @@ pub fn what_is_wrong(error: &serde_json::Error) -> String {
         return text;
     }
     let place = format!("at line {} column {}", error.line(), error.column());
+    // serde names the value that it found in front of this word.
     match text.rsplit_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid") || found.starts_with("unknown") => {
             format!("a value has a wrong type or form: expected {expected}")

@@ -140,6 +140,13 @@ impl Walk<'_> {
                 format!("{prefix}.{}", name.get_ref())
             };
             let line = line_at(self.text, name.span().start);
+            // A path is split at its dots: a name that has one would be taken for two.
+            if name.get_ref().contains('.') {
+                let fix = "write letters, digits, - and _; or, for a table in a table, leave the quotation marks out";
+                let message = format!("the name {:?} in `{path}` has a dot", name.get_ref());
+                self.mistakes.push(Mistake::new(self.file, line, message, fix));
+                continue;
+            }
             if let Some(value) = self.entry(&path, prefix, name.get_ref(), line, value) {
                 self.lines.insert(path, line);
                 kept.insert(name.get_ref().to_string(), value);
@@ -293,6 +300,13 @@ mod tests {
             found[4].contains("unknown key `other`")
                 && found[4].contains("known here: node, databases, roles")
         );
+    }
+
+    #[test]
+    fn a_name_with_a_dot_is_told_as_such() {
+        let found = mistakes("[databases.\"a.b\"]\nurl = \"x\"\n");
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("f.toml:1: the name \"a.b\" in `databases.a.b` has a dot"));
     }
 
     #[test]

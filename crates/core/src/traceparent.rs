@@ -12,6 +12,7 @@ pub fn is_traceparent(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let is_hex =
         |part: &str, length| part.len() == length && part.bytes().all(|b| b.is_ascii_hexdigit());
+    // W3C forbids the version ff.
     parts.len() == 4
         && parts.iter().zip([2, 32, 16, 2]).all(|(part, length)| is_hex(part, length))
         && parts[0] != "ff"

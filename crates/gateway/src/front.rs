@@ -35,6 +35,7 @@ pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next:
         Err(error) => {
             let is_encoded = request.headers().contains_key(CONTENT_ENCODING);
             let mut response = ProblemDocument::new(error, room.event_id()).into_response();
+            // RFC 9110, 15.5.16: the answer to a refused coding names the ones that are taken.
             if is_encoded {
                 response
                     .headers_mut()
@@ -44,6 +45,7 @@ pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next:
         }
     };
     let headers = response.headers_mut();
+    // Answers hold records: no cache keeps them, and no browser guesses their type.
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
@@ -51,6 +53,7 @@ pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next:
 
 fn host(room: &Room, request: &Request) -> Result<()> {
     let headers = request.headers();
+    // A header that is no text becomes "?", which is no known host.
     let mut named: Vec<&str> =
         headers.get_all(HOST).iter().map(|value| value.to_str().unwrap_or("?")).collect();
     named.extend(request.uri().authority().map(|authority| authority.as_str()));

@@ -200,6 +200,7 @@ async fn serve(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header)
+        // The server itself answers 431 to a larger head, before it is a request (BEDS-0026).
         .max_buf_size(64 * 1024);
     let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
     tokio::pin!(serving);
@@ -207,6 +208,7 @@ async fn serve(
         served = &mut serving => return served,
         () = stop.cancelled() => {}
     }
+    // Tells the handlers first: a request that still comes is refused, and /readyz is red.
     on_stop();
     handle.graceful_shutdown(Some(grace));
     serving.await

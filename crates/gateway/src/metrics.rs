@@ -45,6 +45,7 @@ impl Meters {
 
     pub(crate) fn begin(&self, method: &Method) -> Measured<'_> {
         self.in_flight.increment(1.0);
+        // The router answers HEAD by the routes of GET.
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let of = self.methods.iter().find(|(known, _)| known == method).map(|(_, of)| of);
         Measured { meters: self, of, begun: Instant::now() }

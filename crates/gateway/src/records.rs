@@ -139,6 +139,7 @@ async fn answer(
         limits::is_open(room)?;
         headers_read?;
         let wanted = wanted?;
+        // Comes before the body: where the template is not there, no body is waited for.
         check_offered(room, operation, &wanted)?;
         if operation.is_write() {
             request::check_write(&request)?;

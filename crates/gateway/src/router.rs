@@ -130,6 +130,7 @@ pub(crate) fn served(room: Arc<Room>, routes: Router<Arc<Room>>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
+        // Stands outermost: refusals of the inner layers can leave a body unread too.
         .layer(from_fn_with_state(Arc::clone(&room), unread::read_on))
         .with_state(room)
 }

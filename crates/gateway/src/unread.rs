@@ -32,6 +32,7 @@ pub(crate) async fn read_on(
     let (give_back, mut given_back) = oneshot::channel();
     let body = Watched { body: Some(body.into_data_stream()), give_back: Some(give_back) };
     let mut response = next.run(Request::from_parts(head, Body::from_stream(body))).await;
+    // A body that was read to its end does not come back.
     let Ok(mut rest) = given_back.try_recv() else { return response };
     // Most refused bodies are small and here already: their connections go on.
     if throw_away(&mut rest).now_or_never().is_none() {

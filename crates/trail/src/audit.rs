@@ -69,6 +69,7 @@ impl AuditRecord {
     /// The ids that records about an event can have, which workers had as messages with these digests.
     pub fn ids<'d>(about: &str, digests: impl IntoIterator<Item = &'d &'d str>) -> Vec<EventId> {
         let about = EventId(about.to_owned());
+        // The outcome is a part of the id and is not known here, so each one is tried.
         let outcomes = [Outcome::Ok, Outcome::Failed, Outcome::Unknown];
         let digests = std::iter::once(None).chain(digests.into_iter().map(|digest| Some(*digest)));
         digests.flat_map(|digest| outcomes.map(|outcome| about.record(outcome, digest))).collect()

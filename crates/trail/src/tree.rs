@@ -151,6 +151,7 @@ impl Tree {
     /// Begin and end of the whole tree, in microseconds.
     fn span(&self) -> (i64, i64) {
         let begin = self.spans.iter().map(|span| span.start.as_microsecond()).min().unwrap_or(0);
+        // Lasts a microsecond at least: the bars divide by it.
         (begin, self.spans.iter().map(end_of).max().unwrap_or(begin).max(begin + 1))
     }
 }

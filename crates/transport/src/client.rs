@@ -77,6 +77,7 @@ impl Context {
         }
         event.actor = self.actor;
         event.origin = self.origin;
+        // A read has no effect that a key could keep from happening twice.
         event.key = self.key.filter(|_| operation.is_write());
         event
     }
@@ -207,6 +208,7 @@ impl Client {
         let answered = self.exchange(&event, &key).await;
         if let Err(error) = &answered {
             begun.report_failure(&event, error, is_write);
+            // RabbitMQ may have the request, so its answer can still come.
             if !error.is_not_executed() {
                 self.desk.note_late(&event);
             }
@@ -227,6 +229,8 @@ impl Client {
     /// Sends a request and waits for its answer. Sending is the outbox's: it is seen through to RabbitMQ's confirm
     /// even if the caller goes away, and the caller is woken once, by the answer or by the failure.
     async fn exchange(&self, event: &Event, key: &RoutingKey) -> Result<Vec<u8>, TransportError> {
+        // Refuses before it publishes: without a consumer
+        // the caller would wait for its deadline.
         if !self.queues.has_consumer(key) {
             return Err(TransportError::Unserved(key.clone()));
         }
@@ -235,6 +239,7 @@ impl Client {
         let mut leaving =
             Leaving { publisher: &self.publisher, id: &event.event_id.0, is_told: key.is_write() };
         let answered = self.answered(event, key, &reply_to).await;
+        // The request has its end: a drop from here on sends no notice.
         leaving.is_told = true;
         if matches!(answered, Err(TransportError::Unroutable)) {
             self.queues.came_back(key);
@@ -248,12 +253,15 @@ impl Client {
         key: &RoutingKey,
         reply_to: &str,
     ) -> Result<Vec<u8>, TransportError> {
+        // Registers before it sends: an answer can be quicker than RabbitMQ's confirm.
         let mut expected = self.desk.expect(&event.event_id.0);
         let sending = self.publisher.request(event, key, reply_to)?;
         let (desk, id) = (self.desk.clone(), event.event_id.clone());
         self.outbox.take(async move {
             match sending.await {
                 Err(error) => desk.fail(&id.0, error),
+                // The confirm carried the return of another
+                // request: that one found no queue (decision 0016).
                 Ok(Some(other)) => desk.fail(other.as_str(), TransportError::Unroutable),
                 Ok(None) => {}
             }

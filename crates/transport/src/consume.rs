@@ -105,6 +105,8 @@ impl Subscription {
             }
             let Some(open) = &mut self.open else {
                 let live = self.link.live().await;
+                // Counts it before it is open: a look at the
+                // queue must not take it for another node's.
                 let counted = self.consumers.count(self.queue.name());
                 let (topology, queue, tag) =
                     (Arc::clone(&self.topology), self.queue.clone(), self.tag.clone());
@@ -167,6 +169,7 @@ impl Subscription {
 
     /// Says once why the queue cannot be consumed, and waits a while.
     async fn wait(&mut self, error: &TransportError) {
+        // Stays silent without a connection: the link has told the reason.
         if self.link.is_live() && self.wanted.failed(&error.to_string()) {
             tracing::warn!(queue = self.queue.name(), %error, "A queue cannot be consumed; trying again.");
         }
@@ -193,6 +196,7 @@ impl Subscription {
         }
         self.wanted.closed();
         let mut at_hand: Vec<Delivery> = open.held.take().into_iter().collect();
+        // Messages that RabbitMQ sent before it had the cancel are in the consumer already.
         while let Some(Some(Ok(inner))) = open.consumer.next().now_or_never() {
             open.acks.begin(inner.delivery_tag);
             at_hand.push(Delivery::new(inner, &self.queue, &open.acks));
@@ -211,6 +215,7 @@ async fn open(
     counted: Counted,
 ) -> TransportResult<Open> {
     let channel = live.connection.create_channel().await?;
+    // Declares the queue at each attempt: one that was deleted is there again at once.
     let found = topology.declare_queue(&channel, &queue).await?;
     let kind = queue.kind();
     // After a crash its messages come back to the head of the queue, a moment after their connection has gone, and one of them
@@ -281,7 +286,9 @@ async fn consume(
     tag: &str,
     prefetch: u16,
 ) -> TransportResult<Consumer> {
+    // RabbitMQ applies this prefetch to consumers that begin later, so a wider one begins anew.
     channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+    // A tag is unique in its channel, and a widened consumer follows the old one there.
     let tag = format!("{tag}.{}", uuid::Uuid::new_v4().simple());
     let options = BasicConsumeOptions::default();
     Ok(channel

@@ -72,6 +72,7 @@ impl Consumers {
 
     /// True where it makes a difference.
     fn change(&self, queue: &Arc<str>, change: impl FnOnce(&mut OfQueue)) -> bool {
+        // Tells differences only: each one begins a look at the queues at once.
         self.0.send_if_modified(|all| {
             let of = all.entry(Arc::clone(queue)).or_default();
             let before = of.clone();

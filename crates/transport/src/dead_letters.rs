@@ -106,6 +106,7 @@ impl DeadLetters {
     ) -> TransportResult<Vec<(DeadLetter, Verdict)>> {
         let _pass = self.passes.acquire().await.map_err(|_| TransportError::NotConnected)?;
         let live = self.publisher.link().now()?;
+        // Refuses before it takes a letter: no act could be recorded now.
         if live.connection.status().blocked() {
             return Err(TransportError::Blocked);
         }
@@ -152,6 +153,7 @@ impl DeadLetters {
         within(channel.close(200, "looked through".into())).await?;
         let left = seen.iter().filter(|(_, verdict)| verdict.leaves()).count();
         self.go_back(&live.connection, left).await?;
+        // Replays and discards have records of their own.
         if seen.iter().all(|(_, verdict)| verdict.leaves()) {
             self.reports.act(&self.actor.subject, "look at dead letters", Outcome::Ok).await;
         }
@@ -167,6 +169,7 @@ impl DeadLetters {
         while left > 0 && Instant::now() < end {
             let queue =
                 within(channel.queue_declare(DEAD.into(), passive, FieldTable::default())).await?;
+            // New letters may have come meanwhile, so a larger number is enough too.
             if usize::try_from(queue.message_count()).is_ok_and(|count| count >= left) {
                 break;
             }

@@ -134,6 +134,7 @@ struct LinkKeeper {
 
 impl LinkKeeper {
     async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        // A keeper that begins anew after a panic must not offer the connection of before.
         self.sender.send_replace(None);
         loop {
             let live = tokio::select! {
@@ -165,6 +166,8 @@ impl LinkKeeper {
                     }
                 }
             };
+            // Takes the connection away before the goodbye,
+            // so that no publisher uses it meanwhile.
             self.sender.send_replace(None);
             // A peer that does not answer must not hold up the next connection.
             let goodbye = connection.connection.close(200, "closing".into());
@@ -190,6 +193,8 @@ impl LinkKeeper {
             .build();
         let mut reported = String::new();
         loop {
+            // An attempt that is dropped cuts its socket:
+            // lapin would wait for a silent server for ever.
             let attempt = tokio::time::timeout(Duration::from_secs(10), self.attempt()).await;
             let error = match attempt {
                 Ok(Ok(live)) => {
@@ -225,7 +230,10 @@ impl LinkKeeper {
             .with_connection_name(format!("beds {}", self.name).into());
         let connection = socket::connect(&self.url, properties).await?;
         let setup = connection.create_channel().await?;
+        // Declares before the connection is in use: queues that were deleted are there again.
         self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;
+        // Opens a channel for each publisher: a confirm
+        // can carry another one's return (decision 0016).
         let mut confirmed = Vec::with_capacity(2 + ReportStream::ALL.len());
         for _ in 0..confirmed.capacity() {
             let channel = connection.create_channel().await?;
@@ -238,5 +246,6 @@ impl LinkKeeper {
 
 fn with_heartbeat(url: &str, heartbeat: Duration) -> String {
     let separator = if url.contains('?') { '&' } else { '?' };
+    // Asks for 1 s at least: a heartbeat of 0 would switch heartbeats off.
     format!("{url}{separator}heartbeat={}", heartbeat.as_secs().max(1))
 }

@@ -48,6 +48,7 @@ impl Notices {
     pub fn enter(&self, id: &str) -> Watched {
         let token = CancellationToken::new();
         let mut state = self.lock();
+        // A notice can overtake the message that it is about.
         if state.given_up.remove(id).is_some() {
             token.cancel();
         }
@@ -67,6 +68,8 @@ impl Notices {
             state.swept = Some(Instant::now());
             state.given_up.retain(|_, at| at.elapsed() < REMEMBERED);
         }
+        // Forgets a notice where the table is full: that
+        // costs time only, as the deadline ends the work.
         if state.given_up.len() < MOST {
             state.given_up.insert(id.to_owned(), Instant::now());
         }

@@ -28,6 +28,8 @@ impl Outbox {
         let work = async move {
             let mut under_way = FuturesUnordered::new();
             loop {
+                // Takes new requests before it looks at confirms,
+                // so that those of one moment leave together.
                 tokio::select! {
                     biased;
                     next = waiting.recv(), if under_way.len() < at_once => match next {

@@ -48,6 +48,8 @@ impl Publisher {
         tasks: TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
+        // Sends one at a time: lapin can give a returned
+        // message to the next confirm (decision 0016).
         let (rare, sending) = Outbox::new(1, guards);
         tasks.spawn(stop.clone().run_until_cancelled_owned(sending));
         Self { link, confirm_timeout, tasks, rare }
@@ -74,6 +76,7 @@ impl Publisher {
             .with_message_id(id.clone())
             .with_correlation_id(id)
             .with_reply_to(reply_to.into())
+            // Reads need no disk: a read that is lost with RabbitMQ is safe to repeat.
             .with_delivery_mode(if key.is_write() { PERSISTENT } else { TRANSIENT });
         if !key.is_write() {
             // A read without a waiting caller need not reach a worker.
@@ -130,6 +133,8 @@ impl Publisher {
         reply: &ReplyRef<'_>,
     ) -> TransportResult<()> {
         let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
+        // Polls once, which hands the answer to the connection;
+        // only the wait for the socket is left out.
         sending.now_or_never().map_or(Ok(()), |sent| self.checked(sent, &live).map(drop))
     }
 
@@ -154,6 +159,8 @@ impl Publisher {
         let live = self.usable()?;
         let channel = live.unconfirmed.clone();
         let sending = async move {
+            // Answers are not mandatory: RabbitMQ drops
+            // one without a queue, and sends no return.
             let options = BasicPublishOptions::default();
             channel.basic_publish("".into(), reply_to.into(), options, &body, properties).await
         };
@@ -167,6 +174,7 @@ impl Publisher {
         reason: &str,
         detail: &str,
     ) -> TransportResult<()> {
+        // The publisher's own headers stay behind: they could name a false reason or queue.
         let mut headers = FieldTable::default();
         let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL)];
         for (name, value) in
@@ -194,6 +202,7 @@ impl Publisher {
         is_in_doubt: bool,
     ) -> TransportResult<()> {
         let mut headers = FieldTable::default();
+        // Saturates, because a publisher can write any number into this header.
         headers.insert(WAITS.into(), AMQPValue::LongUInt(delivery.waits().saturating_add(1)));
         if is_in_doubt {
             headers.insert(IN_DOUBT.into(), AMQPValue::Boolean(true));
@@ -244,8 +253,10 @@ impl Publisher {
         let (tell, told) = oneshot::channel();
         self.rare.take(async move {
             let sent = publisher.confirmed(Through::Rare, exchange, &key, &body, properties).await;
+            // Ignored where the caller has gone: the message was sent all the same.
             drop(tell.send(sent.map(drop)));
         })?;
+        // A task that panicked or was stopped may have sent it, so "not sent" would be a guess.
         told.await.unwrap_or(Err(TransportError::Unconfirmed))
     }
 
@@ -277,6 +288,8 @@ impl Publisher {
             Ok(Ok(Confirmation::Nack(_))) => Err(TransportError::Refused),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "A channel broke before it confirmed a message.");
+                // The whole connection goes with its channel: that
+                // is rare, and one way of recovery is enough.
                 self.link.rebuild(&live);
                 Err(TransportError::Unconfirmed)
             }
@@ -287,6 +300,7 @@ impl Publisher {
 
     fn usable(&self) -> TransportResult<Arc<Live>> {
         let live = self.link.now()?;
+        // Refuses before it sends: the caller gets 503 at once, and "not executed" is certain.
         if live.connection.status().blocked() {
             return Err(TransportError::Blocked);
         }

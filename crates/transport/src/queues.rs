@@ -109,6 +109,8 @@ impl Queues {
             let live = link.live().await;
             let mut look = Look::new(&live.connection, &topology);
             while live.connection.status().connected() {
+                // Marks changes as seen before it looks: one
+                // that comes meanwhile begins the next look.
                 let own: BTreeMap<_, _> = changes
                     .borrow_and_update()
                     .iter()

@@ -59,6 +59,7 @@ impl ReplyDesk {
     pub(crate) async fn ready(&self) {
         let mut queue = self.0.queue.clone();
         if queue.wait_for(Option::is_some).await.is_err() {
+            // The clerk has ended with the node: no answer can come any more.
             std::future::pending::<()>().await;
         }
     }
@@ -115,6 +116,7 @@ pub(crate) struct Expected {
 impl Expected {
     /// The answer, or why it cannot come any more.
     pub(crate) async fn answer(&mut self) -> TransportResult<Vec<u8>> {
+        // The desk drops the sender where the reply queue is gone.
         (&mut self.receiver).await.unwrap_or(Err(TransportError::ReplyLost))
     }
 }
@@ -134,6 +136,7 @@ struct Clerk {
 
 impl Clerk {
     async fn serve(self: Arc<Self>) {
+        // A clerk that begins anew after a panic has lost its queue, and the answers with it.
         self.sender.send_replace(None);
         self.desk.fail_all();
         loop {
@@ -145,6 +148,8 @@ impl Clerk {
                             self.desk.settle(id.as_str(), Ok(delivery.data));
                         }
                     }
+                    // The name goes before the waiters: no new
+                    // request may wait at a queue that is gone.
                     self.sender.send_replace(None);
                     self.desk.fail_all();
                 }

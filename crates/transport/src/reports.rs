@@ -96,6 +96,7 @@ impl Reports {
             publisher: publisher.clone(),
         };
         lanes.close();
+        // Makes the end of the transport wait for the lanes too.
         tasks.spawn(async move { lanes.wait().await });
         Self { shared: Arc::new(shared) }
     }
@@ -154,6 +155,7 @@ impl Reports {
     /// Reports an operator's act that concerns no record, such as a reload.
     pub async fn act(&self, actor: &str, operation: &str, outcome: Outcome) {
         if self.shared.enabled.audit {
+            // Waits for room only: the lane sends the record until RabbitMQ has it.
             drop(
                 self.keep(
                     None,

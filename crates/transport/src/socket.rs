@@ -36,6 +36,7 @@ pub(crate) async fn connect(
                 for address in tokio::net::lookup_host((host, uri.authority.port)).await? {
                     match AsyncTcpStream::connect(&runtime, address).await {
                         Ok(stream) => {
+                            // Keeps the socket below TLS: a cut ends a handshake too.
                             if let AsyncTcpStream::Plain(plain) = &stream {
                                 held.keep(plain.get_ref().as_fd().try_clone_to_owned()?.into());
                             }

@@ -106,6 +106,8 @@ impl Queue {
 
 /// True for a queue of BEDS, also of a database that this node does not have: a reply must never be sent to one.
 pub fn is_data_queue(name: &str) -> bool {
+    // Includes the seed's keys: queues of these names,
+    // of the release before, may still be there.
     common_queues().any(|queue| queue == name)
         || SEED_KEYS.contains(&name)
         || RoutingKey::parse(name).is_some()
@@ -169,6 +171,8 @@ impl Topology {
         match queue {
             Queue::Events(key) => {
                 bind(channel, key.as_str(), EVENTS, key.as_str()).await?;
+                // Keeps the seed's keys alive: a publisher
+                // to rel.write reaches the database main.
                 if let Some(seed_key) = key.seed_key() {
                     bind(channel, key.as_str(), EVENTS, seed_key).await?;
                 }

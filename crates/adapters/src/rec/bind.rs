@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use beds_core::template::Offer;
-use beds_core::{Event, Fields, Mistake, Operation, Result, Template};
+use beds_core::{Event, Fields, Operation, Result, Template};
 use bson::{Bson, Document};
 use serde_json::Value as Json;
 
@@ -14,6 +14,7 @@ use super::command::{Arguments, Command};
 use super::convert::{Kind, Spec};
 use super::{convert, lint};
 use crate::answer::{Form, Page};
+use crate::misfit::Misfit;
 use crate::operations;
 use crate::source::Source;
 
@@ -39,91 +40,75 @@ struct Slot {
     spec: Spec,
 }
 
-/// Fits one offer to the catalog. An offer that does not fit is reported and gives no binding.
+/// Fits one offer to the catalog.
 pub(super) fn bind(
     catalog: &Catalog,
     template: &Template,
     offer: &Offer<'_>,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<Binding> {
-    let mut refuse = |message: String, fix: &str| -> Option<Binding> {
-        mistakes.push(template.mistake(&offer.key, message, fix));
-        None
-    };
+) -> std::result::Result<Binding, Misfit> {
     let object = offer.object;
-    let Some(document) = catalog.get(object) else {
+    let document = catalog.get(object).ok_or_else(|| {
         let message = format!("beds_objects of the database {} has no {object}", template.database);
-        return refuse(message, "ask the DBA to add the named operation, or correct the name");
-    };
-    let command = match command(document, offer) {
-        Ok(command) => command,
-        Err((reason, fix)) => return refuse(format!("{object} {reason}"), fix),
-    };
-    let parameters = match specs(document) {
-        Ok(parameters) => parameters,
-        Err(reason) => {
-            return refuse(format!("{object}: {reason}"), "see docs/dba.md for the types");
-        }
-    };
+        Misfit::new(message, "ask the DBA to add the named operation, or correct the name")
+    })?;
+    let command = command(document, offer)?;
+    let parameters = specs(document, object)?;
     if offer.is_by_id() && !parameters.contains_key("id") {
-        return refuse(
-            format!("{object} has no parameter id, which {} needs", offer.operation),
-            "ask the DBA for it",
-        );
+        let message = format!("{object} has no parameter id, which {} needs", offer.operation);
+        return Err(Misfit::new(message, "ask the DBA for it"));
     }
     if is_bulk(command) && !has_own_ids(command, &parameters) {
-        return refuse(
-            format!(
-                "{object} gives its insert `ordered`, and its documents may come without an _id"
-            ),
-            "ask the DBA to leave `ordered` out, or to require an _id: with it, each document is there once by its _id",
+        let message = format!(
+            "{object} gives its insert `ordered`, and its documents may come without an _id"
         );
+        let fix = "ask the DBA to leave `ordered` out, or to require an _id: with it, each document is there once by its _id";
+        return Err(Misfit::new(message, fix));
     }
-    let command = match Command::parse(command, &parameters) {
-        Ok(command) => command,
-        Err(reason) => {
-            return refuse(
-                format!("{object}: {reason}"),
-                "ask the DBA to change the command (docs/dba.md)",
-            );
-        }
-    };
+    let command = Command::parse(command, &parameters).map_err(|reason| {
+        let fix = "ask the DBA to change the command (docs/dba.md)";
+        Misfit::new(format!("{object}: {reason}"), fix)
+    })?;
     let form = Form::of(template, offer, offer.answer);
     let slots = parameters
         .into_iter()
         .map(|(name, spec)| (name.clone(), Slot::new(&name, spec, offer)))
         .collect();
-    Some(Binding { command, form, slots })
+    Ok(Binding { command, form, slots })
 }
 
-/// The command of a named operation of the right kind, or the reason for its refusal and the way out.
+/// The command of a named operation of the right kind.
 fn command<'d>(
     document: &'d Document,
     offer: &Offer<'_>,
-) -> std::result::Result<&'d Document, (String, &'static str)> {
+) -> std::result::Result<&'d Document, Misfit> {
+    let object = offer.object;
     let kind = document.get_str("kind").unwrap_or_default();
     if kind != offer.operation.as_str() && !(kind == "list" && offer.operation == Operation::Fetch)
     {
-        let reason = format!("is of the kind {kind:?}, and is used for {}", offer.operation);
-        return Err((reason, "name an operation of the right kind"));
+        let message =
+            format!("{object} is of the kind {kind:?}, and is used for {}", offer.operation);
+        return Err(Misfit::new(message, "name an operation of the right kind"));
     }
-    let Ok(command) = document.get_document("command") else {
-        return Err(("has no command".to_owned(), "ask the DBA to give it a command"));
-    };
+    let command = document.get_document("command").map_err(|_| {
+        Misfit::new(format!("{object} has no command"), "ask the DBA to give it a command")
+    })?;
     match lint::refusal(command, offer.operation.is_write()) {
         Some(reason) => {
             let fix = "ask the DBA to change the named operation (docs/dba.md)";
-            Err((format!("is refused: {reason}"), fix))
+            Err(Misfit::new(format!("{object} is refused: {reason}"), fix))
         }
         None => Ok(command),
     }
 }
 
-/// The declared parameters of an operation, or the mistake in one.
-fn specs(document: &Document) -> std::result::Result<BTreeMap<String, Spec>, String> {
+/// The declared parameters of a named operation, by their names.
+fn specs(document: &Document, object: &str) -> std::result::Result<BTreeMap<String, Spec>, Misfit> {
     let parse = |(name, spec): (&String, &Bson)| match Spec::parse(spec) {
         Ok(spec) => Ok((name.clone(), spec)),
-        Err(reason) => Err(format!("the parameter {name} {reason}")),
+        Err(reason) => {
+            let message = format!("{object}: the parameter {name} {reason}");
+            Err(Misfit::new(message, "see docs/dba.md for the types"))
+        }
     };
     document.get_document("params").into_iter().flatten().map(parse).collect()
 }
@@ -172,6 +157,7 @@ impl Binding {
             Source::EventId => Ok(Some(Bson::String(event.event_id.0.clone()))),
             Source::Actor => Ok(Some(Bson::String(event.actor.subject.clone()))),
             Source::Id => event.record_id().map(|id| spec.read("id", id)).transpose(),
+            // The DBA's own default goes before the general page size.
             Source::Limit if spec.default.is_some() && !fields.contains_key(name) => Ok(None),
             Source::Limit => {
                 let limit = Bson::Int32(operations::limit(fields)? as i32);
@@ -220,7 +206,7 @@ impl Binding {
         for (name, Slot { source, spec }) in &self.slots {
             match source {
                 Source::EventId | Source::Actor | Source::Id | Source::Nothing => {}
-                Source::Limit => drop(parameters.insert(name.clone(), "1 to 500".to_owned())),
+                Source::Limit => drop(parameters.insert(name.clone(), operations::limit_words())),
                 Source::Document if !spec.properties.is_empty() => {
                     parameters.extend(
                         spec.properties

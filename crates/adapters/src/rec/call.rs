@@ -82,6 +82,7 @@ pub(super) async fn read(
 
 /// Ends the operation in the server at the event's deadline, or before it where the DBA says so.
 fn limit_time(command: &mut Document, attempt: &Attempt) {
+    // Asks for 1 ms at least: MongoDB takes 0 for "no limit".
     let left =
         i64::try_from(attempt.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
     let own = match command.get("maxTimeMS") {
@@ -174,6 +175,7 @@ pub(super) async fn write(
     }
     let records = match reply.get("value") {
         Some(Bson::Document(document)) => vec![document.clone()],
+        // findAndModify answers null where no document fits.
         Some(_) => Vec::new(),
         None if binding.form.operation == Operation::Create => inserted,
         None => counts(&reply),

@@ -95,6 +95,7 @@ impl Command {
             }
             filled.insert("let", lets);
         }
+        // MongoDB refuses an aggregate without a cursor.
         if filled.contains_key("aggregate") && !filled.contains_key("cursor") {
             filled.insert("cursor", Document::new());
         }

@@ -154,9 +154,11 @@ impl Database {
                 Ok(())
             }
             Ok(Err(error)) => {
+                // No ping ran to its end that could have taken the mark back.
                 self.is_pinged.store(false, Ordering::Relaxed);
                 Err(error)
             }
+            // The mark stays until MongoDB answers: unanswered pings must not pile up.
             Err(_) => Err(self.unavailable()),
         }
     }

@@ -127,6 +127,7 @@ impl Spec {
             kind,
             is_required: spec.get_bool("required").unwrap_or(false),
             is_nullable: spec.get_bool("nullable").unwrap_or(false),
+            // A null default would let a match select documents that lack the field.
             default: spec.get("default").filter(|value| **value != Bson::Null).cloned(),
             max_length: spec.get("maxLength").and_then(number).map(|n| n as i64),
             minimum: spec.get("minimum").and_then(number),

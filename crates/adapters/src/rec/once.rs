@@ -107,6 +107,7 @@ impl attempts::Repeatable for Write<'_> {
             Ok(answer) => Ok(answer),
             Err(Ended::Done) => {
                 let inbox = transaction.inbox.clone();
+                // The key is committed, so the write is done: only its answer cannot be read.
                 let unknown = |error| Miss::Refused(inbox::outcome_unknown(error));
                 match database.run(async move { inbox.stored().await }).await.map_err(unknown)? {
                     Ok(stored) => {
@@ -242,6 +243,7 @@ impl Transaction {
         fail_point!("uncommitted", |_| std::process::abort());
         match session.commit_transaction().await {
             Ok(()) => Ok(answer),
+            // The next attempt finds it out: the key is committed, or free.
             Err(e) if error::is_commit_unknown(&e) => Err(Ended::Unknown(e)),
             Err(e) => Err(classify(Failure::Driver(e))),
         }
@@ -264,6 +266,7 @@ impl Transaction {
             .session(&mut *session)
             .await
             .map_err(|e| classify(Failure::Driver(e)))?;
+        // Looks once more before the commit: after the deadline the write is rolled back.
         if self.attempt.time_to_work().is_zero() {
             return Err(Ended::Refused(inbox::too_late()));
         }

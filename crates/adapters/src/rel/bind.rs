@@ -18,6 +18,7 @@ use serde_json::Value as Json;
 use super::catalog::{Catalog, Mode, Parameter, Routine};
 use super::convert::SqlType;
 use crate::answer::{Form, Page};
+use crate::misfit::Misfit;
 use crate::operations;
 use crate::source::Source;
 
@@ -82,14 +83,15 @@ pub(super) fn answers<'c>(catalog: &'c Catalog, template: &Template) -> BTreeSet
     fit::names(catalog, template)
 }
 
-/// Fits one offer to the catalog. An offer that does not fit is reported and gives no binding.
+/// Fits one offer to the catalog. An object that fits and is not as it should be gives warnings.
 pub(super) fn bind(
     catalog: &Arc<Catalog>,
     template: &Template,
     offer: &Offer<'_>,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<Binding> {
-    let fit = fit::fit(catalog, template, offer, mistakes)?;
+    warnings: &mut Vec<Mistake>,
+) -> std::result::Result<Binding, Misfit> {
+    let fit = fit::fit(catalog, template, offer)?;
+    fit::warn(catalog, template, offer, &fit, warnings);
     let object = offer.object;
     let parameters = fit.routine.map_or(&[][..], |routine| &routine.parameters);
     let mut slots: Vec<Slot> = parameters
@@ -103,8 +105,7 @@ pub(super) fn bind(
     let has = |wanted: &Source| slots.iter().any(|slot| slot.source == *wanted);
     if offer.is_by_id() && !has(&Source::Id) {
         let message = format!("{object} has no parameter p_id, which {} needs", offer.operation);
-        mistakes.push(template.mistake(&offer.key, message, "ask the DBA for p_id"));
-        return None;
+        return Err(Misfit::new(message, "ask the DBA for p_id"));
     }
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));
     // With one value there is no other place that it could go to.
@@ -115,8 +116,10 @@ pub(super) fn bind(
         .filter(|p| p.mode != Mode::In)
         .map(|p| Out { name: field_of(&p.name).to_owned(), is_json: SqlType::of(p).is_json() })
         .collect();
+    // OUT values have no place in a bare record: their
+    // object answers everything (decision 0020).
     let shape = if out.is_empty() { offer.answer } else { AnswerShape::All };
-    Some(Binding {
+    Ok(Binding {
         takes_any_field: has(&Source::Document) && !names_a_field,
         limit_at: slots.iter().position(|slot| slot.source == Source::Limit),
         page: Page { size: None, has_next: has(&Source::After), has_spare: is_view },
@@ -200,7 +203,7 @@ impl Binding {
     pub(super) fn parameters(&self) -> BTreeMap<String, String> {
         let named = |slot: &Slot| match &slot.source {
             Source::Field(name) => Some((name.clone(), slot.sql_type.declared.clone())),
-            Source::Limit => Some(("limit".to_owned(), "1 to 500".to_owned())),
+            Source::Limit => Some(("limit".to_owned(), operations::limit_words())),
             Source::After => Some(("after".to_owned(), slot.sql_type.declared.clone())),
             _ => None,
         };
@@ -258,6 +261,8 @@ impl Binding {
                     slot.sql_type.parse(name, text)
                 }
                 Some(value) => slot.sql_type.convert(name, value),
+                // Binds NULL: an object that must tell a missing
+                // field from a null takes p_document too.
                 None if is_write => Ok(Sql::NULL),
                 None => Err(operations::missing(name)),
             },

@@ -93,6 +93,8 @@ pub(super) async fn read(
                 loan.renew();
             }
             Err(failure) => {
+                // A connection that broke or stands within
+                // a result is dropped instead, and closed.
                 if failure.leaves_connection() {
                     loan.renew();
                 }

@@ -162,6 +162,7 @@ pub(super) async fn read(database: &Database) -> Result<Catalog> {
         loan.conn().exec("CALL `beds_granted`()", ()).await.map_err(failed)?;
     let schema = loan.conn().opts().db_name().unwrap_or_default().to_owned();
     loan.give_back();
+    // beds_catalog of this release answers 8 sets, in the order of build.
     if sets.len() != 8 {
         let text = format!(
             "beds_catalog of the database {} is of another release; apply 0001_beds.sql again",

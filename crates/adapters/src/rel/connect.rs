@@ -166,6 +166,7 @@ impl Database {
         let mut loan = self.writer().await?;
         match tokio::time::timeout(PATIENCE, loan.conn().ping()).await {
             Ok(Ok(())) => loan.give_back(),
+            // The loan is dropped here, which closes the silent connection.
             Err(_) => return Err(self.unavailable()),
             Ok(Err(error)) => {
                 self.lost();
@@ -314,6 +315,8 @@ impl Loan {
 impl Drop for Loan {
     fn drop(&mut self) {
         let Some(Session { conn, lock }) = self.session.take() else { return };
+        // The server reads this goodbye only behind its
+        // statement, so a call is ended by its lock.
         discard(&self.tasks, conn);
         if self.is_calling {
             // The place is free again when the server has nothing to do for it any more: the pool is the throttle.

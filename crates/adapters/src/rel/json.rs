@@ -120,6 +120,7 @@ impl Serialize for Cell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match (self.0, self.1) {
             (Sql::NULL, _) => serializer.serialize_unit(),
+            // A TINYINT(1) can also hold 7: that stays a number.
             (Sql::Int(0), ColumnKind::Boolean) => serializer.serialize_bool(false),
             (Sql::Int(1), ColumnKind::Boolean) => serializer.serialize_bool(true),
             (Sql::Int(number), _) => serializer.serialize_i64(*number),

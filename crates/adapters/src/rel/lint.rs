@@ -129,6 +129,7 @@ struct Walk<'c> {
 
 impl<'c> Walk<'c> {
     fn body(&mut self, body: &'c Body) {
+        // Routines may call each other in a circle: each body is read once.
         if !self.seen.insert(&body.shown) {
             return;
         }

@@ -42,6 +42,7 @@ impl attempts::Repeatable for Write<'_> {
         let Write { database, binding, arguments, attempt, claim } = self;
         // Unless it is given back, the connection is not used again: it may be in the middle of the transaction.
         let mut loan = database.writer().await.map_err(Miss::Again)?;
+        // Renews before the claim: a later renewal would end the transaction of the claim.
         if binding.reads_session {
             loan.refresh().await.map_err(|e| classify(Failure::Sql(e), database))?;
         }
@@ -71,6 +72,8 @@ impl attempts::Repeatable for Write<'_> {
             Ok(answer) => answer,
             Err(failure) => return Err(failed(loan, binding, database, failure).await),
         };
+        // Commits nothing after the deadline, so that
+        // the 504 of its caller can say "no effect".
         if attempt.time_to_work().is_zero() {
             abort(loan).await;
             return Err(Miss::Refused(inbox::too_late()));
@@ -130,6 +133,7 @@ impl Claim {
         let arguments = (&self.key, &self.fingerprint, object, signature);
         let row = loan.conn().exec_first("CALL `beds_inbox_begin`(?,?,?,?)", arguments).await;
         let row = row.map_err(|e| match classify(Failure::Sql(e), database) {
+            // The claim itself failed: the inbox has told nothing of the attempts before.
             Miss::Refused(error) => Miss::Unasked(error),
             miss => miss,
         })?;
@@ -175,6 +179,7 @@ async fn commit(
             loan.renew();
             Err(classify(Failure::Sql(e), database))
         }
+        // Any other failure may come from behind the COMMIT.
         Err(e) => {
             if error::is_lost(&e) {
                 database.lost();
@@ -207,6 +212,7 @@ async fn was_open(loan: &mut Loan) -> bool {
 }
 
 async fn abort(mut loan: Loan) {
+    // A loan that is not given back is closed, and the server rolls back with it.
     if loan.conn().exec_drop("CALL `beds_inbox_abort`()", ()).await.is_ok() {
         loan.give_back();
     }

@@ -43,6 +43,7 @@ pub(crate) async fn apply(
     // A refused file is one of which nothing was applied, so all are read before the first.
     let statements: HashMap<&str, Vec<Statement<'_>>> =
         files.iter().map(|file| Ok((file.name.as_str(), split(file)?))).collect::<Result<_>>()?;
+    // Locks on a connection of its own: the fresh session of each file gives locks up.
     let mut lock = connect().await?;
     let locked: Option<Option<i64>> = lock
         .exec_first(LOCK, (LOCK_PATIENCE.as_secs(),))
@@ -105,6 +106,7 @@ async fn apply_one(conn: &mut Conn, file: &File, statements: &[Statement<'_>]) -
     conn.query_drop("COMMIT")
         .await
         .map_err(|e| at(last, "its open transaction cannot be committed: ", e))?;
+    // Begins a fresh session again: no setting of the file reaches its record.
     conn.change_user(ChangeUserOpts::default())
         .await
         .map_err(|e| at(last, "no fresh session: ", e))?;

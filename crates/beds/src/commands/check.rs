@@ -32,8 +32,8 @@ pub struct CheckArgs {
 
 #[derive(Default, Serialize)]
 struct Report {
-    /// Problems: parts that do not work.
-    problems: Vec<Mistake>,
+    /// Mistakes: parts that do not work.
+    mistakes: Vec<Mistake>,
     /// Warnings: parts that work and should be known.
     warnings: Vec<Mistake>,
     templates: Vec<CheckedTemplate>,
@@ -55,14 +55,14 @@ struct CheckedTemplate {
 pub(super) async fn check(args: CheckArgs) -> ExitCode {
     let mut findings = Report::default();
     match settings::load(&args.config.config) {
-        Err(problems) if !args.config.config.is_file() => {
-            findings.not_checked = problems.iter().map(ToString::to_string).collect();
+        Err(mistakes) if !args.config.config.is_file() => {
+            findings.not_checked = mistakes.iter().map(ToString::to_string).collect();
         }
         Ok(config) => findings.take(config).await,
-        Err(problems) => findings.problems = problems,
+        Err(mistakes) => findings.mistakes = mistakes,
     }
     findings.sort();
-    let code = match (&findings.not_checked[..], &findings.problems[..]) {
+    let code = match (&findings.not_checked[..], &findings.mistakes[..]) {
         ([], []) => 0,
         ([], _) => 1,
         _ => NOT_CHECKED,
@@ -115,15 +115,15 @@ fn key_folder(config: &Config) -> Option<Mistake> {
 
 impl Report {
     async fn take(&mut self, mut config: Config) {
-        let (templates, problems) = settings::templates(&config.templates.path);
-        self.problems = problems;
+        let (templates, mistakes) = settings::templates(&config.templates.path);
+        self.mistakes = mistakes;
         // A gateway needs no database, and must have no login of one.
         let served =
             templates.iter().filter(|template| config.services.store(template.store).is_local);
         let has_database = |t: &Template| config.databases.of(t.store).contains_key(&t.database);
-        self.problems.extend(settings::without_database(served, has_database));
-        self.problems.extend(modes(&config));
-        self.problems.extend(key_folder(&config));
+        self.mistakes.extend(settings::without_database(served, has_database));
+        self.mistakes.extend(modes(&config));
+        self.mistakes.extend(key_folder(&config));
         self.in_folder = templates.len();
         if let Err(error) = Transport::probe(&config.amqp, RABBITMQ_WITHIN).await {
             self.not_checked.push(format!("RabbitMQ at {}: {error}", config.amqp.url.address()));
@@ -138,9 +138,9 @@ impl Report {
         for (store, name, address) in stores.names() {
             match stores.bind(store, &name, &templates).await {
                 Ok((bound, told)) => {
-                    self.problems.extend(told);
+                    self.mistakes.extend(told);
                     for bound in bound {
-                        self.problems.extend(bound.mistakes);
+                        self.mistakes.extend(bound.mistakes);
                         self.templates.push(CheckedTemplate {
                             name: bound.template.name.clone(),
                             store,
@@ -163,8 +163,8 @@ impl Report {
     }
 
     fn sort(&mut self) {
-        self.problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-        self.warnings = self.problems.extract_if(.., |problem| problem.is_warning()).collect();
+        self.mistakes.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        self.warnings = self.mistakes.extract_if(.., |mistake| mistake.is_warning()).collect();
     }
 
     fn print(&self) {
@@ -181,13 +181,13 @@ impl Report {
                 say(&format!("  {}{name}({})", operation.operation, parameters.join(", ")));
             }
         }
-        self.problems.iter().chain(&self.warnings).for_each(|problem| warn(&problem.to_string()));
+        self.mistakes.iter().chain(&self.warnings).for_each(|mistake| warn(&mistake.to_string()));
         self.not_checked.iter().for_each(|text| warn(&format!("not checked: {text}")));
-        let (templates, problems, warnings) =
-            (self.templates.len(), self.problems.len(), self.warnings.len());
+        let (templates, mistakes, warnings) =
+            (self.templates.len(), self.mistakes.len(), self.warnings.len());
         let in_folder = self.in_folder;
         say(&format!(
-            "{templates} of {in_folder} templates checked, {problems} problem(s), {warnings} warning(s)"
+            "{templates} of {in_folder} templates checked, {mistakes} mistake(s), {warnings} warning(s)"
         ));
     }
 }

@@ -76,9 +76,9 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let (templates, problems) = settings::templates(&config.templates.path);
+    let (templates, mistakes) = settings::templates(&config.templates.path);
     if let Err(error) = templates.offering(&args.template, Operation::Create, None) {
-        problems.iter().for_each(|problem| super::warn(&problem.to_string()));
+        mistakes.iter().for_each(|mistake| super::warn(&mistake.to_string()));
         return fail(EX_USAGE, &error.message);
     }
     // A file that cannot be read as it was meant is refused before the first connection.
@@ -176,6 +176,7 @@ async fn send(
         match (outcome, &row.fields) {
             (Some(Ok(Created::Now)), _) => count.created += 1,
             (Some(Ok(Created::Before)), _) => count.repeated += 1,
+            // The services stay away; the checkpoint tells the next start where to go on.
             (Some(Err(error)), _) if error.kind.is_retryable() => {
                 bar.abandon();
                 return Err(format!(
@@ -255,6 +256,7 @@ async fn create(
         own.push(context.event_id.clone());
         match connection.client.open(template, context).create_record(&payload).await {
             Ok(response) => {
+                // An earlier try of this row may have written, and only its answer was lost.
                 let is_own = response.repeat_of.as_ref().is_none_or(|first| own.contains(first));
                 return Ok(if is_own { Created::Now } else { Created::Before });
             }

@@ -20,19 +20,19 @@ pub(super) async fn reload(args: ConfigArgs) -> ExitCode {
     };
     match control::reload(&path).await {
         Ok(reloaded) => {
-            reloaded.problems.iter().chain(&reloaded.warnings).for_each(|problem| warn(problem));
+            reloaded.mistakes.iter().chain(&reloaded.warnings).for_each(|mistake| warn(mistake));
             if !reloaded.applied {
                 return fail(1, "nothing was changed; correct the templates and try again");
             }
             say(&format!(
-                "{} templates, {} problem(s)",
+                "{} templates, {} mistake(s)",
                 reloaded.templates,
-                reloaded.problems.len()
+                reloaded.mistakes.len()
             ));
-            if !reloaded.problems.is_empty() {
-                warn("the set was taken; the operations with problems answer 503 (BEDS-0023)");
+            if !reloaded.mistakes.is_empty() {
+                warn("the set was taken; the operations with mistakes answer 503 (BEDS-0023)");
             }
-            if reloaded.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
+            if reloaded.mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
         Err(error) => {
             fail(1, &format!("no node answers at {}: {error}. Is it running?", path.display()))

@@ -65,7 +65,7 @@ async fn wait(node: &Node, terminate: &mut Signal, interrupt: &mut Signal, hangu
             _ = hangup.recv() => tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
-                reloaded = node.reload() => reloaded.problems.iter().for_each(|problem| tracing::warn!("{problem}")),
+                reloaded = node.reload() => reloaded.mistakes.iter().for_each(|mistake| tracing::warn!("{mistake}")),
             },
         }
     }

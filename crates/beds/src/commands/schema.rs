@@ -32,7 +32,7 @@ pub struct ApplyArgs {
 pub(super) async fn apply(args: ApplyArgs) -> ExitCode {
     let databases = match credentials(&args.credentials) {
         Ok(databases) => databases,
-        Err(problems) => return report(&problems),
+        Err(mistakes) => return report(&mistakes),
     };
     let wishes = Wishes { redo: args.redo, grants: args.grants };
     let mut count = 0;

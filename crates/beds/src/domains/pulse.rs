@@ -66,6 +66,7 @@ impl Domains {
                 self.note(store, name, |state| state.is_bound = false);
                 Err(error)
             }
+            // The ping was answered, so a failed look at the version is no outage.
             Err(error) => {
                 tracing::debug!(%store, database = name, source = source(&error), "The version of a database is unknown.");
                 Ok(false)
@@ -90,9 +91,9 @@ impl Domains {
 
     async fn bind_late(&self, store: Store, name: &str) {
         match self.bind(store, name).await {
-            Ok(problems) => {
+            Ok(mistakes) => {
                 tracing::info!(%store, database = name, "The templates of a database were bound.");
-                problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+                mistakes.iter().for_each(|mistake| tracing::warn!("{mistake}"));
             }
             Err(error) => {
                 let message = error.message.clone();

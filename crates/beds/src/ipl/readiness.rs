@@ -31,6 +31,7 @@ pub(super) fn readiness(
         service("amqp", unusable(&transport, connected));
         let (running, wanted) = pools.strength();
         service("pools", (running < wanted).then(|| format!("{running} of {wanted} tasks")));
+        // The line amqp tells of a lost connection, so this one is silent then.
         service("consumers", unconsumed(&transport).filter(|_| connected));
         if is_gateway {
             service("queues", unserved(&client));
@@ -87,6 +88,8 @@ fn unserved(client: &Client) -> Option<String> {
     let (served, unserved) = client.served();
     let refused =
         client.refused_queue().map(|why| format!("; RabbitMQ refused {why}")).unwrap_or_default();
+    // One served database keeps the gateway ready: it
+    // must not go for the outage of another (0029).
     let first = unserved.first().filter(|_| served.is_empty())?;
     Some(format!("no node takes from {first} or any other queue of a database{refused}"))
 }

@@ -43,8 +43,8 @@ pub(super) struct Listening {
 impl Ipl {
     pub(super) async fn templates(&self) -> Result<Arc<Domains>, IplError> {
         let domains = Arc::new(Domains::new(&self.config, Stores::new(&self.config).await?));
-        let problems = domains.read();
-        self.step("templates", fitting(problems), || {
+        let mistakes = domains.read();
+        self.step("templates", fitting(mistakes), || {
             format!("{} templates", domains.templates.load().len())
         })?;
         Ok(domains)
@@ -55,6 +55,8 @@ impl Ipl {
         let environment = config.node.environment.as_str();
         let transport = Transport::start(&config.amqp, &config.node.name);
         let reports = transport.reports(environment, config.reports.clone());
+        // Comes before pools and gateway find their meters:
+        // one that is found earlier counts nothing.
         metering::start();
         logging::report_to(&reports);
         if let Some(endpoint) = &config.reports.otlp {
@@ -71,6 +73,7 @@ impl Ipl {
     async fn connected(&self, transport: &Transport, client: &Client) -> Result<(), IplError> {
         let failed =
             |source| IplError::Amqp { address: self.config.amqp.url.address().to_owned(), source };
+        // Waits less in development, where the node goes on without RabbitMQ.
         let patience = if self.strict { PATIENCE } else { Duration::from_secs(3) };
         transport.ready(patience).await.map_err(failed)?;
         let answered = tokio::time::timeout(patience, client.ready()).await;
@@ -92,6 +95,7 @@ impl Ipl {
         domains: &Domains,
     ) -> Result<(Arc<Pools>, Lease), IplError> {
         let (specs, streams) = (pools(&self.config, domains), streams(&self.config));
+        // Only a database that is reached has consumers to wait for.
         let reached: Vec<_> = specs
             .iter()
             .filter(|spec| *spec.is_reached.borrow())
@@ -220,8 +224,8 @@ impl Ipl {
     }
 }
 
-fn fitting(problems: Vec<Mistake>) -> Result<(), IplError> {
-    if problems.is_empty() { Ok(()) } else { Err(IplError::Templates(problems)) }
+fn fitting(mistakes: Vec<Mistake>) -> Result<(), IplError> {
+    if mistakes.is_empty() { Ok(()) } else { Err(IplError::Templates(mistakes)) }
 }
 
 async fn database(
@@ -238,8 +242,8 @@ async fn database(
         IplError::Database { store, name: name.to_owned(), address: address.to_owned(), detail }
     };
     domains.ping(store, name).await.map_err(failed)?;
-    let problems = domains.bind(store, name).await.map_err(failed)?;
-    fitting(problems)
+    let mistakes = domains.bind(store, name).await.map_err(failed)?;
+    fitting(mistakes)
 }
 
 /// Two pools for each database of a local store: its reads and its writes.

@@ -6,7 +6,6 @@ use anyhow::{Context, Result};
 use beds::{NamasteCore, Payload};
 use beds_core::Fields;
 use jiff::{Timestamp, ToSpan};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -18,11 +17,6 @@ fn event(id: &str, template: &str, params: Value, issued_at: &str, deadline: &st
         "issued_at": issued_at, "deadline": deadline,
     })
     .to_string()
-}
-
-async fn queue(world: &World) -> Result<()> {
-    let path = format!("/api/queues/{}/mine", world.name);
-    world.rabbit(Method::PUT, &path, Some(json!({"durable": false}))).await.map(drop)
 }
 
 /// Waits for the next reply in the test's own queue.
@@ -83,7 +77,7 @@ async fn a_refusal_after_a_commit_in_doubt_is_not_told_as_certain() -> Result<()
 async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_template()
 -> Result<()> {
     let world = World::new().await?;
-    queue(&world).await?;
+    world.own_queue("mine").await?;
     let mut first = world.process("committed=return").await?;
     let body = event("py.test.1", "Counters2", json!({"name": "a"}), NOW, LATER);
     world.write("templates/counters2.toml", "name = \"Counters2\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"things_create\"\n")?;
@@ -104,9 +98,7 @@ async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_t
     std::fs::remove_file(world.folder.join("templates/counters2.toml"))?;
     let second = world.process("").await?;
     eventually("the node has given the message back", async || {
-        let queue = world
-            .rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None)
-            .await?;
+        let queue = world.queue("rel.write.main").await?;
         Ok(queue["message_stats"]["redeliver"].as_u64() > Some(1))
     })
     .await?;
@@ -135,7 +127,7 @@ async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_t
 async fn a_copy_of_an_event_that_took_effect_gets_its_answer_and_no_refusal() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    queue(&world).await?;
+    world.own_queue("mine").await?;
     let soon = Timestamp::now().checked_add(20.seconds())?.to_string();
     for (number, (key, template)) in
         [("rel.write", "Things"), ("rec.write", "Papers")].into_iter().enumerate()
@@ -180,12 +172,10 @@ async fn a_dead_letter_that_no_inbox_remembers_is_replayed_by_demand_only() -> R
         let body = event(id, "Things", json!({"name": id}), issued_at, "2020-01-01T00:00:01Z");
         assert!(world.publish("rel.write", &body, json!({"message_id": id})).await?);
     }
-    eventually("both are dead", async || {
-        let queue = world
-            .rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None)
-            .await?;
-        Ok(queue["messages_ready"] == 2)
-    })
+    eventually(
+        "both are dead",
+        async || Ok(world.queue("beds.dead").await?["messages_ready"] == 2),
+    )
     .await?;
     let output = world.beds(&["dead", "replay", "--cause", "refused BEDS-0015"])?;
     let said = String::from_utf8_lossy(&output.stderr);

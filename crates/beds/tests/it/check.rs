@@ -15,7 +15,7 @@ async fn the_sample_domain_has_no_problem() -> Result<()> {
     let world = World::new().await?;
     let (code, said) = world.check()?;
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains(" 0 problem(s)"), "{said}");
+    assert!(said.contains(" 0 mistake(s)"), "{said}");
     Ok(())
 }
 
@@ -38,7 +38,7 @@ async fn tables_that_are_not_rolled_back_and_rights_that_are_not_the_dbas_are_wa
         &[("orders", &template("Orders", "order_id", "[objects]\ncreate = \"orders_create\"\nlist = \"orders_list\"\nfetch = \"orders_fetch\"\n[fetches]\nview = \"orders_view\"\n"))],
     )?;
     let (code, said) = world.check()?;
-    assert_eq!(code, 0, "warnings are no problems: {said}");
+    assert_eq!(code, 0, "warnings are no mistakes: {said}");
     for part in [
         "orders.toml:6: warning: orders_create writes audit_of_orders (Aria), legacy (MyISAM), which is not rolled back",
         "orders.toml:7: warning: orders_list is SQL SECURITY INVOKER",

@@ -38,7 +38,7 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
     let output = world.beds(&["check", "--json"])?;
     assert_eq!(output.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&output.stdout)?;
-    let problems: Vec<String> = found["problems"]
+    let mistakes: Vec<String> = found["mistakes"]
         .as_array()
         .unwrap()
         .iter()
@@ -63,11 +63,11 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
         "rec.toml:8 beds_objects of the database main has no none",
     ] {
         assert!(
-            problems.iter().any(|p| p.starts_with(expected)),
-            "{expected} is not in {problems:#?}"
+            mistakes.iter().any(|p| p.starts_with(expected)),
+            "{expected} is not in {mistakes:#?}"
         );
     }
-    assert_eq!(problems.len(), 9, "{problems:#?}");
+    assert_eq!(mistakes.len(), 9, "{mistakes:#?}");
     Ok(())
 }
 

@@ -35,18 +35,8 @@ async fn dies_and_is_repeated(
     assert_eq!(dying.ended().await?, None, "{point}: ended by abort");
 
     let mut living = world.process("").await?;
-    eventually("the message was handed out again and settled", async || {
-        let queues = world
-            .rabbit(Method::GET, &format!("/api/queues/{}?columns=name,messages", world.name), None)
-            .await?;
-        let waiting = queues
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter(|q| q["name"].as_str().is_some_and(|n| n.ends_with(".write")));
-        Ok(waiting.into_iter().all(|queue| queue["messages"] == 0))
-    })
-    .await?;
+    // The message was handed out again, and the living node is done with it.
+    world.settled(&["rel.write.main", "rec.write.main"]).await?;
     let mut first = String::new();
     eventually("the retry gets an answer", async || {
         let answer = send(&living).await?;
@@ -156,10 +146,9 @@ async fn a_message_that_ends_its_process_takes_no_other_with_it() -> Result<()> 
     let mut deaths = 0;
     let mut last = loop {
         let mut process = world.silent_process_with("poison=return")?;
-        let path = format!("/api/queues/{}/beds.dead", world.name);
         let mut is_done = false;
         eventually("the process has ended, or there is a dead letter", async || {
-            is_done = world.rabbit(Method::GET, &path, None).await?["messages"] == 1;
+            is_done = world.queue("beds.dead").await?["messages"] == 1;
             Ok(is_done || process.has_ended()?)
         })
         .await?;

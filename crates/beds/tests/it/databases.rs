@@ -128,7 +128,7 @@ async fn an_event_under_the_key_of_another_database_is_refused_and_not_executed(
     let two = TwoDatabases::new().await?;
     let world = &two.world;
     let _live = world.node().await?;
-    world.rabbit(Method::PUT, &format!("/api/queues/{}/mine", world.name), Some(json!({}))).await?;
+    world.own_queue("mine").await?;
     // The seed's key is that of `main`.
     for key in ["rel.write", "rel.write.main", "rel.write.side"] {
         let event = envelope(&format!("py.{key}"), "Sides", "create", json!({"label": key}));
@@ -284,8 +284,7 @@ async fn a_read_that_waits_when_the_last_worker_goes_is_503_at_its_deadline() ->
     let ask = |method, path| gateway.api.request(method, path).header("Beds-Timeout", "15s");
     let slow = gateway.api.send(ask("GET", "/v1/records/Things/by/sleep?seconds=30"));
     let waits = async |queue: &str, least: u64| {
-        let path = format!("/api/queues/{}/{queue}", world.name);
-        Ok(world.rabbit(Method::GET, &path, None).await?["messages"].as_u64() >= Some(least))
+        Ok(world.queue(queue).await?["messages"].as_u64() >= Some(least))
     };
     let others = async {
         eventually("the one task is busy", async || world.is_asleep()).await?;

@@ -18,9 +18,7 @@ fn output(world: &World, arguments: &[&str]) -> Result<String> {
 
 async fn dead(world: &World, wanted: u64) -> Result<()> {
     eventually("so many dead letters", async || {
-        let queue = world
-            .rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None)
-            .await?;
+        let queue = world.queue("beds.dead").await?;
         Ok(queue["messages_ready"] == wanted && queue["messages"] == wanted)
     })
     .await
@@ -114,9 +112,7 @@ async fn a_replay_of_what_took_effect_takes_no_effect_again() -> Result<()> {
     dead(&world, 1).await?;
     output(&world, &["dead", "replay", "py.test.done"])?;
     eventually("the replay was worked on", async || {
-        let queue = world
-            .rabbit(Method::GET, &format!("/api/queues/{}/rel.write.main", world.name), None)
-            .await?;
+        let queue = world.queue("rel.write.main").await?;
         Ok(queue["messages"] == 0 && queue["message_stats"]["ack"] == 2)
     })
     .await?;

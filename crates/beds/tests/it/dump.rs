@@ -21,9 +21,9 @@ async fn a_dump_becomes_a_domain() -> Result<()> {
     }
     world.apply()?;
     let (_, said) = world.check()?;
-    let problems: Vec<&str> =
+    let mistakes: Vec<&str> =
         said.lines().filter(|l| l.contains("rental_") && !l.contains("warning")).collect();
-    assert!(problems.is_empty(), "{problems:#?}");
+    assert!(mistakes.is_empty(), "{mistakes:#?}");
     assert!(said.contains("rental_titles.toml") && said.contains("(MyISAM)"), "{said}");
 
     let live = world.node().await?;

@@ -42,7 +42,7 @@ async fn a_queue_that_somebody_deleted_is_declared_again() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
     for queue in ["rel.read.main", "rel.write.main"] {
-        world.rabbit(Method::DELETE, &format!("/api/queues/{}/{queue}", world.name), None).await?;
+        world.delete_queue(queue).await?;
         eventually("requests are answered again", async || answers(&live).await).await?;
     }
     Ok(())
@@ -71,7 +71,7 @@ async fn a_missing_binding_is_503_at_once() -> Result<()> {
 async fn a_queue_that_nobody_consumes_is_declared_again_too() -> Result<()> {
     let world = World::new().await?;
     let _live = world.node().await?;
-    world.rabbit(Method::DELETE, &format!("/api/queues/{}/beds.dead", world.name), None).await?;
+    world.delete_queue("beds.dead").await?;
     assert!(world.publish("rel.read", "garbage", json!({})).await?);
     // A queue without its binding gets nothing, and a read that cannot be buried is let go.
     eventually("dead letters have their queue and its binding", async || {

@@ -189,10 +189,7 @@ async fn forged_headers_decide_nothing_and_one_bad_letter_hides_no_other() -> Re
     let path = format!("/api/exchanges/{}/beds.dead/publish", world.name);
     let message = json!({"routing_key": "x", "payload": event("py.long", "long").to_string(), "payload_encoding": "string", "properties": long});
     eventually("the forged message has expired", async || {
-        let queue = world
-            .rabbit(Method::GET, &format!("/api/queues/{}/beds.dead", world.name), None)
-            .await?;
-        Ok(queue["messages"] == 1)
+        Ok(world.queue("beds.dead").await?["messages"] == 1)
     })
     .await?;
     world.rabbit(Method::POST, &path, Some(message)).await?;

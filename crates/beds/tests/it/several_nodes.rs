@@ -88,9 +88,7 @@ async fn a_queue_that_cannot_be_consumed_makes_the_node_unready_and_is_named() -
     let may_read = |queues: &str| json!({"configure": ".*", "write": ".*", "read": queues});
     world.rabbit(Method::PUT, &rights, Some(may_read("^(?!rel\\.write\\.main$).*"))).await?;
     // Its consumers end with the queue, and come back to one that they may not read.
-    world
-        .rabbit(Method::DELETE, &format!("/api/queues/{}/rel.write.main", world.name), None)
-        .await?;
+    world.delete_queue("rel.write.main").await?;
     let mut readiness = Value::Null;
     eventually("the node is not ready", async || {
         readiness = live.api.get("/readyz").await?.body;

@@ -74,17 +74,8 @@ async fn sigterm_finishes_what_was_begun_and_exits_cleanly() -> Result<()> {
     let slow = slow?;
     assert_eq!(slow.status, 201, "{}", slow.text);
     assert_eq!(process.ended().await?, Some(0), "{}", world.log());
-    eventually("the finished write was acknowledged", async || {
-        let queue = world
-            .rabbit(
-                reqwest::Method::GET,
-                &format!("/api/queues/{}/rel.write.main", world.name),
-                None,
-            )
-            .await?;
-        Ok(queue["messages"] == 0)
-    })
-    .await?;
+    // The finished write was acknowledged.
+    world.settled(&["rel.write.main"]).await?;
     assert_eq!(world.sql("SELECT COUNT(*) FROM things")?, "1");
     Ok(())
 }

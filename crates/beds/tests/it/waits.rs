@@ -18,8 +18,7 @@ fn of_later(id: &str, operation: &str, params: Value) -> Value {
 }
 
 async fn messages(world: &World, queue: &str) -> Result<Value> {
-    let path = format!("/api/queues/{}/{queue}", world.name);
-    Ok(world.rabbit(Method::GET, &path, None).await?["messages"].clone())
+    Ok(world.queue(queue).await?["messages"].clone())
 }
 
 /// A domain whose writes fail for now, until its gate is open. The database is there all the while.
@@ -128,11 +127,8 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     let event = of_later("py.later", "create", json!({"name": "later"}));
     world.send("rel.write", &event).await?;
     // Each look takes it out of its queue, and puts it back.
-    let queue = async |name: &str| {
-        world.rabbit(Method::GET, &format!("/api/queues/{}/{name}", world.name), None).await
-    };
     eventually("it has waited six times", async || {
-        Ok(queue("beds.later").await?["message_stats"]["publish"].as_u64() >= Some(6))
+        Ok(world.queue("beds.later").await?["message_stats"]["publish"].as_u64() >= Some(6))
     })
     .await?;
     assert!(world.take("beds.dead").await?.is_empty());
@@ -174,8 +170,7 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
 async fn reads_of_a_later_release_hold_up_no_other() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let mine = format!("/api/queues/{}/mine", world.name);
-    world.rabbit(Method::PUT, &mine, Some(json!({"durable": false}))).await?;
+    world.own_queue("mine").await?;
     for number in 0..40 {
         let id = format!("py.later.{number}");
         let event = of_later(&id, "list", json!({}));
@@ -225,10 +220,7 @@ async fn what_waits_carries_no_name_of_its_publishers_login() -> Result<()> {
     world.rabbit(Method::DELETE, &login, None).await?;
     assert_eq!(sent["routed"], true, "{sent}");
     eventually("it waits again and again", async || {
-        let queue = world
-            .rabbit(Method::GET, &format!("/api/queues/{}/beds.later", world.name), None)
-            .await?;
-        Ok(queue["message_stats"]["publish"].as_u64() >= Some(3))
+        Ok(world.queue("beds.later").await?["message_stats"]["publish"].as_u64() >= Some(3))
     })
     .await
 }

@@ -3,7 +3,6 @@
 //! Not here: SQL and operators in values, which are `bad_input`'s.
 
 use anyhow::Result;
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rig::{World, eventually};
@@ -358,13 +357,7 @@ async fn a_parameter_that_is_left_out_of_a_match_selects_and_deletes_nothing() -
         "v": 1, "event_id": "py.test.1", "root_id": "py.test.1", "template": "Notes", "operation": "fetch", "fetch": "defaulted",
         "params": {"owner": null}, "issued_at": jiff::Timestamp::now().to_string(), "deadline": "2126-11-23T10:00:00Z",
     });
-    world
-        .rabbit(
-            Method::PUT,
-            &format!("/api/queues/{}/mine", world.name),
-            Some(json!({"durable": false})),
-        )
-        .await?;
+    world.own_queue("mine").await?;
     assert!(world.publish("rec.read", &event.to_string(), json!({"reply_to": "mine"})).await?);
     let mut replies = Vec::new();
     eventually("the reply is there", async || {

@@ -14,13 +14,7 @@ fn event(operation: &str, params: Value) -> Value {
 async fn a_foreign_client_gets_its_answer_at_reply_to() -> Result<()> {
     let world = World::new().await?;
     let _live = world.node().await?;
-    world
-        .rabbit(
-            reqwest::Method::PUT,
-            &format!("/api/queues/{}/mine", world.name),
-            Some(json!({"durable": false})),
-        )
-        .await?;
+    world.own_queue("mine").await?;
     let properties = json!({"reply_to": "mine", "correlation_id": "c-1"});
     assert!(
         world
@@ -115,8 +109,7 @@ async fn a_reply_is_never_sent_to_a_data_queue() -> Result<()> {
         .await?;
     let mut held = Value::Null;
     eventually("the queue is counted", async || {
-        let path = format!("/api/queues/{}/beds.node.ms", world.name);
-        held = world.rabbit(reqwest::Method::GET, &path, None).await?["messages"].clone();
+        held = world.queue("beds.node.ms").await?["messages"].clone();
         Ok(held.as_u64() >= Some(1))
     })
     .await?;
@@ -179,13 +172,7 @@ async fn names_that_a_publisher_makes_up_are_one_cause_in_the_log() -> Result<()
         assert!(world.publish("rel.read", &event.to_string(), json!({})).await?);
     }
     eventually("all are done", async || {
-        let queue = world
-            .rabbit(
-                reqwest::Method::GET,
-                &format!("/api/queues/{}/rel.read.main", world.name),
-                None,
-            )
-            .await?;
+        let queue = world.queue("rel.read.main").await?;
         Ok(queue["messages"] == 0 && queue["message_stats"]["ack"].as_u64() >= Some(30))
     })
     .await?;

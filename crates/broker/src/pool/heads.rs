@@ -32,6 +32,7 @@ impl Heads {
     pub(crate) fn set(&self, chain: &str, head: Option<Head>) {
         let mut states = self.lock();
         let state = states.entry(chain.to_owned()).or_default();
+        // Keeps the last known end: it can be signed while the next batch is stored.
         if head.is_some() {
             state.written.clone_from(&head);
         }

@@ -209,6 +209,7 @@ impl Reporter<'_> {
         }
         let id = match delivery.message_id() {
             "" => self.reports.event_id(),
+            // A colon would make the id that of a step within another event.
             id => EventId(id.replace(EventId::CHILD, ".").chars().take(MAX_ID_BYTES).collect()),
         };
         let node = |event_id: EventId, kind| Span {

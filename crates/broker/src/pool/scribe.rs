@@ -56,10 +56,13 @@ impl Scribe<'_> {
             Err(error) => return self.bury(delivery, &error).await,
         };
         let begun = Instant::now();
+        // Clocks of two nodes can differ: a negative wait counts as none.
         let wait = Duration::try_from(Timestamp::now().duration_since(batch.event().issued_at))
             .unwrap_or_default();
         fail_point!("storing", batch.is_of_creates(), |_| std::process::abort());
         let mut pause = FIRST_PAUSE;
+        // A first delivery is stored without a look; a
+        // later one first asks which records are stored.
         let mut is_doubtful = delivery.is_redelivered();
         let mut said_at = Instant::now();
         let mut patience = SAID_AFTER;
@@ -69,6 +72,7 @@ impl Scribe<'_> {
                 self.meters.event(None, wait, begun.elapsed());
                 return delivery.ack();
             };
+            // A duplicate passes too: the next round leaves out the records that are stored.
             let is_passing = error.kind.status() >= 500
                 || matches!(
                     error.kind,
@@ -182,6 +186,7 @@ impl Scribe<'_> {
     /// One call of a template, with a deadline of its own: no caller waits for the batch, however long it was in the queue.
     async fn work(&self, mut event: Event) -> Result<Answer> {
         event.deadline = Timestamp::now().checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
+        // The key only names the database here: a scribe has no queue of events.
         let adapter =
             self.factory.adapter(&event, &RoutingKey::new(Store::Rec, true, LOGS_DATABASE))?;
         adapter.work(&Arc::new(Attempt::new(event, LONGEST))).await
@@ -216,6 +221,8 @@ impl Scribe<'_> {
                 delivery.ack();
             }
             Err(_) => {
+                // Waits, because each return counts: at
+                // once, it would soon use up its deliveries.
                 tokio::time::sleep(LONGEST_PAUSE).await;
                 delivery.requeue();
             }

@@ -68,6 +68,7 @@ impl Source {
             }
             self.sweep().await;
         }
+        // A message that is only dropped would stay with this node until its channel closes.
         while let Ok(delivery) = self.untaken.try_recv() {
             delivery.requeue();
         }
@@ -86,6 +87,7 @@ impl Source {
     /// by then.
     async fn take(&mut self, subscription: &mut Subscription) -> Option<Arc<Delivery>> {
         loop {
+            // Looks at the stop and the outage first, so that no further message is taken.
             let delivery = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return None,

@@ -213,6 +213,8 @@ impl<'t> Handler<'t> {
     async fn after_panic(&self, delivery: &Arc<Delivery>, panic: &str) {
         match self {
             Handler::Events(worker) => worker.after_panic(delivery, panic).await,
+            // RabbitMQ counts it: a batch that panics each
+            // time becomes a dead letter at its limit.
             Handler::Reports(..) => delivery.requeue(),
         }
     }

@@ -132,6 +132,7 @@ impl Worker<'_> {
             });
             call.await
         };
+        // A write that is cut off here may have been committed, so its outcome is unknown.
         tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(self.late()))
     }
 

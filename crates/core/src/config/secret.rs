@@ -27,6 +27,7 @@ impl Url {
         let url = self.expose();
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+        // The last @ ends the password, which may hold one itself.
         authority.rsplit_once('@').map_or(authority, |(_, address)| address)
     }
 }

@@ -43,6 +43,7 @@ pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) 
                 let fix = "write all to get result_sets and out beside the record, or leave it out";
                 refuse("`answer` is neither record nor all".to_owned(), fix);
             }
+            // MariaDB finds a routine in any mix of capitals, so BEDS_x is beds_x.
             if object.to_ascii_lowercase().starts_with("beds_") {
                 refuse(
                     format!("{object} belongs to BEDS itself"),
@@ -65,6 +66,7 @@ pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) 
 /// Reports keys that are missing, and words that are none of those that a key takes.
 pub(super) fn words(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
     for key in ["name", "store", "database", "id"] {
+        // A key of the wrong type is told already, and was left out of the table.
         let is_told = || mistakes.iter().any(|told| told.message.contains(&format!("`{key}`")));
         if !checked.table.contains_key(key) && !is_told() {
             let fix = format!("add {key} = \"…\" at the top");

@@ -75,6 +75,8 @@ impl<'h> Verifier<'h> {
         if sealed.seq > seq {
             faults.push(Fault { to: sealed.seq - 1, ..fault(seq, MISSING) });
         }
+        // Behind a gap the hash before is unknown: the
+        // record is checked against its own copy of it.
         let before =
             if sealed.seq == seq && !self.is_torn { &self.head.hash } else { &sealed.prev_hash };
         let is_same = sealed.prev_hash == *before
@@ -98,6 +100,7 @@ impl<'h> Verifier<'h> {
             // Two nodes can have signed the same place.
             let from = self.behind_signed().min(signed.seq);
             self.next += 1;
+            // A head within a gap has no record to compare with, and the gap is told already.
             if signed.seq == self.head.seq && signed.hash != self.head.hash {
                 let what =
                     "from here on records were rewritten: the chain does not fit its signed head";
@@ -125,6 +128,7 @@ impl<'h> Verifier<'h> {
         let fault = |seq, to, what| Fault { to, ..Fault::of_one(&self.head.chain, seq, what) };
         if self.head.seq < batch.last {
             faults.push(fault(self.head.seq + 1, batch.last, MISSING));
+            // Goes on behind the places that the batch claims; the hash there is unknown.
             (self.head.seq, self.is_torn) = (batch.last, true);
         }
         // A changed record makes its document another one too: that is told once.

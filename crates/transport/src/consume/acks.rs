@@ -71,6 +71,7 @@ impl<C: Settle> Acks<C> {
 
     /// A message is handed out.
     pub(super) fn begin(&self, tag: u64) {
+        // A group of 1 is acknowledged at once and in any order, so it needs no list.
         if self.group > 1 {
             let mut state = self.lock();
             state.is_idle = false;
@@ -129,6 +130,7 @@ impl State {
     fn due(&mut self) -> Due {
         let mut done = std::mem::take(&mut self.done);
         done.sort_unstable();
+        // Where no message is open, one acknowledgement stands for all that are done with.
         let lowest = self.open.first().copied().unwrap_or(u64::MAX);
         let single = done.split_off(done.partition_point(|tag| *tag < lowest));
         Due { together: done.last().map(|last| (*last, done.len())), single }

@@ -48,11 +48,14 @@ impl Sweep {
         }
         let (channel, acks) = self.open.as_ref()?;
         while Instant::now() < self.end && self.unanswered < MOST_UNANSWERED {
+            // A failure ends the sweep: the callers then
+            // wait for their deadlines, as without it.
             let count = topology::count(channel, self.queue.name()).await.ok()?;
             // Another node consumes it.
             if usize::try_from(count.consumers).ok()? > self.consumers.counted(self.queue.name()) {
                 return None;
             }
+            // Takes by basic_get: a consumer would tell the gateways that the queue is served.
             let taken = channel
                 .basic_get(self.queue.name().into(), BasicGetOptions::default())
                 .await

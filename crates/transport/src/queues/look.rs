@@ -110,6 +110,7 @@ impl<'c> Look<'c> {
         if self.declared.contains(key) {
             match self.count(key.as_str()).await {
                 Ok(count) => return Ok(Some(count)),
+                // A queue that was deleted costs the channel, and is declared again below.
                 Err(error) => drop(self.lost_channel(error)?),
             }
         }
@@ -134,6 +135,7 @@ impl<'c> Look<'c> {
             Ok(count) => return Ok(count),
             Err(error) => error,
         };
+        // RabbitMQ closed the channel with its refusal, so the next question needs another one.
         self.channel = None;
         // One that is there in another form is good enough to publish to. Its consumers say more.
         match self.count(key.as_str()).await {

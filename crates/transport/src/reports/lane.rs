@@ -127,6 +127,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
     async fn gather(&mut self) -> Option<Vec<Entry<T>>> {
         let mut batch = Vec::new();
         let finish = self.origin.finish.clone();
+        // Takes records before it looks at the end, so that the last ones are sent too.
         tokio::select! {
             biased;
             _ = self.entries.recv_many(&mut batch, MOST) => {}
@@ -152,6 +153,7 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
     /// Sends a batch until RabbitMQ has it.
     async fn send(&self, batch: Vec<Entry<T>>) {
         let origin = &self.origin;
+        // One id serves all attempts: a batch that RabbitMQ took twice is stored once.
         let id = EventId::new(&origin.node, &origin.environment);
         let records: Vec<&T> = batch.iter().map(|entry| &entry.record).collect();
         let body = match serde_json::to_vec(&Envelope::new(

@@ -4,12 +4,12 @@
 //! Not here: which parameter takes which value, which is the parent's.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use beds_core::template::Offer;
 use beds_core::{Mistake, Template};
 
 use super::Guard;
+use crate::misfit::Misfit;
 use crate::rel::catalog::{Catalog, Routine};
 use crate::rel::convert::SqlType;
 use crate::rel::lint::Findings;
@@ -18,6 +18,7 @@ use crate::rel::lint::Findings;
 pub(super) struct Fit<'c> {
     /// None for a view.
     pub(super) routine: Option<&'c Routine>,
+    findings: &'c Findings,
     pub(super) guard: Guard,
     pub(super) reads_session: bool,
     pub(super) leaves_session: bool,
@@ -25,49 +26,26 @@ pub(super) struct Fit<'c> {
     pub(super) json_names: BTreeSet<String>,
 }
 
-/// A mistake that keeps an object from being bound.
-struct Misfit {
-    message: String,
-    fix: String,
-}
-
-impl Misfit {
-    fn new(message: String, fix: impl Into<String>) -> Self {
-        Self { message, fix: fix.into() }
-    }
-}
-
-/// Fits an object to its offer, or reports why it does not fit.
+/// Fits an object to its offer, or says why it does not fit.
 pub(super) fn fit<'c>(
-    catalog: &'c Arc<Catalog>,
+    catalog: &'c Catalog,
     template: &Template,
     offer: &Offer<'_>,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<Fit<'c>> {
-    let fitted = || {
-        let (routine, findings) = find(catalog, template, offer)?;
-        if let Some(reason) = &findings.refusal {
-            let fix = "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
-            return Err(Misfit::new(format!("{} cannot {reason}", offer.object), fix));
-        }
-        if let Some(routine) = routine {
-            check_routine(routine, offer)?;
-        }
-        Ok((routine, findings, guard(findings, offer)?))
-    };
-    let (routine, findings, guard) = match fitted() {
-        Ok(fitted) => fitted,
-        Err(Misfit { message, fix }) => {
-            mistakes.push(template.mistake(&offer.key, message, &fix));
-            return None;
-        }
-    };
-    warn(catalog, template, offer, findings, mistakes);
+) -> Result<Fit<'c>, Misfit> {
+    let (routine, findings) = find(catalog, template, offer)?;
+    if let Some(reason) = &findings.refusal {
+        let fix = "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
+        return Err(Misfit::new(format!("{} cannot {reason}", offer.object), fix));
+    }
+    if let Some(routine) = routine {
+        check_routine(routine, offer)?;
+    }
+    let guard = guard(findings, offer)?;
     let (reads_session, leaves_session) = (findings.reads_session, findings.leaves_session);
     let mut json_names = findings.json_names.clone();
     json_names
         .extend(routine.filter(|routine| routine.returns_json).map(|_| offer.object.to_owned()));
-    Some(Fit { routine, guard, reads_session, leaves_session, json_names })
+    Ok(Fit { routine, findings, guard, reads_session, leaves_session, json_names })
 }
 
 /// The routine, or none for a view, and the findings about it.
@@ -77,6 +55,7 @@ fn find<'c>(
     offer: &Offer<'_>,
 ) -> Result<(Option<&'c Routine>, &'c Findings), Misfit> {
     let object = offer.object;
+    // The name becomes a part of the statement's text, so it can hold no quote.
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
     if object.is_empty() || object.len() > 64 || !object.chars().all(is_name) {
         let message = format!("{object:?} cannot be the name of a database object");
@@ -171,16 +150,17 @@ fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
     Ok(Guard::RolledBack)
 }
 
-fn warn(
+/// Reports the things about a fitting object that a DBA should know.
+pub(super) fn warn(
     catalog: &Catalog,
     template: &Template,
     offer: &Offer<'_>,
-    findings: &Findings,
-    mistakes: &mut Vec<Mistake>,
+    fit: &Fit<'_>,
+    warnings: &mut Vec<Mistake>,
 ) {
-    let object = offer.object;
+    let (object, findings) = (offer.object, fit.findings);
     let mut warn = |message: String, fix: &str| {
-        mistakes.push(template.mistake(&offer.key, message, fix).as_warning());
+        warnings.push(template.mistake(&offer.key, message, fix).as_warning());
     };
     if offer.operation.is_write() && !findings.unsafe_tables.is_empty() {
         let tables: Vec<&str> = findings.unsafe_tables.iter().map(String::as_str).collect();

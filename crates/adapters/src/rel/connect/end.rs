@@ -75,10 +75,12 @@ impl Ender {
         };
         let row: Option<Row> = conn.exec_first("CALL `beds_end`(?,?)", (lock, how)).await?;
         let mut is_held = said(row.clone(), "is_held");
+        // Ends a call under the node's own rights, such as that of a view, with these rights.
         if said(row, "is_denied") {
             is_held =
                 said(conn.exec_first("CALL `beds_end_own`(?,?)", (lock, how)).await?, "is_held");
         }
+        // A connection that failed has been dropped above, so a good one goes back.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         Ok(is_held)
     }

@@ -295,6 +295,7 @@ impl<'w> Walk<'w> {
                 Err(error) => return Err(error),
             };
         let end = last.first().map_or(0, |record| record.seq);
+        // Begins with 8 documents: each holds up to 1,000 records, and an answer 8 MiB.
         let (mut after, mut limit) = (0, 8);
         // A document that was inserted can lie about the end: only a page without any is one.
         while after < end || !self.has_caught_up {

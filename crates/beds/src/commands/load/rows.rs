@@ -72,6 +72,7 @@ impl Rows {
         let (source, count) = match extension.as_str() {
             "csv" => {
                 let scan = scan(open()?).map_err(|e| format!("{}: {e}", path.display()))?;
+                // Reads rows of any length: one with too few cells is rejected alone.
                 let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(open()?);
                 let header: Vec<String> =
                     reader.headers().map_err(|e| failed(&e))?.iter().map(str::to_owned).collect();

@@ -7,12 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use beds_core::digest::keyed_hash;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::number;
 use crate::audit::search;
 use crate::rig::{Answer, Api, Process, World, eventually};
+
+/// Queues that hold no message once a write and its reports are done.
+const SETTLED: [&str; 4] = ["rel.write.main", "rec.write.main", "audit", "lineage"];
 
 /// In the order of a write's way: the worker, the adapter, the worker again, the lane of the audit records, the worker,
 /// and the admin node's task.
@@ -126,7 +128,7 @@ async fn comes_back_late(template: &str) -> Result<()> {
             Ok(creates(&living.api, template).await?.len() == number + 1)
         })
         .await?;
-        all_settled(&world).await?;
+        world.settled(&SETTLED).await?;
         living.signal("TERM")?;
         ensure!(living.ended().await? == Some(0), "a clean end");
     }
@@ -199,23 +201,8 @@ async fn settle(world: &World, template: &str, place: &str) -> Result<()> {
         Ok(found.iter().any(|record| record["record"]["about"] == retry))
     })
     .await?;
-    all_settled(world).await?;
+    world.settled(&SETTLED).await?;
     living.signal("TERM")?;
     ensure!(living.ended().await? == Some(0), "a clean end");
     Ok(())
-}
-
-/// No message of a write or of its records is anywhere any more.
-async fn all_settled(world: &World) -> Result<()> {
-    eventually("all is settled", async || {
-        let path = format!("/api/queues/{}?columns=name,messages", world.name);
-        let queues = world.rabbit(Method::GET, &path, None).await?;
-        let is_empty = |queue: &Value| {
-            let name = queue["name"].as_str().unwrap_or_default();
-            queue["messages"] == 0
-                || !(name.ends_with(".write") || ["audit", "lineage"].contains(&name))
-        };
-        Ok(queues.as_array().is_some_and(|queues| queues.iter().all(is_empty)))
-    })
-    .await
 }

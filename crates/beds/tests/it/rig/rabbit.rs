@@ -51,6 +51,33 @@ impl World {
         Ok(found)
     }
 
+    /// Waits until each of these queues is there and holds no message, neither ready nor handed out.
+    pub(crate) async fn settled(&self, queues: &[&str]) -> Result<()> {
+        for name in queues {
+            eventually(&format!("{name} is settled"), async || {
+                Ok(self.queue(name).await?["messages"] == 0)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// A queue as RabbitMQ describes it: `messages`, `message_stats` and the like.
+    pub(crate) async fn queue(&self, name: &str) -> Result<Value> {
+        self.rabbit(Method::GET, &format!("/api/queues/{}/{name}", self.name), None).await
+    }
+
+    /// Declares a queue of the test's own, for the replies to its events.
+    pub(crate) async fn own_queue(&self, name: &str) -> Result<()> {
+        let path = format!("/api/queues/{}/{name}", self.name);
+        self.rabbit(Method::PUT, &path, Some(json!({"durable": false}))).await.map(drop)
+    }
+
+    pub(crate) async fn delete_queue(&self, name: &str) -> Result<()> {
+        let path = format!("/api/queues/{}/{name}", self.name);
+        self.rabbit(Method::DELETE, &path, None).await.map(drop)
+    }
+
     /// Asks RabbitMQ's management interface.
     pub(crate) async fn rabbit(
         &self,

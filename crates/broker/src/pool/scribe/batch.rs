@@ -46,6 +46,8 @@ impl Batch {
             ReportStream::Audit => Records::Chained(chained(&mut fields)?),
         };
         let mut batch = Self { event, records };
+        // No record is known to be stored yet: this only
+        // takes out second copies within the batch.
         batch.forget(HashSet::new());
         Ok(batch)
     }

@@ -95,6 +95,8 @@ impl Worker<'_> {
                     Err(error) if error.kind == ErrorKind::KeyReused => {
                         return Word::Refused(error);
                     }
+                    // Asks again, also where another transaction
+                    // still holds the key: it will end.
                     Err(_) => tokio::time::sleep(ASK_AGAIN).await,
                 }
             }

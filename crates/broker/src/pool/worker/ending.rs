@@ -100,7 +100,9 @@ pub(super) fn of_look_up(facts: Facts, is_answered: bool, found: Found) -> Endin
 pub(super) fn is_certain(facts: Facts, kind: ErrorKind) -> bool {
     match kind {
         ErrorKind::OutcomeUnknown => false,
+        // The inbox was asked, and the key is another request's: this one had no effect.
         ErrorKind::KeyReused => true,
+        // The delivery before may hold the key itself, where there was one.
         ErrorKind::KeyInFlight => !facts.is_in_doubt,
         _ if facts.has_asked_inbox => true,
         // The inbox is away too.

@@ -36,6 +36,7 @@ impl Worker<'_> {
         let event = &taken.attempt.event;
         let watched = self.notices.enter(&event.event_id.0);
         let patience = event.remaining().min(self.pool.handler_timeout);
+        // Looks at the notice first: a read whose caller has gone is not begun.
         tokio::select! {
             biased;
             () = watched.given_up() => {

@@ -66,6 +66,7 @@ impl Worker<'_> {
         }
         let delivery = Arc::clone(delivery);
         self.recording.spawn(async move {
+            // A node that stops leaves the message unacknowledged: RabbitMQ hands it out again.
             if kept.confirmed().await {
                 fail_point!("recorded", |_| super::die());
                 delivery.ack();

@@ -90,6 +90,8 @@ impl Worker<'_> {
         exchange: &'static str,
         is_in_doubt: bool,
     ) -> Waits {
+        // The number of waits can be its publisher's own,
+        // so it saturates and ends at the longest wait.
         let wait =
             FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
         let (mut pause, end) = (FIRST_PAUSE, Instant::now() + HELD);

@@ -79,6 +79,7 @@ impl Worker<'_> {
             true => self.pool.handler_timeout,
             false => taken.attempt.event.remaining().min(self.pool.handler_timeout),
         };
+        // A task waits only for a requester; a message without one waits in its queue.
         let is_awaited = delivery.is_in_doubt() && delivery.reply_to().is_some();
         let calling = async {
             loop {
