@@ -42,7 +42,7 @@ pub(crate) fn prepare(beds: &Beds, second: &Second, templates: &str) -> Result<(
         "`beds schema apply` failed: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let template = "name = \"Second\"\nstore = \"rel\"\ndatabase = \"second\"\nid = \"id\"\n[fetches]\nplain = \"second_plain\"\n";
+    let template = "name = \"Second\"\nstore = \"rel\"\ndatabase = \"second\"\nid = \"id\"\n[fetches]\nplain = \"second_plain\"\n[access]\nread = [\"clerk\"]\n";
     Ok(std::fs::write(std::path::Path::new(templates).join("second.toml"), template)?)
 }
 

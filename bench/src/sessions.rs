@@ -82,7 +82,7 @@ pub(crate) fn prepare(settings: &Settings, beds: &Beds) -> Result<String> {
         .map(|(name, ..)| format!("{name} = \"bench_{name}\"\n"))
         .collect();
     let text = format!(
-        "name = \"Bench\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"flight_id\"\n[fetches]\n{fetches}"
+        "name = \"Bench\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"flight_id\"\n[fetches]\n{fetches}[access]\nread = [\"clerk\"]\n"
     );
     std::fs::write(folder.join("bench.toml"), text)?;
     Ok(folder.to_str().context("the path is not UTF-8")?.to_owned())

@@ -3,6 +3,8 @@
 The keys are BEDS's, explained in config/beds.default.toml.
 """
 
+import base64
+import hashlib
 import os
 
 from devkit import mongodb, paths
@@ -33,12 +35,31 @@ instances = {{ read = 8, write = 8 }}
 is_local = true
 signing_key_file = "secrets/audit.key"
 
+[auth]
+keys_file = "keys.toml"
+
+[trust]
+seal_keys = ["secrets/seal.key"]
+
 [reports]
 hash_key = "{hash_key}"
 
 {databases}
 [templates]
 path = "{templates}"
+"""
+
+KEY_ID = "0de70de7"
+
+KEYS = f"""\
+# Keys of programs, written by `beds keys`. A node reads them at start and at `beds reload`.
+
+[key.{KEY_ID}]
+sha256 = "{{hash}}"
+subject = "app:developer"
+roles = ["clerk", "analyst", "developer", "operator", "auditor"]
+claims = {{{{ tenant = "acme" }}}}
+note = "made by ./dev up"
 """
 
 DBA = """\
@@ -61,9 +82,7 @@ def write(instance):
     """Both files and the URLs they point to."""
     home, ports = instance.home, instance.ports
     for name, url in urls(ports, instance.secret).items():
-        file = paths.private_dir(home / "secrets") / f"{name}.url"
-        file.touch(mode=0o600)
-        file.write_text(url + "\n")
+        private(paths.private_dir(home / "secrets") / f"{name}.url", url + "\n")
     socket = paths.socket_dir(home) / "ms.sock"
     text = BEDS.format(
         control="ms.sock" if socket.parent == home else socket,
@@ -74,6 +93,36 @@ def write(instance):
     )
     (home / "beds.toml").write_text(text)
     (home / "dba.toml").write_text(DBA + DATABASES.format(who=".dba"))
+    write_key(home, instance.secret("dev_key"))
+    private(paths.private_dir(home / "secrets") / "seal.key", random_key(instance.secret("seal")) + "\n")
+
+
+def write_key(home, secret):
+    """The key of the developer, with the roles of the sample templates and of operators. Keys that were made meanwhile stay."""
+    key = dev_key(secret)
+    private(key_file(home), key + "\n")
+    if not (home / "keys.toml").exists():
+        private(home / "keys.toml", KEYS.format(hash=hashlib.sha256(key.encode()).hexdigest()))
+
+
+def key_file(home):
+    """Where the developer finds the key of an instance."""
+    return (paths.BEDS if home == paths.UP else home) / "dev-key"
+
+
+def private(file, text):
+    file.touch(mode=0o600)
+    file.write_text(text)
+
+
+def dev_key(secret):
+    """A key as `beds keys new` makes one: 32 bytes in base64url."""
+    return f"beds_{KEY_ID}_{random_key(secret)}"
+
+
+def random_key(secret):
+    """32 bytes of a secret in base64url."""
+    return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).rstrip(b"=").decode()
 
 
 def urls(ports, secret):

@@ -89,6 +89,7 @@ def bench(arguments):
             extra = {
                 "BEDS_BENCH_DIR": str(instance.home),
                 "BEDS_BIN": str(node.beds()),
+                "BEDS_BENCH_KEY": config.key_file(instance.home).read_text().strip(),
                 "BEDS_BENCH_SECOND_MARIA_URL": config.urls(second.ports, second.secret)["rel.dba"],
                 "BEDS_BENCH_SECOND_MARIA_PID": str(second.processes["mariadb"]["pid"]),
             }

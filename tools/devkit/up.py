@@ -4,7 +4,7 @@ import os
 import random
 import time
 
-from devkit import install, node, paths, proc
+from devkit import config, install, node, paths, proc
 from devkit.instance import SERVICES, Instance
 from devkit.lock import exclusive
 from devkit.step import Failure, say, step
@@ -15,10 +15,11 @@ USAGE_LOAD = "./dev load [--all]"
 TRY = """
 BEDS is up: http://127.0.0.1:{port}. Try:
 
-  curl -i http://127.0.0.1:{port}/v1/records/Users -H 'Content-Type: application/json' \\
+  AUTH="Authorization: Bearer $(cat {key})"
+  curl -i http://127.0.0.1:{port}/v1/records/Users -H "$AUTH" -H 'Content-Type: application/json' \\
        -d '{{"email":"ana-{number}@example.org","name":"Ana","roles":["clerk"]}}'
-  curl http://127.0.0.1:{port}/v1/records/Flights/1
-  curl 'http://127.0.0.1:{port}/v1/records/Flights/by/route?origin=JFK&dest=LAX&limit=3'
+  curl -H "$AUTH" http://127.0.0.1:{port}/v1/records/Flights/1
+  curl -H "$AUTH" 'http://127.0.0.1:{port}/v1/records/Flights/by/route?origin=JFK&dest=LAX&limit=3'
 """
 
 
@@ -48,7 +49,8 @@ def bring_up():
     node.prepare_schema(instance)
     node.start(instance)
     node.load(instance)
-    say(TRY.format(port=instance.ports["gateway"], number=random.randint(1000, 9999)))
+    key = paths.shown(config.key_file(instance.home))
+    say(TRY.format(port=instance.ports["gateway"], number=random.randint(1000, 9999), key=key))
 
 
 def beds(arguments):

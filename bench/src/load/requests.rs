@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use anyhow::{Context as _, Result, ensure};
 
 use super::LoadOptions;
+use crate::http_once::credential;
 
 /// The two paths that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -21,6 +22,8 @@ pub(super) struct Requests {
     path: Path,
     host: String,
     tag: String,
+    /// A line of the request.
+    credential: String,
     ids: Vec<String>,
     bodies: Vec<String>,
 }
@@ -41,7 +44,8 @@ impl Requests {
             Path::Write => (Vec::new(), bodies(&file, options.flights, BODIES)?),
         };
         let (host, tag) = (options.address.to_string(), options.tag.clone());
-        Ok(Self { path: options.path, host, tag, ids, bodies })
+        let credential = credential();
+        Ok(Self { path: options.path, host, tag, credential, ids, bodies })
     }
 
     pub(super) fn stream(&self, connection: u32) -> Stream<'_> {
@@ -55,13 +59,13 @@ impl Stream<'_> {
     /// Replaces `text` with the next request.
     pub(super) fn next_into(&mut self, text: &mut Vec<u8>) {
         text.clear();
-        let Requests { path, host, tag, ids, bodies } = self.requests;
+        let Requests { path, host, tag, credential, ids, bodies } = self.requests;
         let written = match path {
             Path::Read => {
                 let id = &ids[self.below(ids.len())];
                 write!(
                     text,
-                    "GET /v1/records/Flights/{id} HTTP/1.1\r\nHost: {host}\r\nAccept: application/json\r\n\r\n"
+                    "GET /v1/records/Flights/{id} HTTP/1.1\r\nHost: {host}\r\n{credential}Accept: application/json\r\n\r\n"
                 )
             }
             Path::Write => {
@@ -69,7 +73,7 @@ impl Stream<'_> {
                 let (connection, sent, length) = (self.connection, self.sent, body.len());
                 write!(
                     text,
-                    "POST /v1/records/Flights HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+                    "POST /v1/records/Flights HTTP/1.1\r\nHost: {host}\r\n{credential}Content-Type: application/json\r\n\
                      Idempotency-Key: {tag}-{connection}-{sent}\r\nContent-Length: {length}\r\n\r\n{body}"
                 )
             }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
-use beds_core::template::Offer;
+use beds_core::template::{Field, Offer};
 use beds_core::text::quote;
 use beds_core::{
     BedsError, Description, ErrorKind, Event, Fields, Mistake, Operation, Result, Template,
@@ -107,7 +107,7 @@ pub(crate) fn absent_jobs(
     })
 }
 
-/// Sensitive fields under a name that neither an operation takes nor, as far as the store can tell (`answers`), an object
+/// Sensitive fields, and fields of some roles, under a name that neither an operation takes nor, as far as the store can tell (`answers`), an object
 /// answers.
 pub(crate) fn lost_fields(
     template: &Template,
@@ -117,7 +117,8 @@ pub(crate) fn lost_fields(
     let takes = |name: &String| {
         description.operations.iter().any(|operation| operation.parameters.contains_key(name))
     };
-    let sensitive = template.fields.iter().filter(|(_, field)| field.sensitive);
+    let is_ruled = |field: &Field| field.sensitive || field.read.is_some() || field.write.is_some();
+    let sensitive = template.fields.iter().filter(move |(_, field)| is_ruled(field));
     sensitive.filter(move |(name, _)| !takes(name) && !answers(name)).map(|(name, _)| {
         let message = format!("no operation takes a field {name}, so nothing is kept secret by it");
         template.mistake(&format!("fields.{name}"), message, "correct the name")
@@ -192,6 +193,18 @@ pub(crate) fn double(field: &str, number: &serde_json::Number) -> Result<f64> {
 pub(crate) fn unwritten(error: impl std::error::Error + Send + Sync + 'static) -> BedsError {
     BedsError::new(ErrorKind::Internal, "the fields could not be written for the database")
         .with_source(error)
+}
+
+/// The object chooses rows by a claim, and the caller has no such one.
+pub(crate) fn missing_claim(claim: &str) -> BedsError {
+    let text = format!("the caller has no claim `{claim}`, by which the rows are chosen");
+    BedsError::new(ErrorKind::MissingClaim, text)
+}
+
+/// The claim is not of the type that the object takes.
+pub(crate) fn unfit_claim(claim: &str) -> BedsError {
+    let text = format!("the caller's claim `{claim}` has another form than the object takes");
+    BedsError::new(ErrorKind::MissingClaim, text)
 }
 
 pub(crate) fn missing(field: &str) -> BedsError {

@@ -48,8 +48,8 @@ pub(crate) async fn bind(
         .iter()
         .map(|template| {
             let mut mistakes = Vec::new();
-            let operations = Operations::bind(template, &mut mistakes, |offer, _| {
-                bind::bind(&catalog, template, offer).map(Arc::new)
+            let operations = Operations::bind(template, &mut mistakes, |offer, warnings| {
+                bind::bind(&catalog, template, offer, warnings).map(Arc::new)
             });
             let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
             let description = operations.describe(|binding| binding.parameters());

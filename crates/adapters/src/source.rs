@@ -2,8 +2,11 @@
 //!
 //! Not here: the conversion of the value, which each store does (rel/bind.rs, rec/bind.rs).
 
-use beds_core::Operation;
-use beds_core::template::Offer;
+use beds_core::event::{CLAIM, is_proved};
+use beds_core::template::{Offer, Rows};
+use beds_core::{Mistake, Operation, Template};
+
+use crate::misfit::Misfit;
 
 /// Where a parameter's value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,10 @@ pub(crate) enum Source {
     EventId,
     /// The subject of the actor.
     Actor,
+    /// The roles of the actor, as JSON.
+    Roles,
+    /// A claim of the actor.
+    Claim(String),
     /// A field of the request.
     Field(String),
     /// Nowhere: it only answers.
@@ -32,6 +39,8 @@ impl Source {
         match name {
             "event_id" => Source::EventId,
             "actor" => Source::Actor,
+            "beds_roles" => Source::Roles,
+            _ if name.starts_with(CLAIM) => Source::Claim(name[CLAIM.len()..].to_owned()),
             "limit" if is_read => Source::Limit,
             "after" if is_read => Source::After,
             _ if is_whole => Source::Document,
@@ -40,4 +49,63 @@ impl Source {
             field => Source::Field(field.to_owned()),
         }
     }
+}
+
+/// The first name that is one of a proved fact but for its capitals: a caller could send it, and choose the rows of others by it.
+pub(crate) fn check_names<'n>(
+    object: &str,
+    names: impl Iterator<Item = &'n str>,
+) -> Result<(), Misfit> {
+    let is_near = |name: &&str| !is_proved(name) && is_proved(&name.to_ascii_lowercase());
+    match names.into_iter().find(is_near) {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!(
+                "{object} has the parameter {name}, which is a name of BEDS's in other letters"
+            );
+            let fix = "ask the DBA to write it in small letters, so that it is filled from the proved caller";
+            Err(Misfit::new(message, fix))
+        }
+    }
+}
+
+/// The rules of `[rows]` that an object does not fulfil: rows are chosen by the parameters that it takes.
+pub(crate) fn check_rows<'s>(
+    rows: &Rows,
+    object: &str,
+    sources: impl Iterator<Item = &'s Source> + Clone,
+) -> Result<(), Misfit> {
+    let takes = |wanted: Source| sources.clone().any(|source| *source == wanted);
+    let claims =
+        rows.claims.iter().map(|claim| (format!("claim_{claim}"), Source::Claim(claim.clone())));
+    let owner = rows.owner.then(|| ("actor".to_owned(), Source::Actor));
+    for (parameter, source) in claims.chain(owner) {
+        if !takes(source) {
+            let message = format!("{object} has no parameter {parameter}, which [rows] demands");
+            let fix = "ask the DBA for it (p_ in front in MariaDB), or correct [rows]";
+            return Err(Misfit::new(message, fix));
+        }
+    }
+    Ok(())
+}
+
+/// A warning where an object takes a proved fact under a name that was a field's in the release before, and the template does not
+/// say that this is meant.
+pub(crate) fn note<'s>(
+    template: &Template,
+    offer: &Offer<'_>,
+    mut sources: impl Iterator<Item = &'s Source>,
+) -> Option<Mistake> {
+    let is_new = |source: &&Source| matches!(source, Source::Claim(_) | Source::Roles);
+    let source = sources.find(is_new).filter(|_| template.rows == Rows::default())?;
+    let name = match source {
+        Source::Claim(claim) => format!("claim_{claim}"),
+        _ => "beds_roles".to_owned(),
+    };
+    let message = format!(
+        "{} takes {name}, which is filled from the proved caller from this release on",
+        offer.object
+    );
+    let fix = "say under [rows] that it is meant, or ask the DBA for another name";
+    Some(template.mistake(&offer.key, message, fix).as_warning())
 }

@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod connection;
 mod dead;
+mod keys;
 mod lineage;
 mod load;
 mod reload;
@@ -47,7 +48,12 @@ pub enum Command {
         #[command(subcommand)]
         command: dead::DeadCommand,
     },
-    /// Make a running node read its templates again
+    /// Keys of programs that call this node
+    Keys {
+        #[command(subcommand)]
+        command: keys::KeysCommand,
+    },
+    /// Make a running node read its templates and its credentials again
     Reload(ConfigArgs),
     /// Print every key of beds.toml with its default
     Defaults,
@@ -82,6 +88,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Lineage(args) => lineage::lineage(args).await,
         Command::Audit { command } => audit::audit(command).await,
         Command::Dead { command } => dead::dead(command).await,
+        Command::Keys { command } => keys::keys(command).await,
         Command::Reload(args) => reload::reload(args).await,
         Command::Defaults => {
             say(beds_core::config::DEFAULTS.trim_end());

@@ -1,19 +1,17 @@
 //! The control socket of a node: `beds reload` speaks through it and learns the result. One line in, one line of
 //! JSON out. Only users with the right to write to the socket file may speak.
 //!
-//! Not here: the reload itself (domains.rs).
+//! Not here: the reload itself (reloading.rs).
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::Outcome;
-use beds_transport::Reports;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::domains::{Domains, Reloaded};
+use crate::domains::Reloaded;
+use crate::reloading::Reloading;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a caller may take to send its wish. Others wait meanwhile.
@@ -40,7 +38,7 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 }
 
 /// Serves one caller after the other.
-pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>, reports: Reports) {
+pub async fn serve(listener: UnixListener, path: PathBuf, reloading: Reloading) {
     let made = inode(&path);
     let _remove = RemoveAtEnd(path, made);
     loop {
@@ -49,7 +47,7 @@ pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>,
             tokio::time::sleep(Duration::from_millis(200)).await;
             continue;
         };
-        match tokio::time::timeout(PATIENCE, converse(stream, &domains, &reports)).await {
+        match tokio::time::timeout(PATIENCE, converse(stream, &reloading)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "A control conversation broke."),
             Err(_) => tracing::debug!("A control conversation took too long."),
@@ -57,7 +55,7 @@ pub async fn serve(listener: UnixListener, path: PathBuf, domains: Arc<Domains>,
     }
 }
 
-/// Asks the node behind a socket to reload its templates.
+/// Asks the node behind a socket to read its templates and credentials again.
 pub async fn reload(path: &Path) -> std::io::Result<Reloaded> {
     let conversation = async {
         let mut stream = UnixStream::connect(path).await?;
@@ -71,19 +69,7 @@ pub async fn reload(path: &Path) -> std::io::Result<Reloaded> {
         .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
 }
 
-/// Reloads a node's templates in a user's name, which the audit trail keeps.
-pub async fn reload_for(actor: &str, domains: &Domains, reports: &Reports) -> Reloaded {
-    let reloaded = domains.reload().await;
-    let outcome = if reloaded.applied { Outcome::Ok } else { Outcome::Failed };
-    reports.act(actor, "reload", outcome).await;
-    reloaded
-}
-
-async fn converse(
-    mut stream: UnixStream,
-    domains: &Domains,
-    reports: &Reports,
-) -> std::io::Result<()> {
+async fn converse(mut stream: UnixStream, reloading: &Reloading) -> std::io::Result<()> {
     let actor = format!("uid {}", stream.peer_cred()?.uid());
     let (read, mut write) = stream.split();
     let mut line = String::new();
@@ -93,7 +79,7 @@ async fn converse(
         .await
         .map_err(|_| std::io::ErrorKind::TimedOut)??;
     let answer = match line.trim() {
-        "reload" => serde_json::to_string(&reload_for(&actor, domains, reports).await),
+        "reload" => serde_json::to_string(&reloading.run(&actor).await),
         other => serde_json::to_string(
             &serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") }),
         ),

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use beds_adapters::{Bound, Stores};
 use beds_broker::{Factory, Slot};
-use beds_core::config::LOGS_DATABASE;
+use beds_core::config::{LOGS_DATABASE, NodeAccess};
 use beds_core::template::AuditPolicy;
-use beds_core::{Config, Mistake, Result, Store, Template, TemplateAdapter, Templates};
+use beds_core::{Config, Mistake, Result, Rights, Store, Template, TemplateAdapter, Templates};
 use beds_gateway::Service;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -26,6 +26,7 @@ const CLOCK_UNREADY: f64 = 5.0;
 
 pub struct Domains {
     folder: PathBuf,
+    access: ArcSwap<NodeAccess>,
     /// Store and name of each database in `beds.toml` whose templates this node serves.
     served: HashSet<(Store, String)>,
     local: Vec<Store>,
@@ -62,7 +63,11 @@ struct State {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reloaded {
     pub templates: usize,
+    /// The templates were taken.
     pub applied: bool,
+    /// The credentials were taken.
+    #[serde(default)]
+    pub credentials: bool,
     pub mistakes: Vec<String>,
     /// Warnings: parts that work and should be known.
     #[serde(default)]
@@ -81,6 +86,7 @@ impl Domains {
         };
         Self {
             folder: config.templates.path.clone(),
+            access: ArcSwap::from_pointee(config.access.clone()),
             served: local.iter().flat_map(|store| -> Vec<_> { names(store) }).collect(),
             local,
             stores,
@@ -147,6 +153,11 @@ impl Domains {
         Ok(mistakes)
     }
 
+    /// Takes other rights on BEDS's own templates, from the next reading of the files on.
+    pub fn take_access(&self, access: NodeAccess) {
+        self.access.store(Arc::new(access));
+    }
+
     /// Reads the files again and binds them. A file with mistakes stops the reload: running work goes on as it was.
     pub async fn reload(&self) -> Reloaded {
         let _one_at_a_time = self.binding.lock().await;
@@ -157,6 +168,7 @@ impl Domains {
             return Reloaded {
                 templates: self.templates.load().len(),
                 applied: false,
+                credentials: false,
                 mistakes,
                 warnings,
             };
@@ -190,7 +202,13 @@ impl Domains {
         self.templates.store(Arc::new(templates));
         self.factory.replace(fresh);
         tracing::info!(templates = count, mistakes = found.len(), "Templates were reloaded.");
-        Reloaded { templates: count, applied: true, mistakes: found, warnings: texts(&warnings) }
+        Reloaded {
+            templates: count,
+            applied: true,
+            credentials: false,
+            mistakes: found,
+            warnings: texts(&warnings),
+        }
     }
 
     /// The databases as `/readyz` shows them.
@@ -235,7 +253,7 @@ impl Domains {
         mistakes.extend(settings::without_database(served, |template| {
             self.served.contains(&(template.store, template.database.clone()))
         }));
-        (templates, mistakes)
+        (templates.with_access(NodeAccess::clone(&self.access.load())), mistakes)
     }
 
     /// A place for each template of a local store, until its database is bound.
@@ -312,5 +330,6 @@ fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot 
         database,
         adapter,
         is_audit_required: template.audit == AuditPolicy::Required,
+        rights: Arc::new(Rights::given_by(template)),
     }
 }

@@ -6,6 +6,7 @@
 mod readiness;
 mod steps;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use beds_core::config::Environment;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Node;
+use crate::reloading::Reloading;
 
 /// How long a step waits for its service before it counts as failed.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -29,18 +31,24 @@ pub async fn boot(config: Config) -> Result<Node, IplError> {
 pub async fn boot_with(config: Config, routes: Router) -> Result<Node, IplError> {
     let ipl = Ipl::begin(config);
     let domains = ipl.templates().await?;
-    let amqp = ipl.amqp(&domains).await?;
+    let callers = ipl.callers()?;
+    let amqp = ipl.amqp(&domains, &callers).await?;
     ipl.databases(&domains).await?;
-    let (pools, lease) = ipl.pools(&amqp, &domains).await?;
-    ipl.watchers(&amqp, &domains, &pools)?;
-    let probes = ipl.probes(&amqp, &domains, &pools, &lease)?;
-    let gateway = ipl.gateway(&amqp, &domains, probes, routes)?;
+    let certificate = ipl.certificate()?;
+    let reports = amqp.reports.clone();
+    let reloading = Reloading { domains, callers, certificate, reports };
+    let domains = &reloading.domains;
+    let (pools, lease) = ipl.pools(&amqp, &reloading).await?;
+    ipl.watchers(&amqp, &reloading, &pools)?;
+    let probes = ipl.probes(&amqp, domains, &pools, &lease)?;
+    let gateway = ipl.gateway(&amqp, &reloading, probes, routes)?;
     ipl.step("ready", Ok(()), || ipl.config.node.name.clone())?;
     Ok(Node {
         transport: amqp.transport,
         reports: amqp.reports,
         client: amqp.client,
-        domains,
+        domains: Arc::clone(domains),
+        reloading,
         pools,
         address: gateway.address,
         tasks: ipl.tasks,
@@ -56,6 +64,8 @@ pub async fn boot_with(config: Config, routes: Router) -> Result<Node, IplError>
 pub enum IplError {
     #[error("{} mistake(s) in the templates:\n{}", .0.len(), lines(.0))]
     Templates(Vec<Mistake>),
+    #[error("{} mistake(s) in the credentials:\n{}", .0.len(), lines(.0))]
+    Callers(Vec<Mistake>),
     #[error("RabbitMQ at {address} cannot be used: {source}. Fix: start it, or correct amqp.url")]
     Amqp { address: String, source: TransportError },
     #[error(

@@ -3,6 +3,8 @@
 //!
 //! Not here: the rooms (the other crates).
 
+pub mod callers;
+pub mod certificate;
 pub mod commands;
 pub mod control;
 pub mod domains;
@@ -14,6 +16,7 @@ pub mod notary;
 #[cfg(feature = "otel")]
 pub mod otel;
 mod private;
+pub mod reloading;
 pub mod settings;
 
 pub use beds_core::{BedsError, NamasteCore, Payload, Query, Response, Select};

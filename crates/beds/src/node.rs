@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::domains::{Domains, Reloaded};
-use crate::{control, logging};
+use crate::logging;
+use crate::reloading::Reloading;
 
 /// A running node.
 pub struct Node {
@@ -20,6 +21,7 @@ pub struct Node {
     pub(crate) reports: Reports,
     pub(crate) client: Client,
     pub(crate) domains: Arc<Domains>,
+    pub(crate) reloading: Reloading,
     pub(crate) pools: Arc<Pools>,
     pub(crate) address: Option<SocketAddr>,
     pub(crate) tasks: TaskTracker,
@@ -48,9 +50,9 @@ impl Node {
         &self.pools
     }
 
-    /// Reads the templates again, because a signal said so.
+    /// Reads the templates and the credentials again, because a signal said so.
     pub async fn reload(&self) -> Reloaded {
-        control::reload_for("signal", &self.domains, &self.reports).await
+        self.reloading.run("signal").await
     }
 
     /// Stops taking requests, finishes those that were begun, acknowledges, and closes. False if the grace was too short.

@@ -22,3 +22,9 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())
 }
+
+/// Writes a new file. One that is there, or a link of that name, stays. Mode 0600.
+pub(crate) fn write_new(path: &Path, text: &str) -> Result<()> {
+    let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}

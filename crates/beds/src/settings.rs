@@ -15,7 +15,9 @@ pub fn load(path: &Path) -> Result<Config, Vec<Mistake>> {
         vec![Mistake::new(&file, 0, format!("cannot be read: {e}"), fix)]
     })?;
     let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    config::load(&file, &text, &base, std::env::vars(), &|path| std::fs::read_to_string(path))
+    let config =
+        config::load(&file, &text, &base, std::env::vars(), &|path| std::fs::read_to_string(path));
+    config.map(|config| Config { file: path.to_path_buf(), ..config })
 }
 
 /// The templates of a folder. Files with mistakes are left out and reported.

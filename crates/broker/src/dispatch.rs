@@ -19,6 +19,10 @@ pub(crate) async fn dispatch(
     let event = &attempt.event;
     // Checks this here too: an event that came by AMQP has passed no gateway.
     is_for_callers(&event.template, event.operation)?;
+    let rights = factory.check_right(event)?;
     event.check_arguments()?;
-    factory.adapter(event, key)?.work(attempt).await
+    let adapter = factory.adapter(event, key)?;
+    let answer = adapter.work(attempt).await.map_err(|error| rights.quiet(event, error))?;
+    // Behind the inbox, which keeps whole answers: a repeat is cut down to the rights of its own caller.
+    rights.mask(event, answer)
 }

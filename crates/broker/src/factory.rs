@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use beds_core::reply::Answer;
 use beds_core::text::quote;
 use beds_core::{
-    BedsError, ErrorKind, Event, Result, RoutingKey, Store, TemplateAdapter, TemplateDescription,
+    BedsError, ErrorKind, Event, Result, Rights, RoutingKey, Store, TemplateAdapter,
+    TemplateDescription,
 };
 
 /// One template, as the factory knows it.
@@ -20,6 +22,8 @@ pub struct Slot {
     pub adapter: Option<Arc<dyn TemplateAdapter>>,
     /// Its requests are refused while no audit record can be queued.
     pub is_audit_required: bool,
+    /// The roles that may use it, and its fields.
+    pub rights: Arc<Rights>,
 }
 
 /// The templates of this node. Replaced as a whole by a reload, without holding up events.
@@ -53,10 +57,7 @@ impl Factory {
         key: &RoutingKey,
     ) -> Result<Arc<dyn TemplateAdapter>> {
         let slots = self.slots.load();
-        let slot = slots.get(&event.template).ok_or_else(|| {
-            let text = format!("there is no template {}", quote(&event.template));
-            BedsError::new(ErrorKind::UnknownTemplate, text)
-        })?;
+        let slot = slots.get(&event.template).ok_or_else(|| unknown(&event.template))?;
         // RabbitMQ's rights go by key: an event must not
         // reach a database that its key does not name.
         if (slot.store, slot.database.as_str()) != (key.store(), key.database()) {
@@ -78,6 +79,38 @@ impl Factory {
         }
     }
 
+    /// An error unless a role of the event's actor may do it. A gateway has looked before; an event that came by AMQP has passed none,
+    /// and roles can have changed meanwhile. To an actor without any right, the template is as one that is not there.
+    ///
+    /// Answers the rights on the template, for the fields of the answer.
+    pub(crate) fn check_right(&self, event: &Event) -> Result<Arc<Rights>> {
+        let slots = self.slots.load();
+        let Some(slot) = slots.get(&event.template) else { return Err(unknown(&event.template)) };
+        let (actor, access) = (&event.actor, &slot.rights.access);
+        if actor.has_every_right() || access.allows(actor, event.operation, event.fetch_name()) {
+            slot.rights.check_fields(event)?;
+            return Ok(Arc::clone(&slot.rights));
+        }
+        if !access.knows(actor) {
+            return Err(unknown(&event.template));
+        }
+        let text =
+            format!("none of the caller's roles may {} {} so", event.operation, event.template);
+        Err(BedsError::new(ErrorKind::NotAllowed, text))
+    }
+
+    /// True where this node knows the template.
+    pub(crate) fn has(&self, template: &str) -> bool {
+        self.slots.load().contains_key(template)
+    }
+
+    /// An answer of the inbox without the fields that the event's actor may not read.
+    pub(crate) fn mask(&self, event: &Event, answer: Answer) -> Result<Answer> {
+        let slots = self.slots.load();
+        let slot = slots.get(&event.template).ok_or_else(|| unknown(&event.template))?;
+        slot.rights.mask(event, answer)
+    }
+
     /// True where requests of the template must not be worked on unless they can be recorded.
     pub fn is_audit_required(&self, template: &str) -> bool {
         self.slots.load().get(template).is_some_and(|slot| slot.is_audit_required)
@@ -91,4 +124,8 @@ impl Factory {
             .filter_map(|(name, slot)| Some((name.clone(), slot.adapter.as_ref()?.describe())))
             .collect()
     }
+}
+
+fn unknown(template: &str) -> BedsError {
+    BedsError::new(ErrorKind::UnknownTemplate, format!("there is no template {}", quote(template)))
 }

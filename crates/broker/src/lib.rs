@@ -9,4 +9,4 @@ mod metrics;
 mod pool;
 
 pub use factory::{Factory, Slot};
-pub use pool::{PoolSpec, Pools};
+pub use pool::{Parts, PoolSpec, Pools};

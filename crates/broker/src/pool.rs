@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_channel::Receiver;
-use beds_core::{Complaints, ReportStream, RoutingKey};
+use beds_core::{Complaints, Gatekeeper, ReportStream, RoutingKey};
 use beds_trail::audit::Head;
 use beds_transport::{Delivery, Lease, Notices, Reports, Transport};
 use tokio::sync::watch;
@@ -62,6 +62,16 @@ impl Work {
     }
 }
 
+/// The parts of a node that its tasks use.
+pub struct Parts {
+    pub factory: Arc<Factory>,
+    /// The name of the node, under which it stores reports.
+    pub lease: Lease,
+    pub notices: Notices,
+    /// The credentials that publishers may show.
+    pub gate: Arc<dyn Gatekeeper>,
+}
+
 /// All pools of a node.
 pub struct Pools {
     tasks: TaskTracker,
@@ -83,11 +93,9 @@ impl Pools {
     pub fn spawn(
         transport: &Transport,
         reports: &Reports,
-        factory: &Arc<Factory>,
+        parts: &Parts,
         pools: Vec<PoolSpec>,
         streams: &[(ReportStream, u16)],
-        lease: &Lease,
-        notices: &Notices,
     ) -> Self {
         let all = Self {
             tasks: TaskTracker::new(),
@@ -112,13 +120,14 @@ impl Pools {
                     work: work.clone(),
                     transport: transport.clone(),
                     reports: reports.clone(),
-                    factory: Arc::clone(factory),
+                    factory: Arc::clone(&parts.factory),
                     stop: all.stop.clone(),
                     census: Arc::clone(&all.census),
                     heads: all.heads.clone(),
                     complaints: Arc::clone(&complaints),
-                    lease: lease.clone(),
-                    notices: notices.clone(),
+                    lease: parts.lease.clone(),
+                    notices: parts.notices.clone(),
+                    gate: Arc::clone(&parts.gate),
                 };
                 all.census.wanted.fetch_add(1, Ordering::Relaxed);
                 all.keep(task.name.clone(), move || supervisor::run(task.clone()));

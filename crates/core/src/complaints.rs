@@ -18,13 +18,21 @@ pub struct Complaints(Mutex<HashMap<String, Said>>);
 
 #[derive(Debug)]
 struct Said {
+    /// The begin of the minute.
     at: Instant,
+    /// How often it was said in that minute.
+    times: u64,
     unsaid: u64,
 }
 
 impl Complaints {
     /// Whether the cause is to be said now, and if so, how often it was not said before.
     pub fn say(&self, cause: &str) -> Option<u64> {
+        self.say_first(1, cause)
+    }
+
+    /// The same, with so many times in a minute that are said each.
+    pub fn say_first(&self, most: u64, cause: &str) -> Option<u64> {
         let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Makes room first: a cause that may be told again need not be remembered.
         if said.len() >= MOST && !said.contains_key(cause) {
@@ -32,16 +40,20 @@ impl Complaints {
         }
         let cause = if said.len() >= MOST && !said.contains_key(cause) { "" } else { cause };
         match said.get_mut(cause) {
+            Some(said) if said.at.elapsed() < SAID_FOR && said.times < most => {
+                said.times += 1;
+                Some(0)
+            }
             Some(said) if said.at.elapsed() < SAID_FOR => {
                 said.unsaid += 1;
                 None
             }
             Some(said) => {
-                said.at = Instant::now();
+                (said.at, said.times) = (Instant::now(), 1);
                 Some(std::mem::take(&mut said.unsaid))
             }
             None => {
-                said.insert(cause.to_owned(), Said { at: Instant::now(), unsaid: 0 });
+                said.insert(cause.to_owned(), Said { at: Instant::now(), times: 1, unsaid: 0 });
                 Some(0)
             }
         }
@@ -51,6 +63,13 @@ impl Complaints {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_can_be_said_some_times_in_a_minute() {
+        let complaints = Complaints::default();
+        let said: Vec<_> = (0..4).map(|_| complaints.say_first(2, "a")).collect();
+        assert_eq!(said, [Some(0), Some(0), None, None]);
+    }
 
     #[test]
     fn a_cause_is_said_once_and_the_number_of_causes_is_bounded() {

@@ -2,12 +2,13 @@
 //!
 //! Not here: reading the file and the environment (`beds::settings`), the checks (config/check.rs).
 
+mod auth;
 mod check;
 mod keys;
 mod secret;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
+pub use auth::{Auth, Issuer, NodeAccess, Trust, TrustedLogin, is_claim};
 pub use check::{ReadFile, load};
 pub use secret::Url;
 
@@ -38,6 +40,12 @@ pub struct Config {
     pub templates: TemplateFolder,
     pub reports: Reports,
     pub inbox: Inbox,
+    pub auth: Auth,
+    pub access: NodeAccess,
+    pub trust: Trust,
+    /// The file that it was read from; empty where it came from none.
+    #[serde(skip)]
+    pub file: PathBuf,
 }
 
 /// `[inbox]`: how long the databases remember which writes took effect.
@@ -202,6 +210,13 @@ pub struct AppServer {
     /// Origins whose pages may ask, such as `https://app.example`.
     #[serde(default)]
     pub origins: Vec<String>,
+    /// The certificate with which it serves.
+    pub tls: Option<TlsFiles>,
+    /// A proxy has the certificate, and the way from it is safe.
+    pub behind_proxy: bool,
+    /// Addresses of proxies, whose word on the address of a caller is believed (`X-Forwarded-For`).
+    #[serde(default)]
+    pub proxies: Vec<IpAddr>,
     pub max_connections: usize,
     pub max_body_bytes: usize,
     pub max_body_values: usize,
@@ -214,6 +229,13 @@ pub struct AppServer {
     pub default_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     pub max_timeout: Duration,
+}
+
+/// `services.appserver.tls`: files, both PEM.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TlsFiles {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
 }
 
 /// `[services.rec]` and `[services.rel]`: a pool of broker tasks for each queue of the store's databases.

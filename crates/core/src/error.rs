@@ -112,6 +112,12 @@ error_kinds! {
     WrongHost = "BEDS-0028", 421, "This gateway does not answer for that host";
     /// A page of another origin made the request.
     ForeignOrigin = "BEDS-0029", 403, "Requests from other origins are refused";
+    /// No credential, or one that proves no caller.
+    Unauthenticated = "BEDS-0030", 401, "The caller is not known";
+    /// The caller may use the template, and not for this.
+    NotAllowed = "BEDS-0031", 403, "The caller has no right to this";
+    /// The object chooses rows by a claim that the caller does not have, or has in another form.
+    MissingClaim = "BEDS-0032", 403, "The caller lacks a claim";
 }
 
 impl ErrorKind {

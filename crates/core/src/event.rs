@@ -9,9 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::actor::{Actor, Claim};
 use crate::digest::{hash_parts, hex};
 use crate::fields::{MAX_VALUES, values_in};
-use crate::text::{is_unseen, what_is_wrong};
+use crate::text::{is_unseen, quote, what_is_wrong};
 use crate::traceparent::is_traceparent;
 use crate::{BedsError, ErrorKind, EventId, Fields, Operation, Payload, Query, Result, Select};
 
@@ -28,9 +29,6 @@ pub const MAX_ID_BYTES: usize = 128;
 pub const MAX_LINEAGE_DEPTH: u32 = 1_000;
 /// The longest name of a template or a named fetch, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
-
-/// The longest name of an actor, in bytes.
-pub const MAX_SUBJECT_BYTES: usize = 254;
 
 /// One event. Self-contained: a dead letter explains itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -206,7 +204,6 @@ impl Event {
             ("replay_of", self.replay_of.as_ref().map_or(0, |id| id.0.len()), 0..=MAX_ID_BYTES),
             ("template", self.template.len(), 1..=MAX_NAME_BYTES),
             ("fetch", self.fetch.as_ref().map_or(0, String::len), 0..=MAX_NAME_BYTES),
-            ("actor.subject", self.actor.subject.len(), 0..=MAX_SUBJECT_BYTES),
             (
                 "origin.address",
                 self.origin.as_ref().map_or(0, |origin| origin.address.len()),
@@ -217,6 +214,9 @@ impl Event {
             fits.iter().find(|(_, length, range)| !range.contains(length))
         {
             let text = format!("{name} must have {} to {} bytes", range.start(), range.end());
+            return Err(BedsError::new(ErrorKind::BadEvent, text));
+        }
+        if let Some(text) = self.actor.excess() {
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         let texts = [
@@ -289,9 +289,14 @@ impl Event {
     /// Checks the arguments, as far as they do not depend on the template.
     ///
     /// # Errors
-    /// [`ErrorKind::BadEvent`] where an operation on one record has no id; [`ErrorKind::ValueOutOfRange`] for a number that is
+    /// [`ErrorKind::UnknownField`] for a name that BEDS fills itself; [`ErrorKind::BadEvent`] where an operation on one record has no id; [`ErrorKind::ValueOutOfRange`] for a number that is
     /// not exact.
     pub fn check_arguments(&self) -> Result<()> {
+        if let Some(name) = self.params.keys().find(|name| is_proved(name)) {
+            let text =
+                format!("{} is filled from the proved caller, and cannot be sent", quote(name));
+            return Err(BedsError::new(ErrorKind::UnknownField, text).with_field(name.as_str()));
+        }
         self.params.check_exact()?;
         if self.is_of_one() && self.id.is_none() {
             return Err(BedsError::new(ErrorKind::BadEvent, "the event has no id").with_field("id"));
@@ -336,6 +341,16 @@ impl Event {
         hex(&hash.finalize())
     }
 
+    /// Makes the event's id a key of its actor's. The id of a client's event is the client's choice: without this, that of another
+    /// caller's event would get its answer.
+    pub fn bind_to_actor(&mut self) {
+        if self.operation.is_write() && self.key.is_none() {
+            let id = &self.event_id.0;
+            let key = if check_key(id).is_ok() { id.clone() } else { hex(&Sha256::digest(id)) };
+            self.key = Some(key);
+        }
+    }
+
     /// The request itself as a digest in hexadecimal: the same key with another fingerprint is a mistake of the caller's.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
@@ -344,8 +359,29 @@ impl Event {
             &[&self.template, self.operation.as_str(), self.id.as_deref().unwrap_or("")],
         );
         self.params.digest_into(&mut hash);
+        // All claims, and not those alone that an object takes: these change with the catalog, and a redelivered write would run twice.
+        // Without any, the fingerprint is that of each release before.
+        if !self.actor.claims.is_empty() {
+            hash_parts(&mut hash, &["claims"]);
+        }
+        for (name, claim) in &self.actor.claims {
+            match claim {
+                Claim::Text(text) => hash_parts(&mut hash, &[name, "text", text]),
+                Claim::Whole(number) => {
+                    hash_parts(&mut hash, &[name, "whole", &number.to_string()])
+                }
+            }
+        }
         hex(&hash.finalize())
     }
+}
+
+/// The beginning of the name of a parameter that takes a claim.
+pub const CLAIM: &str = "claim_";
+
+/// True for the name of a parameter that is filled from proved facts alone (docs/dba.md).
+pub fn is_proved(name: &str) -> bool {
+    matches!(name, "actor" | "event_id" | "beds_roles") || name.starts_with(CLAIM)
 }
 
 /// Checks an idempotency key: 1 to 255 printable ASCII characters.
@@ -357,14 +393,6 @@ pub fn check_key(key: &str) -> Result<()> {
     }
     let text = format!("an idempotency key has 1 to {MAX_KEY_BYTES} printable ASCII characters");
     Err(BedsError::new(ErrorKind::BadHeader, text).with_field("Idempotency-Key"))
-}
-
-/// Who asks.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Actor {
-    pub subject: String,
-    #[serde(default)]
-    pub roles: Vec<String>,
 }
 
 #[cfg(test)]

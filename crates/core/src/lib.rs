@@ -3,6 +3,8 @@
 //!
 //! Not here: reports (crate trail), I/O of any kind.
 
+pub mod access;
+pub mod actor;
 pub mod attempt;
 pub mod complaints;
 pub mod config;
@@ -10,6 +12,7 @@ pub mod digest;
 pub mod error;
 pub mod event;
 pub mod fields;
+pub mod gate;
 pub mod id;
 pub mod message;
 pub mod mistake;
@@ -17,6 +20,7 @@ pub mod namaste;
 pub mod number;
 pub mod outcome;
 pub mod reply;
+pub mod rights;
 pub mod routing;
 pub mod steps;
 pub mod template;
@@ -25,12 +29,14 @@ pub mod text;
 pub mod toml_check;
 pub mod traceparent;
 
+pub use actor::Actor;
 pub use attempt::Attempt;
 pub use complaints::Complaints;
 pub use config::Config;
 pub use error::{BedsError, ErrorKind, Result};
-pub use event::{Actor, Event, Origin};
+pub use event::{Event, Origin};
 pub use fields::Fields;
+pub use gate::{Gatekeeper, Place, Seal, Unproved};
 pub use id::EventId;
 pub use message::{Beside, Payload, Query, Response, Select};
 pub use mistake::{Mistake, Severity};
@@ -38,6 +44,7 @@ pub use namaste::direct::Direct;
 pub use namaste::{NamasteCore, TemplateAdapter};
 pub use outcome::Outcome;
 pub use reply::Reply;
+pub use rights::Rights;
 pub use routing::{MAIN_DATABASE, Operation, ReportStream, RoutingKey, SEED_KEYS, Store};
 pub use template::{AnswerShape, Template};
 pub use templates::{Description, TemplateDescription, Templates};

@@ -5,11 +5,14 @@
 pub(crate) mod node;
 mod rules;
 
-use std::collections::{BTreeMap, BTreeSet};
+pub use rules::access::RESERVED as RESERVED_ROLES;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use toml::Value;
 
+use crate::access::{Access, Roles};
 use crate::toml_check::{Checked, Key, Kind, check};
 use crate::{Mistake, Operation, Store};
 
@@ -37,6 +40,8 @@ pub struct Template {
     pub audit: AuditPolicy,
     #[serde(default)]
     pub access: Access,
+    #[serde(default)]
+    pub rows: Rows,
     #[serde(default)]
     pub fields: BTreeMap<String, Field>,
     /// Where it was read, for messages.
@@ -107,15 +112,15 @@ pub enum AuditPolicy {
     Required,
 }
 
-/// Role to operations.
-#[derive(Debug, Clone, Default, Deserialize, Serialize)]
-pub struct Access {
-    #[serde(default)]
-    pub read: BTreeSet<String>,
-    #[serde(default)]
-    pub write: BTreeSet<String>,
-    #[serde(default)]
-    pub jobs: BTreeSet<String>,
+/// `[rows]`: facts about the caller by which each object of the template must choose rows. The parameters of the DBA's objects do
+/// it; this says that none may be without them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Rows {
+    /// Claims: each object takes `p_claim_<name>`.
+    pub claims: Vec<String>,
+    /// Each object takes `p_actor`.
+    pub owner: bool,
 }
 
 /// The rules of a template for one field.
@@ -123,6 +128,12 @@ pub struct Access {
 pub struct Field {
     #[serde(default)]
     pub sensitive: bool,
+    /// The roles that may read it; none: those that may read the record.
+    #[serde(default, skip_serializing)]
+    pub read: Option<Roles>,
+    /// The roles that may send it; none: those that may write the record.
+    #[serde(default, skip_serializing)]
+    pub write: Option<Roles>,
     /// Whether a text of that name is JSON. Without it, the database says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<bool>,
@@ -278,8 +289,21 @@ const KEYS: &[Key] = &[
     Key { path: "audit", kind: Kind::Text },
     Key { path: "access.read", kind: Kind::Texts },
     Key { path: "access.write", kind: Kind::Texts },
+    Key { path: "access.create", kind: Kind::Texts },
+    Key { path: "access.fetch", kind: Kind::Texts },
+    Key { path: "access.list", kind: Kind::Texts },
+    Key { path: "access.update", kind: Kind::Texts },
+    Key { path: "access.delete", kind: Kind::Texts },
+    Key { path: "access.fetches", kind: Kind::Texts },
+    Key { path: "access.fetches.*", kind: Kind::Texts },
     Key { path: "access.jobs", kind: Kind::Texts },
+    Key { path: "access.jobs.*", kind: Kind::Texts },
+    Key { path: "access.changes", kind: Kind::Texts },
+    Key { path: "rows.claims", kind: Kind::Texts },
+    Key { path: "rows.owner", kind: Kind::Boolean },
     Key { path: "fields.*.sensitive", kind: Kind::Boolean },
+    Key { path: "fields.*.read", kind: Kind::Texts },
+    Key { path: "fields.*.write", kind: Kind::Texts },
     Key { path: "fields.*.json", kind: Kind::Boolean },
     Key { path: "fields.*.description", kind: Kind::Text },
 ];

@@ -7,13 +7,19 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::access::Access;
+use crate::config::NodeAccess;
 use crate::text::{list, quote};
-use crate::{BedsError, ErrorKind, Mistake, Operation, ReportStream, Result, Template, template};
+use crate::{
+    Actor, BedsError, ErrorKind, Mistake, Operation, ReportStream, Result, Template, template,
+};
 
 /// The templates of a node. Immutable: a reload makes a new one.
 #[derive(Debug, Clone, Default)]
 pub struct Templates {
     templates: BTreeMap<String, Arc<Template>>,
+    /// The rights on the things that are no template of the user's.
+    access: NodeAccess,
 }
 
 impl Templates {
@@ -56,6 +62,11 @@ impl Templates {
                             "give each template its own name",
                         ));
                     } else {
+                        if template.access == Access::default() {
+                            let fix = "add [access] with the roles that may read and write it";
+                            let message = "no role may use the template";
+                            mistakes.push(template.mistake("name", message, fix).as_warning());
+                        }
                         templates.templates.insert(template.name.clone(), Arc::new(template));
                     }
                 }
@@ -72,7 +83,26 @@ impl Templates {
             .filter_map(|(file, text)| Template::of_nodes(file, text).ok());
         Self {
             templates: read.map(|template| (template.name.clone(), Arc::new(template))).collect(),
+            access: NodeAccess::default(),
         }
+    }
+
+    /// The same with these rights on BEDS's own templates.
+    #[must_use]
+    pub fn with_access(mut self, access: NodeAccess) -> Self {
+        for template in self.templates.values_mut().filter(|template| template.is_of_nodes) {
+            let is_of_audit = matches!(template.name.as_str(), "Audit" | ReportStream::AUDIT_HEADS);
+            let read = if is_of_audit { &access.audit } else { &access.lineage }.clone();
+            let own = Access { read, ..Access::default() };
+            *template = Arc::new(Template { access: own, ..Template::clone(template) });
+        }
+        self.access = access;
+        self
+    }
+
+    /// The rights on the things that are no template of the user's.
+    pub fn access(&self) -> &NodeAccess {
+        &self.access
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Template>> {
@@ -89,28 +119,45 @@ impl Templates {
 
     /// The template of a name, or an error that says where they are listed.
     pub fn get(&self, name: &str) -> Result<&Arc<Template>> {
-        self.templates.get(name).ok_or_else(|| {
-            let text =
-                format!("there is no template {}; GET /v1/templates lists them", quote(name));
-            BedsError::new(ErrorKind::UnknownTemplate, text)
-        })
+        self.templates.get(name).ok_or_else(|| unknown(name))
     }
 
-    /// The template of a name, if it offers the operation.
+    /// The template of a name, if the caller may do anything with it. To another caller it is as one that is not there.
+    /// None stands for a caller with every right.
+    pub fn known(&self, name: &str, caller: Option<&Actor>) -> Result<&Arc<Template>> {
+        let is_known =
+            |template: &&Arc<Template>| caller.is_none_or(|caller| template.access.knows(caller));
+        self.templates.get(name).filter(is_known).ok_or_else(|| unknown(name))
+    }
+
+    /// The template of a name, if it offers the operation and the caller may use it. None stands for a caller with every right.
     pub fn offering(
         &self,
         name: &str,
         operation: Operation,
         object: Option<&str>,
+        caller: Option<&Actor>,
     ) -> Result<&Arc<Template>> {
-        let template = self.get(name)?;
+        let template = self.known(name, caller)?;
         is_for_callers(name, operation)?;
+        let may = |operation, object: Option<&str>| {
+            caller.is_none_or(|caller| template.access.allows(caller, operation, object))
+        };
         if template.object(operation, object).is_some() {
-            return Ok(template);
+            return match may(operation, object) {
+                true => Ok(template),
+                false => {
+                    let text = format!("none of the caller's roles may {operation} {name} so");
+                    Err(BedsError::new(ErrorKind::NotAllowed, text))
+                }
+            };
         }
+        // Only the operations that the caller may use are named.
         let text = match object {
             Some(object) => {
-                let known: Vec<&str> = template.fetches.keys().map(String::as_str).collect();
+                let known = template.fetches.keys().map(String::as_str);
+                let known: Vec<&str> =
+                    known.filter(|name| may(Operation::Fetch, Some(name))).collect();
                 format!("{name} has no fetch {}; it has: {}", quote(object), list(&known))
             }
             None => {
@@ -118,13 +165,20 @@ impl Templates {
                     Some(name) => format!("{} by {name}", offer.operation),
                     None => offer.operation.to_string(),
                 };
-                let known: Vec<String> = template.offers().iter().map(shown).collect();
+                let offers = template.offers();
+                let usable = offers.iter().filter(|offer| may(offer.operation, offer.name));
+                let known: Vec<String> = usable.map(shown).collect();
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 format!("{name} does not offer {operation}; it offers: {}", list(&known))
             }
         };
         Err(BedsError::new(ErrorKind::NoSuchOperation, text))
     }
+}
+
+fn unknown(name: &str) -> BedsError {
+    let text = format!("there is no template {}; GET /v1/templates lists them", quote(name));
+    BedsError::new(ErrorKind::UnknownTemplate, text)
 }
 
 /// An error where only the nodes themselves do this with the template.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeString, DeTable, DeValue};
 use toml::{Spanned, Table};
 
 use crate::Mistake;
@@ -24,7 +24,7 @@ pub enum Kind {
     Boolean,
     /// A list of texts.
     Texts,
-    /// An integer, or a table `{ read = N, write = N }` whose keys are rows of their own.
+    /// A table of texts and whole numbers under names of any form.
     Table,
 }
 
@@ -35,7 +35,7 @@ impl Kind {
             Kind::Integer => "a whole number",
             Kind::Boolean => "true or false",
             Kind::Texts => "a list of texts",
-            Kind::Table => "a table",
+            Kind::Table => "a table of texts and whole numbers",
         }
     }
 
@@ -44,7 +44,9 @@ impl Kind {
             Kind::Text => value.is_str(),
             Kind::Integer => value.is_integer(),
             Kind::Boolean => value.is_bool(),
-            Kind::Table => value.is_table(),
+            Kind::Table => value.as_table().is_some_and(|table| {
+                table.values().all(|value| value.get_ref().is_str() || value.get_ref().is_integer())
+            }),
             Kind::Texts => {
                 value.as_array().is_some_and(|items| items.iter().all(|i| i.get_ref().is_str()))
             }
@@ -165,10 +167,7 @@ impl Walk<'_> {
     ) -> Option<toml::Value> {
         let leaf = self.keys.iter().find(|key| matches(key.path, path));
         match (leaf, value.get_ref()) {
-            (Some(key), value) if key.kind.fits(value) => match value {
-                DeValue::Table(inner) => Some(toml::Value::Table(self.table(inner, path))),
-                value => to_value(value),
-            },
+            (Some(key), value) if key.kind.fits(value) => to_value(value),
             // A key that is a value or a table, such as `fetch = "f"` and `fetch = { object = "f" }`.
             (_, DeValue::Table(inner)) if self.is_section(path) => {
                 Some(toml::Value::Table(self.table(inner, path)))
@@ -264,6 +263,12 @@ fn to_value(value: &DeValue<'_>) -> Option<toml::Value> {
         }
         DeValue::Array(items) => {
             toml::Value::Array(items.iter().filter_map(|i| to_value(i.get_ref())).collect())
+        }
+        DeValue::Table(members) => {
+            let member = |(name, value): (&Spanned<DeString<'_>>, &Spanned<DeValue<'_>>)| {
+                Some((name.get_ref().to_string(), to_value(value.get_ref())?))
+            };
+            toml::Value::Table(members.iter().filter_map(member).collect())
         }
         _ => return None,
     })

@@ -14,6 +14,7 @@ use beds_transport::{DeadLetter, Verdict};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::caller::Caller;
 use crate::problem::{ProblemDocument, with_event_id};
 use crate::request::{Params, path_of};
 use crate::{Room, RoomState, limits};
@@ -37,8 +38,8 @@ fn replaying(at_any_age: bool) -> Verdict {
     if at_any_age { Verdict::ReplayAtAnyAge } else { Verdict::Replay }
 }
 
-pub(crate) async fn list(State(room): RoomState) -> Response {
-    let listed = sort(&room, |_| Verdict::Leave).await.map(|letters| {
+pub(crate) async fn list(State(room): RoomState, caller: Caller) -> Response {
+    let listed = sort(&room, &caller, |_| Verdict::Leave).await.map(|letters| {
         let mut causes: BTreeMap<(String, &str, String), u64> = BTreeMap::new();
         for (letter, _) in &letters {
             *causes.entry((letter.cause(), &letter.queue, letter.what())).or_default() += 1;
@@ -54,17 +55,17 @@ pub(crate) async fn list(State(room): RoomState) -> Response {
     answer(&room, listed)
 }
 
-pub(crate) async fn show(State(room): RoomState, path: Params<String>) -> Response {
+pub(crate) async fn show(State(room): RoomState, caller: Caller, path: Params<String>) -> Response {
     let id = match path_of(path) {
         Ok(id) => id,
         Err(error) => return answer(&room, Err(error)),
     };
-    let found = sort(&room, |_| Verdict::Leave).await.and_then(|letters| {
+    let found = sort(&room, &caller, |_| Verdict::Leave).await.and_then(|letters| {
         let (letter, _) =
             letters.into_iter().find(|(letter, _)| letter.id == id).ok_or_else(none_fits)?;
         let templates = room.lent.templates.load();
         let mut shown = summary(&letter, &templates);
-        shown["event"] = json!(letter.shown(&templates));
+        shown["event"] = json!(letter.shown(&templates, &caller.actor));
         Ok(shown)
     });
     answer(&room, found)
@@ -72,6 +73,7 @@ pub(crate) async fn show(State(room): RoomState, path: Params<String>) -> Respon
 
 pub(crate) async fn replay(
     State(room): RoomState,
+    caller: Caller,
     path: Params<String>,
     asked: Result<Query<AtAnyAge>, QueryRejection>,
 ) -> Response {
@@ -83,33 +85,41 @@ pub(crate) async fn replay(
         let text = "even_if_it_may_happen_twice is true or false";
         return answer(&room, Err(BedsError::new(ErrorKind::WrongType, text)));
     };
-    settle(&room, replaying(even_if_it_may_happen_twice), move |letter| letter.id == id).await
+    settle(&room, &caller, replaying(even_if_it_may_happen_twice), move |letter| letter.id == id)
+        .await
 }
 
-pub(crate) async fn discard(State(room): RoomState, path: Params<String>) -> Response {
+pub(crate) async fn discard(
+    State(room): RoomState,
+    caller: Caller,
+    path: Params<String>,
+) -> Response {
     let id = match path_of(path) {
         Ok(id) => id,
         Err(error) => return answer(&room, Err(error)),
     };
-    settle(&room, Verdict::Discard, move |letter| letter.id == id).await
+    settle(&room, &caller, Verdict::Discard, move |letter| letter.id == id).await
 }
 
 pub(crate) async fn replay_all(
     State(room): RoomState,
+    caller: Caller,
     asked: Result<Query<OfCause>, QueryRejection>,
 ) -> Response {
-    settle_all(&room, Verdict::Replay, asked).await
+    settle_all(&room, &caller, Verdict::Replay, asked).await
 }
 
 pub(crate) async fn discard_all(
     State(room): RoomState,
+    caller: Caller,
     asked: Result<Query<OfCause>, QueryRejection>,
 ) -> Response {
-    settle_all(&room, Verdict::Discard, asked).await
+    settle_all(&room, &caller, Verdict::Discard, asked).await
 }
 
 async fn settle_all(
     room: &Arc<Room>,
+    caller: &Caller,
     verdict: Verdict,
     asked: Result<Query<OfCause>, QueryRejection>,
 ) -> Response {
@@ -120,7 +130,7 @@ async fn settle_all(
             } else {
                 verdict
             };
-            settle(room, verdict, move |letter| letter.cause() == cause).await
+            settle(room, caller, verdict, move |letter| letter.cause() == cause).await
         }
         Err(_) => {
             let text = "which ones? Give ?cause= as the list names it, or an id in the path";
@@ -131,11 +141,12 @@ async fn settle_all(
 
 async fn settle(
     room: &Arc<Room>,
+    caller: &Caller,
     verdict: Verdict,
     is_meant: impl Fn(&DeadLetter) -> bool + Send + 'static,
 ) -> Response {
     let judge = move |letter: &DeadLetter| if is_meant(letter) { verdict } else { Verdict::Leave };
-    let settled = sort(room, judge).await.and_then(|letters| {
+    let settled = sort(room, caller, judge).await.and_then(|letters| {
         let of = |is_meant: fn(Verdict) -> bool| -> Vec<&str> {
             let meant = letters.iter().filter(|(_, verdict)| is_meant(*verdict));
             meant.map(|(letter, _)| letter.id.as_str()).collect()
@@ -157,11 +168,13 @@ async fn settle(
 /// One pass, in a task of its own: a caller that goes away in the middle of it does not end it.
 async fn sort(
     room: &Arc<Room>,
+    caller: &Caller,
     judge: impl FnMut(&DeadLetter) -> Verdict + Send + 'static,
 ) -> Result<Vec<(DeadLetter, Verdict)>> {
+    caller.check(&room.lent.templates.load().access().dead_letters, "look after dead letters")?;
     let _permit = limits::in_flight(room)?;
-    // Until callers can be authenticated, no caller's name is known.
-    let dead_letters = room.lent.client.dead_letters(Actor::default(), room.lent.inbox);
+    let actor = Actor::clone(&caller.actor);
+    let dead_letters = room.lent.client.dead_letters(actor, room.lent.inbox);
     let pass = room.tasks.spawn(async move { dead_letters.sort(judge).await });
     let abort = pass.abort_handle();
     let unavailable = |source: String| {

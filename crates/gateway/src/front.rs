@@ -1,5 +1,5 @@
-//! The checks in front of every route under `/v1`: for which host, from which origin, in which form. Until callers are authenticated,
-//! nothing else keeps a page in a browser of the same machine away from the records.
+//! The checks in front of every route under `/v1`: for which host, from which origin, in which form. A page in a
+//! browser of the same machine must not reach the records by a name of its own.
 //!
 //! Not here: the content of a request, which each route reads.
 

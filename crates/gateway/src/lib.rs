@@ -3,6 +3,7 @@
 //!
 //! Not here: queues (crate transport), work on events (crate broker).
 
+mod caller;
 mod connections;
 mod dead_letters;
 mod front;
@@ -15,6 +16,7 @@ mod records;
 mod request;
 mod router;
 mod templates;
+mod tls;
 mod unread;
 
 use std::collections::HashMap;
@@ -24,9 +26,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::extract::State;
-use axum_server::Handle;
+use axum_server::tls_rustls::RustlsAcceptor;
+use axum_server::{Handle, Server};
 use beds_core::config::{AppServer, Inbox};
-use beds_core::{Complaints, EventId, TemplateDescription, Templates};
+use beds_core::{Complaints, EventId, Gatekeeper, TemplateDescription, Templates};
 use beds_transport::Client;
 use hyper_util::rt::TokioTimer;
 use tokio::sync::Semaphore;
@@ -35,6 +38,7 @@ use tokio_util::task::TaskTracker;
 
 pub use axum::{Router, routing};
 pub use health::{Probes, Readiness, Service};
+pub use tls::Tls;
 
 use crate::metrics::Meters;
 
@@ -55,6 +59,10 @@ pub struct Lent {
     /// The parameters of the templates that are bound on this node.
     pub describe: Box<dyn Fn() -> HashMap<String, TemplateDescription> + Send + Sync>,
     pub probes: Arc<Probes>,
+    /// The credentials that are accepted.
+    pub gate: Arc<dyn Gatekeeper>,
+    /// The certificate; none where a proxy has one, or callers are on this machine.
+    pub tls: Option<Tls>,
     /// How long writes are remembered.
     pub inbox: Inbox,
 }
@@ -80,6 +88,8 @@ pub(crate) struct Room {
     pub(crate) meters: Meters,
     /// Failures that were said already.
     pub(crate) complaints: Complaints,
+    /// Addresses whose refusals were recorded already.
+    pub(crate) denials: Complaints,
     /// Work that goes on when its caller has gone away.
     pub(crate) tasks: TaskTracker,
 }
@@ -99,8 +109,8 @@ impl Gateway {
         let bodies = Semaphore::new(limits::KIB_OF_BODIES);
         let (meters, tasks) = (Meters::new(), TaskTracker::new());
         let config = AppServer { listen: address, ..config.clone() };
-        let complaints = Complaints::default();
-        let room = Room { config, lent, meters, complaints, in_flight, bodies, tasks };
+        let (complaints, denials) = (Complaints::default(), Complaints::default());
+        let room = Room { config, lent, meters, complaints, denials, in_flight, bodies, tasks };
         let room = Arc::new(room);
         Ok(Self { listener, address, routes: router::own(&room), room })
     }
@@ -109,7 +119,8 @@ impl Gateway {
         self.address
     }
 
-    /// Serves further routes too, behind the same checks of host, origin and form. Their handlers bound bodies and requests at
+    /// Serves further routes too, behind the same checks of host, origin, form and caller. The caller is in the extensions of a request, as
+    /// `Arc<Actor>`: its rights are the route's to look at, and `Context::actor` is the route's to set. Their handlers bound bodies and requests at
     /// once themselves; a path without a route is answered by the gateway.
     ///
     /// # Panics
@@ -133,7 +144,8 @@ impl Gateway {
             connections: config.max_connections,
         };
         let on_stop = move || probes.stop.cancel();
-        let served = serve(self.listener, app, limits, &stop, grace, on_stop).await;
+        let tls = self.room.lent.tls.as_ref();
+        let served = serve(self.listener, app, limits, tls, &stop, grace, on_stop).await;
         self.room.tasks.close();
         self.room.tasks.wait().await;
         served
@@ -161,7 +173,7 @@ impl ProbePort {
 
     /// Serves until `stop`.
     pub async fn run(self, stop: CancellationToken) -> std::io::Result<()> {
-        serve(self.listener, self.app, Self::LIMITS, &stop, Duration::ZERO, || {}).await
+        serve(self.listener, self.app, Self::LIMITS, None, &stop, Duration::ZERO, || {}).await
     }
 }
 
@@ -183,17 +195,8 @@ struct Limits {
     connections: usize,
 }
 
-async fn serve(
-    listener: TcpListener,
-    app: Router,
-    limits: Limits,
-    stop: &CancellationToken,
-    grace: Duration,
-    on_stop: impl FnOnce(),
-) -> std::io::Result<()> {
-    let handle = Handle::new();
-    let bounded = connections::Bounded::new(limits.connections, limits.write);
-    let server = axum_server::from_tcp(listener)?.acceptor(bounded).handle(handle.clone());
+/// The server within limits, whichever way it takes connections.
+fn limited<A>(server: Server<SocketAddr, A>, limits: Limits) -> Server<SocketAddr, A> {
     let mut server = server.http1_only().first_request_timeout(limits.header);
     server
         .http_builder()
@@ -202,7 +205,37 @@ async fn serve(
         .header_read_timeout(limits.header)
         // The server itself answers 431 to a larger head, before it is a request (BEDS-0026).
         .max_buf_size(64 * 1024);
-    let serving = server.serve(app.into_make_service_with_connect_info::<SocketAddr>());
+    server
+}
+
+async fn serve(
+    listener: TcpListener,
+    app: Router,
+    limits: Limits,
+    tls: Option<&Tls>,
+    stop: &CancellationToken,
+    grace: Duration,
+    on_stop: impl FnOnce(),
+) -> std::io::Result<()> {
+    let handle = Handle::new();
+    let bounded = connections::Bounded::new(limits.connections, limits.write);
+    let server = axum_server::from_tcp(listener)?.handle(handle.clone());
+    let serving = async {
+        match tls {
+            // The bound counts a connection before its handshake.
+            Some(Tls(config)) => {
+                let encrypted = RustlsAcceptor::new(config.clone());
+                let encrypted = encrypted.handshake_timeout(limits.header).acceptor(bounded);
+                let server = server.acceptor(encrypted);
+                let server = limited(server, limits);
+                server.serve(app.into_make_service_with_connect_info::<SocketAddr>()).await
+            }
+            None => {
+                let server = limited(server.acceptor(bounded), limits);
+                server.serve(app.into_make_service_with_connect_info::<SocketAddr>()).await
+            }
+        }
+    };
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => return served,

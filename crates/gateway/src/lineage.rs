@@ -6,11 +6,14 @@ use axum::extract::{Query as UrlQuery, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response as Http};
+use beds_core::access::has_one;
 use beds_core::{BedsError, ErrorKind, Result};
-use beds_trail::tree::Tree;
+use beds_trail::span::Span;
+use beds_trail::tree::{Tree, unknown};
 use beds_transport::Reader;
 use serde::Deserialize;
 
+use crate::caller::Caller;
 use crate::problem::{ProblemDocument, with_event_id};
 use crate::request::{Params, path_of};
 use crate::{Room, limits, request};
@@ -37,8 +40,10 @@ pub(crate) async fn lineage(
     asked: Result<UrlQuery<Asked>, axum::extract::rejection::QueryRejection>,
     request: Request,
 ) -> Http {
-    let (context, headers_read) = request::context(&room, &request);
-    let event_id = context.event_id.clone();
+    let (mut context, headers_read) = request::context(&room, &request);
+    // The tree is read with every right, and shown to its caller or to an operator.
+    context.actor = context.actor.with_every_right();
+    let (event_id, caller) = (context.event_id.clone(), Caller::of(&request));
     let handled = async {
         let _permit = limits::in_flight(&room)?;
         headers_read?;
@@ -48,7 +53,12 @@ pub(crate) async fn lineage(
                 .with_field("format")
         };
         let format = asked.map_err(bad)?.format;
-        Ok((Reader::new(&room.lent.client, context).tree(&id).await?, format))
+        let tree = Reader::new(&room.lent.client, context).tree(&id).await?;
+        // A tree of another caller is as one that is not there.
+        match is_allowed(&room, &caller, &tree) {
+            true => Ok((tree, format)),
+            false => Err(unknown(&id)),
+        }
     };
     match handled.await {
         Ok((tree, format)) => {
@@ -59,6 +69,17 @@ pub(crate) async fn lineage(
         }
         Err(error) => ProblemDocument::new(error, event_id).into_response(),
     }
+}
+
+/// True for a tree that the caller began, and for each one where a role of the caller's is for it.
+fn is_allowed(room: &Room, caller: &Caller, tree: &Tree) -> bool {
+    let Some(actor) = caller.judged() else { return true };
+    let root = tree.spans().iter().find(|span| span.event_id == *tree.root_id());
+    // A client can send an event with the id of another's: the spans of both are then in the tree.
+    let is_of_others = |span: &Span| !span.actor.is_empty() && span.actor != actor.subject;
+    let is_own =
+        root.is_some_and(|root| !root.actor.is_empty()) && !tree.spans().iter().any(is_of_others);
+    is_own || has_one(actor, &room.lent.templates.load().access().lineage)
 }
 
 /// The tree in a format, with its content type.

@@ -13,6 +13,7 @@ use beds_core::{
 };
 use beds_transport::RemoteTemplate;
 
+use crate::caller::Caller;
 use crate::problem::{ProblemDocument, with_event_id};
 use crate::request::{Params, path_of};
 use crate::{Room, RoomState, limits, request};
@@ -134,13 +135,14 @@ async fn answer(
     let measured = room.meters.begin(request.method());
     let (context, headers_read) = request::context(room, &request);
     let event_id = context.event_id.clone();
-    let template = request::template(room, request.uri());
+    let caller = Caller::of(&request);
+    let template = request::template(room, request.uri(), &caller);
     let asked = async {
         limits::is_open(room)?;
         headers_read?;
         let wanted = wanted?;
         // Comes before the body: where the template is not there, no body is waited for.
-        check_offered(room, operation, &wanted)?;
+        check_offered(room, operation, &wanted, &caller)?;
         if operation.is_write() {
             request::check_write(&request)?;
         }
@@ -196,10 +198,16 @@ fn log(
     }
 }
 
-/// An error unless the template offers the operation, and the work can be recorded where it must be.
-fn check_offered(room: &Room, operation: Operation, wanted: &Wanted) -> Result<()> {
+/// An error unless the template offers the operation to the caller, and the work can be recorded where it must be.
+fn check_offered(
+    room: &Room,
+    operation: Operation,
+    wanted: &Wanted,
+    caller: &Caller,
+) -> Result<()> {
     let templates = room.lent.templates.load();
-    let template = templates.offering(&wanted.template, operation, wanted.named.as_deref())?;
+    let named = wanted.named.as_deref();
+    let template = templates.offering(&wanted.template, operation, named, caller.judged())?;
     if template.audit == AuditPolicy::Required && !room.lent.client.reports().can_audit() {
         // Where records cannot be queued, workers soon take no message any more: better said at once.
         let text = "not executed: work with this template must be recorded, and no record can be queued now";

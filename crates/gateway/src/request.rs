@@ -2,10 +2,9 @@
 //!
 //! Not here: which template and operation a path means, which is `records`'s.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, Path, Request};
+use axum::extract::{Path, Request};
 use axum::http::header::{
     CONTENT_LENGTH, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
 };
@@ -15,21 +14,22 @@ use beds_core::fields::values_in;
 use beds_core::text::quote;
 use beds_core::text::what_is_wrong;
 use beds_core::traceparent::{TRACEPARENT, is_traceparent};
-use beds_core::{BedsError, ErrorKind, Fields, Origin, Result};
+use beds_core::{Actor, BedsError, ErrorKind, Fields, Origin, Result};
 use beds_transport::Context;
 use futures_util::StreamExt;
 use jiff::SignedDuration;
 use serde_json::Value;
 
+use crate::caller::Caller;
 use crate::front::is_json;
-use crate::{Room, limits};
+use crate::{Room, caller, limits};
 
 /// The context of a request, a new root event, with the caller's deadline and key. A bad header leaves the defaults.
 pub(crate) fn context(room: &Room, request: &Request) -> (Context, Result<()>) {
     let mut context = room.lent.client.context(room.config.default_timeout);
-    let caller = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    context.actor = Actor::clone(&Caller::of(request).actor);
     context.origin = Some(Origin {
-        address: caller.map(|ConnectInfo(address)| address.ip().to_string()).unwrap_or_default(),
+        address: caller::address(room, request),
         traceparent: traceparent(request.headers()),
     });
     let outcome = read(room, request.headers()).map(|(patience, key)| {
@@ -39,10 +39,11 @@ pub(crate) fn context(room: &Room, request: &Request) -> (Context, Result<()>) {
     (context, outcome)
 }
 
-/// The template that a path of a record route names, if there is one: no other text of a path is ever reported.
-pub(crate) fn template(room: &Room, uri: &Uri) -> Option<String> {
+/// The template that a path of a record route names, if there is one for the caller: no other text of a path is ever reported.
+pub(crate) fn template(room: &Room, uri: &Uri, caller: &Caller) -> Option<String> {
     let name = uri.path().split('/').nth(3)?;
-    room.lent.templates.load().get(name).ok().map(|template| template.name.clone())
+    let templates = room.lent.templates.load();
+    templates.known(name, caller.judged()).ok().map(|template| template.name.clone())
 }
 
 /// The caller's trace, if it is one. Other words are ignored.

@@ -15,7 +15,7 @@ use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::ProblemDocument;
-use crate::{Room, dead_letters, front, health, lineage, records, templates, unread};
+use crate::{Room, caller, dead_letters, front, health, lineage, records, templates, unread};
 
 /// A request that the gateway answers.
 struct Route {
@@ -119,9 +119,11 @@ pub(crate) fn own(room: &Arc<Room>) -> Router<Arc<Room>> {
     checked(room, routes).merge(health::routes(Arc::clone(&room.lent.probes)))
 }
 
-/// Routes behind the checks of host, origin and form.
+/// Routes behind the checks of host, origin, form and caller.
 pub(crate) fn checked(room: &Arc<Room>, routes: Router<Arc<Room>>) -> Router<Arc<Room>> {
-    routes.layer(from_fn_with_state(Arc::clone(room), front::check))
+    routes
+        .layer(from_fn_with_state(Arc::clone(room), caller::know))
+        .layer(from_fn_with_state(Arc::clone(room), front::check))
 }
 
 /// All routes, ready to serve.

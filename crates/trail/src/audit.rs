@@ -59,6 +59,9 @@ pub struct AuditRecord {
     /// Nothing was done now: an earlier event with the same key had done it, and its answer was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat_of: Option<EventId>,
+    /// Refusals of unknown callers at the same address since its last record, which have no record of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrecorded: Option<u64>,
 }
 
 impl AuditRecord {
@@ -123,6 +126,7 @@ impl AuditRecord {
             node: node.to_owned(),
             digest: None,
             repeat_of: None,
+            unrecorded: None,
         }
     }
 }

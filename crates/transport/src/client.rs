@@ -21,7 +21,7 @@ use crate::dead_letters::DeadLetters;
 use crate::outbox::{self, Outbox};
 use crate::queues::Queues;
 use crate::reply_desk::ReplyDesk;
-use crate::requester_lineage::{Begun, report_refused, report_running};
+use crate::requester_lineage::{Begun, report_denied, report_refused, report_running};
 use crate::{Publisher, Reports, Transport, TransportError};
 
 /// A request that has no answer by then is reported as running.
@@ -146,14 +146,14 @@ impl Client {
         self.publisher.link().is_live() && self.desk.queue().is_some()
     }
 
-    /// The context of a request from outside: a new root event.
+    /// The context of a new root event, in the name of this node. A gateway puts its caller in the place of it.
     pub fn context(&self, patience: Duration) -> Context {
         let event_id = EventId::new(&self.node, &self.environment);
         Context {
             event_id,
             cause: None,
             origin: None,
-            actor: Actor::default(),
+            actor: Actor::of_node(format!("node:{}", self.node)),
             key: None,
             patience,
         }
@@ -193,6 +193,11 @@ impl Client {
     ) {
         let event = context.clone().event(template.unwrap_or_default(), operation);
         report_refused(&self.reports, &event, error);
+    }
+
+    /// Reports a request whose caller is not known, and how many like it have no record of their own.
+    pub fn denied(&self, event_id: &EventId, address: &str, error: &BedsError, unrecorded: u64) {
+        report_denied(&self.reports, event_id, address, error, unrecorded);
     }
 
     async fn call(&self, event: Event) -> Result<Answer> {

@@ -1,26 +1,28 @@
 //! [`DeadLetters`]: the queue of messages that could not be worked on, as a person goes through it. One pass looks at every
 //! message; the rest goes back in its order.
 //!
-//! Not here: rights, and the parts of a message that are shown, which are the caller's choice.
+//! Not here: one letter (`dead_letters/letter.rs`); rights, which are the caller's.
+
+mod letter;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::Outcome;
-use beds_core::{Actor, Event, EventId, Fields, ReportStream, RoutingKey, Templates, config};
+use beds_core::{Actor, EventId, Fields, RoutingKey, Templates, config};
 use beds_trail::audit::AuditRecord;
 use beds_trail::span::{LineageReport, Span, SpanKind};
 use jiff::{SignedDuration, Timestamp};
-use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection};
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::topology::{DEAD, is_data_queue};
+use crate::topology::DEAD;
 use crate::{Publisher, Reports, TransportError, TransportResult};
+
+pub use letter::DeadLetter;
 
 /// Dead letters that one pass looks at, at most.
 const MOST: usize = 10_000;
@@ -34,22 +36,6 @@ const BACK_WITHIN: Duration = Duration::from_secs(2);
 const RECORDED_WITHIN: Duration = Duration::from_secs(10);
 /// How long a replayed event may wait and work. No requester waits for its answer.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(60);
-
-/// A message that could not be worked on.
-#[derive(Debug, Clone)]
-pub struct DeadLetter {
-    pub id: String,
-    /// Why, in a word: `malformed`, `refused`, `panic`, `records`, or `delivery_limit`.
-    pub reason: String,
-    /// The error's code and text; empty where RabbitMQ itself gave up.
-    pub detail: String,
-    /// The queue that it was in.
-    pub queue: String,
-    /// The event, if it is one. Once it was looked at, without its parameters: [`DeadLetter::shown`] has them.
-    pub event: Option<Event>,
-    pub bytes: usize,
-    body: Vec<u8>,
-}
 
 /// The fate of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +105,7 @@ impl DeadLetters {
                 break;
             };
             let tag = message.delivery.delivery_tag;
-            let mut letter = DeadLetter::read(message);
+            let mut letter = DeadLetter::read(message, self.publisher.marks());
             bytes += letter.bytes;
             // Only an event can be sent again.
             let verdict = match judge(&letter) {
@@ -187,11 +173,18 @@ impl DeadLetters {
             return self.publisher.records(&key, &letter.id, &letter.body).await;
         };
         let mut event = dead.clone();
+        if let Some(actor) = letter.actor.clone() {
+            // A client's event: a node has proved its caller, and nothing else of it.
+            event.actor = actor;
+            event.origin = None;
+            event.bind_to_actor();
+        }
         event.event_id = self.reports.event_id();
         event.parent_id = dead.event_id.clone();
         event.depth = dead.depth + 1;
         // The same write: if the dead one took effect after all, it gets that answer.
-        event.replay_of = Some(dead.replay_of.clone().unwrap_or_else(|| dead.event_id.clone()));
+        let first = dead.replay_of.clone().filter(|_| letter.actor.is_none());
+        event.replay_of = Some(first.unwrap_or_else(|| dead.event_id.clone()));
         event.issued_at = Timestamp::now();
         event.deadline = event.issued_at.checked_add(PATIENCE).unwrap_or(Timestamp::MAX);
         let body = serde_json::to_vec(&event).map_err(|_| TransportError::Refused)?;
@@ -270,127 +263,4 @@ impl DeadLetters {
 /// A word with RabbitMQ that does not take longer than it may: under an alarm it says nothing for as long as that lasts.
 async fn within<T>(word: impl Future<Output = lapin::Result<T>>) -> TransportResult<T> {
     Ok(tokio::time::timeout(ANSWERED_WITHIN, word).await.map_err(|_| TransportError::Blocked)??)
-}
-
-impl DeadLetter {
-    fn read(message: BasicGetMessage) -> Self {
-        let properties = &message.delivery.properties;
-        let headers = properties.headers().as_ref();
-        // Where RabbitMQ itself gave the message up, the other headers are those of its publisher, and may be false.
-        let death = headers.and_then(last_death);
-        let told = |own: &str, of_death: Option<&str>| match death {
-            Some(death) => {
-                of_death.and_then(|name| death.inner().get(name)).and_then(text).unwrap_or_default()
-            }
-            None => headers
-                .and_then(|headers| headers.inner().get(own))
-                .and_then(text)
-                .unwrap_or_default(),
-        };
-        let event = Event::from_slice(&message.delivery.data).ok();
-        let id = properties
-            .message_id()
-            .as_ref()
-            .map(|id| id.as_str().to_owned())
-            .filter(|id| !id.is_empty());
-        Self {
-            id: id
-                .or_else(|| event.as_ref().map(|event| event.event_id.0.clone()))
-                .unwrap_or_default(),
-            reason: told("beds-reason", Some("reason")),
-            // RabbitMQ tells none. A member of that name is its publisher's.
-            detail: told("beds-detail", None),
-            queue: told("beds-queue", Some("queue")),
-            event,
-            bytes: message.delivery.data.len(),
-            body: message.delivery.data,
-        }
-    }
-
-    /// True where it was in a queue of BEDS's, and is an event or a batch of records.
-    fn can_be_sent(&self) -> bool {
-        let is_known = is_data_queue(&self.queue) && self.queue != DEAD;
-        is_known && (self.is_of_records() || self.event.is_some())
-    }
-
-    /// True for a batch of reports, given up by a node or by RabbitMQ.
-    fn is_of_records(&self) -> bool {
-        ReportStream::ALL.into_iter().any(|stream| stream.as_str() == self.queue)
-    }
-
-    /// True for a write that may have taken effect so long ago that no inbox remembers it.
-    pub fn is_forgotten(&self, inbox: config::Inbox) -> bool {
-        let event =
-            self.event.as_ref().filter(|event| event.operation.is_write() && !self.is_of_records());
-        event.is_some_and(|event| inbox.may_have_forgotten(event.first_issued_at()))
-    }
-
-    /// Template and operation of the event; `-` where it is none.
-    pub fn what(&self) -> String {
-        self.event.as_ref().map_or_else(
-            || "-".to_owned(),
-            |event| format!("{}.{}", event.template, event.operation),
-        )
-    }
-
-    /// The event without its key and without the values of fields that the template calls sensitive; of an unknown template,
-    /// without any.
-    pub fn shown(&self, templates: &Templates) -> Option<Event> {
-        let mut event = Event::from_slice(&self.body).ok()?;
-        let template = templates.get(&event.template).ok();
-        let is_shown = |name: &str| {
-            template.is_some_and(|template| {
-                !template.fields.get(name).is_some_and(|field| field.sensitive)
-            })
-        };
-        if template.is_none_or(|template| !is_shown(&template.id)) {
-            event.id = event.id.map(|_| "(not shown)".to_owned());
-        }
-        for (name, value) in event.params.iter_mut() {
-            if !is_shown(name) {
-                *value = Value::from("(not shown)");
-            }
-        }
-        event.key = None;
-        Some(event)
-    }
-
-    /// The code and text of the error. The DBA's own text may quote a value, so it is left out where the template has sensitive
-    /// fields, and where the template is unknown.
-    pub fn detail_shown(&self, templates: &Templates) -> String {
-        let Some(event) = &self.event else { return self.detail.clone() };
-        let template = templates.get(&event.template).ok();
-        if template.is_some_and(|template| !template.fields.values().any(|field| field.sensitive)) {
-            return self.detail.clone();
-        }
-        self.detail.split(' ').next().unwrap_or_default().to_owned()
-    }
-
-    /// The code of the error, or the reason where there is none: the common part of letters of one cause.
-    pub fn cause(&self) -> String {
-        match self.detail.split(' ').next() {
-            Some(code) if code.starts_with("BEDS-") => format!("{} {code}", self.reason),
-            _ => self.reason.clone(),
-        }
-    }
-}
-
-/// The newest entry of `x-death`. RabbitMQ puts it in front of a publisher's own entries, or counts it into an entry of the
-/// same queue and reason, whose other members stay (tried on 3.10.8).
-fn last_death(headers: &FieldTable) -> Option<&FieldTable> {
-    match headers.inner().get("x-death")? {
-        AMQPValue::FieldArray(deaths) => match deaths.as_slice().first()? {
-            AMQPValue::FieldTable(death) => Some(death),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn text(value: &AMQPValue) -> Option<String> {
-    match value {
-        AMQPValue::LongString(text) => Some(text.to_string()),
-        AMQPValue::ShortString(text) => Some(text.to_string()),
-        _ => None,
-    }
 }

@@ -12,6 +12,7 @@ mod error;
 mod guards;
 mod lease;
 mod link;
+mod marks;
 mod notices;
 mod outbox;
 mod publish;
@@ -28,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use beds_core::{Templates, config};
+use beds_core::{Seal, Templates, config};
 use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,7 @@ pub use reports::{Kept, Reports};
 
 use crate::consumers::Consumers;
 use crate::link::Link;
+use crate::marks::Marks;
 use crate::queues::Queues;
 use crate::topology::{Queue, Topology};
 
@@ -67,9 +69,9 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// Starts both connections. They come up in the background and come back for as long as the process lives;
+    /// Starts both connections. `seal` marks the messages of the node. The connections come up in the background and come back for as long as the process lives;
     /// [`Transport::ready`] waits for the first time.
-    pub fn start(config: &config::Amqp, node: &str) -> Self {
+    pub fn start(config: &config::Amqp, node: &str, seal: Arc<dyn Seal>) -> Self {
         let topology = Arc::new(Topology::new(config));
         let (tasks, stop, guards) =
             (TaskTracker::new(), CancellationToken::new(), Guards::default());
@@ -77,8 +79,15 @@ impl Transport {
             Link::start(config, &format!("{node} {name}"), &topology, &guards, &tasks, &stop)
         };
         let (publishing, consuming) = (link("publish"), link("consume"));
-        let publisher =
-            Publisher::new(publishing, config.confirm_timeout, &guards, tasks.clone(), &stop);
+        let marks = Marks::new(seal, &config.url.user());
+        let publisher = Publisher::new(
+            publishing,
+            config.confirm_timeout,
+            marks,
+            &guards,
+            tasks.clone(),
+            &stop,
+        );
         let consumers = Consumers::default();
         let queues = Queues::new(&consumers);
         Self {

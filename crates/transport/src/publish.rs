@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use beds_core::reply::ReplyRef;
 use beds_core::traceparent::TRACEPARENT;
-use beds_core::{Event, ReportStream, RoutingKey};
+use beds_core::{Actor, Event, ReportStream, RoutingKey};
 use futures_util::FutureExt;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -17,8 +17,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::consume::{IN_DOUBT, WAITS};
 use crate::link::{Link, Live, Through};
+use crate::marks::{ACTOR, Marks};
 use crate::outbox::Outbox;
-use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES};
+use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES, UNPROVED};
 use crate::{Delivery, Guards, TransportError, TransportResult};
 
 const PERSISTENT: u8 = 2;
@@ -32,6 +33,7 @@ const MAX_DETAIL: usize = 1024;
 pub struct Publisher {
     link: Link,
     confirm_timeout: Duration,
+    marks: Marks,
     tasks: TaskTracker,
     /// Sees rare messages through, one after the other.
     rare: Outbox,
@@ -44,6 +46,7 @@ impl Publisher {
     pub(crate) fn new(
         link: Link,
         confirm_timeout: Duration,
+        marks: Marks,
         guards: &Guards,
         tasks: TaskTracker,
         stop: &CancellationToken,
@@ -52,7 +55,21 @@ impl Publisher {
         // message to the next confirm (decision 0016).
         let (rare, sending) = Outbox::new(1, guards);
         tasks.spawn(stop.clone().run_until_cancelled_owned(sending));
-        Self { link, confirm_timeout, tasks, rare }
+        Self { link, confirm_timeout, marks, tasks, rare }
+    }
+
+    /// False where a message without proof is believed.
+    pub fn needs_proof(&self) -> bool {
+        self.marks.seal.needs_proof()
+    }
+
+    /// True where a node has sealed the message for its queue.
+    pub fn is_sealed(&self, delivery: &Delivery) -> bool {
+        delivery.is_sealed(&self.marks)
+    }
+
+    pub(crate) fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     pub(crate) fn link(&self) -> &Link {
@@ -99,11 +116,10 @@ impl Publisher {
     pub(crate) fn notice(&self, event_id: &str) {
         let Ok(live) = self.usable() else { return };
         let (channel, key) = (live.unconfirmed.clone(), ShortString::from(event_id));
+        let properties = self.marks.login(BasicProperties::default());
         self.tasks.spawn(async move {
             let options = BasicPublishOptions::default();
-            let sent = channel
-                .basic_publish(NOTICES.into(), key, options, &[], BasicProperties::default())
-                .await;
+            let sent = channel.basic_publish(NOTICES.into(), key, options, &[], properties).await;
             if let Err(error) = sent {
                 tracing::debug!(%error, "A notice was not sent.");
             }
@@ -156,6 +172,7 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_type("reply".into())
             .with_correlation_id(correlation_id.into());
+        let properties = self.marks.login(properties);
         let live = self.usable()?;
         let channel = live.unconfirmed.clone();
         let sending = async move {
@@ -167,12 +184,14 @@ impl Publisher {
         Ok((sending, live))
     }
 
-    /// Puts a message among the dead letters with the reason, and waits until RabbitMQ has it there.
+    /// Puts a message among the dead letters with the reason, and waits until RabbitMQ has it there. `actor` is its proved caller,
+    /// where the body does not name it.
     pub async fn dead_letter(
         &self,
         delivery: &Delivery,
         reason: &str,
         detail: &str,
+        actor: Option<&Actor>,
     ) -> TransportResult<()> {
         // The publisher's own headers stay behind: they could name a false reason or queue.
         let mut headers = FieldTable::default();
@@ -181,6 +200,9 @@ impl Publisher {
             [("beds-reason", reason), ("beds-detail", detail), ("beds-queue", delivery.queue())]
         {
             headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
+        }
+        if let Some(actor) = actor_text(actor) {
+            headers.insert(ACTOR.into(), actor);
         }
         let deliveries = i64::from(delivery.deliveries());
         headers.insert("beds-deliveries".into(), AMQPValue::LongLongInt(deliveries));
@@ -200,8 +222,12 @@ impl Publisher {
         exchange: &'static str,
         pause: Duration,
         is_in_doubt: bool,
+        actor: Option<&Actor>,
     ) -> TransportResult<()> {
         let mut headers = FieldTable::default();
+        if let Some(actor) = actor_text(actor) {
+            headers.insert(ACTOR.into(), actor);
+        }
         // Saturates, because a publisher can write any number into this header.
         headers.insert(WAITS.into(), AMQPValue::LongUInt(delivery.waits().saturating_add(1)));
         if is_in_doubt {
@@ -213,6 +239,21 @@ impl Publisher {
         let properties = delivery.essence().with_headers(headers).with_delivery_mode(PERSISTENT);
         let properties = properties.with_expiration(pause.as_millis().to_string().into());
         self.alone(exchange, delivery.queue(), delivery.body(), properties).await
+    }
+
+    /// Keeps the message of a publisher who has proved nothing, apart from all others. The oldest of these go first.
+    pub async fn keep_unproved(&self, delivery: &Delivery, reason: &str) -> TransportResult<()> {
+        let mut headers = FieldTable::default();
+        for (name, value) in
+            [("beds-reason", "unproved"), ("beds-detail", reason), ("beds-queue", delivery.queue())]
+        {
+            headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
+        }
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_delivery_mode(PERSISTENT)
+            .with_message_id(delivery.message_id().into());
+        self.alone("", UNPROVED, delivery.body(), properties).await
     }
 
     /// Publishes an event as it is, and waits until RabbitMQ has it.
@@ -269,6 +310,7 @@ impl Publisher {
         properties: BasicProperties,
     ) -> TransportResult<Returned> {
         let live = self.usable()?;
+        let properties = self.marks.mark(exchange, key, properties, body);
         let id = properties.message_id().clone();
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
         let channel = live.confirmed(through);
@@ -315,6 +357,11 @@ impl Publisher {
             TransportError::NotConnected
         })
     }
+}
+
+fn actor_text(actor: Option<&Actor>) -> Option<AMQPValue> {
+    let text = serde_json::to_string(actor?).ok()?;
+    Some(AMQPValue::LongString(LongString::from(text)))
 }
 
 fn of_records(key: &str, id: &str) -> BasicProperties {

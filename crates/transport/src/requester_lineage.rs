@@ -77,6 +77,24 @@ pub(crate) fn report_refused(reports: &Reports, event: &Event, error: &BedsError
     reports.offer(lineage, audit);
 }
 
+/// The caller of the request is not known: it has a record, and no place in lineage.
+pub(crate) fn report_denied(
+    reports: &Reports,
+    event_id: &EventId,
+    address: &str,
+    error: &BedsError,
+    unrecorded: u64,
+) {
+    let act = AuditRecord::of_act(event_id.clone(), "", "enter", Outcome::Failed, reports.node());
+    let record = AuditRecord {
+        address: address.to_owned(),
+        code: Some(error.code().to_owned()),
+        unrecorded: (unrecorded > 0).then_some(unrecorded),
+        ..act
+    };
+    reports.offer(None, reports.enabled().audit.then_some(record));
+}
+
 /// The audit record of a request that reached no worker.
 fn refusal(reports: &Reports, event: &Event, code: &str) -> AuditRecord {
     let mut record = AuditRecord::of(event, reports.node(), event.issued_at);

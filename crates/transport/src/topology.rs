@@ -22,6 +22,8 @@ pub const WAITING: &str = "beds.waiting";
 /// Events that only a node of a later release understands; otherwise like [`WAITING`]. They have a queue of their own because any
 /// publisher can fill it.
 pub const LATER: &str = "beds.later";
+/// Messages whose publishers have proved nothing. Nobody is promised that they are kept: the oldest go first.
+pub const UNPROVED: &str = "beds.dead.unproved";
 /// The longest time that a message waits between two attempts. One with a shorter time can wait behind one with a longer.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
@@ -56,6 +58,10 @@ const MOST_BATCHES: i64 = 1_000_000;
 /// writes wait for room for theirs.
 const MOST_BATCH_BYTES: i64 = 4 * 1024 * 1024 * 1024;
 
+/// Messages without proof, and bytes of them.
+const MOST_UNPROVED: i64 = 1_000;
+const MOST_UNPROVED_BYTES: i64 = 64 * 1024 * 1024;
+
 /// The promise of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QueueKind {
@@ -71,6 +77,8 @@ pub(crate) enum QueueKind {
     Loose,
     /// Quorum; reports that must not be lost. Refused when full.
     Kept,
+    /// Classic; messages without proof, few of them: the oldest go first.
+    Unproved,
 }
 
 /// The queues that nodes do not consume. Each takes all messages of the exchange of its name.
@@ -118,6 +126,7 @@ pub(crate) fn common_queues() -> impl Iterator<Item = &'static str> {
     ASIDE
         .into_iter()
         .map(|(queue, _)| queue)
+        .chain([UNPROVED])
         .chain(ReportStream::ALL.into_iter().map(ReportStream::as_str))
 }
 
@@ -155,6 +164,7 @@ impl Topology {
             self.create(channel, queue, kind).await?;
             bind(channel, queue, queue, "#").await?;
         }
+        self.create(channel, UNPROVED, QueueKind::Unproved).await?;
         for stream in ReportStream::ALL {
             self.declare_queue(channel, &Queue::Reports(stream)).await?;
         }
@@ -197,18 +207,19 @@ impl Topology {
     fn arguments(&self, kind: QueueKind) -> FieldTable {
         let mut arguments = FieldTable::default();
         let is_record = matches!(kind, QueueKind::Loose | QueueKind::Kept);
-        let (most, most_bytes) = if is_record {
-            (MOST_BATCHES, MOST_BATCH_BYTES)
-        } else {
-            (self.max_length, self.max_bytes)
+        let (most, most_bytes) = match kind {
+            _ if is_record => (MOST_BATCHES, MOST_BATCH_BYTES),
+            QueueKind::Unproved => (MOST_UNPROVED, MOST_UNPROVED_BYTES),
+            _ => (self.max_length, self.max_bytes),
         };
         arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(most));
         // A client of AMQP may send messages of any size.
         arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(most_bytes));
-        let overflow = if kind == QueueKind::Loose { "drop-head" } else { "reject-publish" };
+        let is_loose = matches!(kind, QueueKind::Loose | QueueKind::Unproved);
+        let overflow = if is_loose { "drop-head" } else { "reject-publish" };
         arguments.insert("x-overflow".into(), text(overflow));
         // Said for both, or the default of the vhost decides.
-        let is_classic = matches!(kind, QueueKind::Volatile | QueueKind::Loose);
+        let is_classic = is_loose || kind == QueueKind::Volatile;
         arguments
             .insert("x-queue-type".into(), text(if is_classic { "classic" } else { "quorum" }));
         if is_classic {

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use beds_core::actor::Claim;
+use beds_core::event::is_proved;
 use beds_core::template::Offer;
-use beds_core::{Event, Fields, Operation, Result, Template};
+use beds_core::{Event, Fields, Mistake, Operation, Result, Template};
 use bson::{Bson, Document};
 use serde_json::Value as Json;
 
@@ -16,7 +18,7 @@ use super::{convert, lint};
 use crate::answer::{Form, Page};
 use crate::misfit::Misfit;
 use crate::operations;
-use crate::source::Source;
+use crate::source::{Source, check_names, check_rows, note};
 
 /// How many documents are inserted at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,11 +42,12 @@ struct Slot {
     spec: Spec,
 }
 
-/// Fits one offer to the catalog.
+/// Fits one offer to the catalog. An object that fits and should be known of gives warnings.
 pub(super) fn bind(
     catalog: &Catalog,
     template: &Template,
     offer: &Offer<'_>,
+    warnings: &mut Vec<Mistake>,
 ) -> std::result::Result<Binding, Misfit> {
     let object = offer.object;
     let document = catalog.get(object).ok_or_else(|| {
@@ -53,6 +56,7 @@ pub(super) fn bind(
     })?;
     let command = command(document, offer)?;
     let parameters = specs(document, object)?;
+    check_names(object, parameters.keys().map(String::as_str))?;
     if offer.is_by_id() && !parameters.contains_key("id") {
         let message = format!("{object} has no parameter id, which {} needs", offer.operation);
         return Err(Misfit::new(message, "ask the DBA for it"));
@@ -69,10 +73,17 @@ pub(super) fn bind(
         Misfit::new(format!("{object}: {reason}"), fix)
     })?;
     let form = Form::of(template, offer, offer.answer);
-    let slots = parameters
+    let slots: BTreeMap<String, Slot> = parameters
         .into_iter()
         .map(|(name, spec)| (name.clone(), Slot::new(&name, spec, offer)))
         .collect();
+    check_rows(&template.rows, object, slots.values().map(|slot| &slot.source))?;
+    warnings.extend(note(template, offer, slots.values().map(|slot| &slot.source)));
+    let roles = slots.values().find(|slot| slot.source == Source::Roles);
+    if roles.is_some_and(|slot| slot.spec.kind != Kind::Array) {
+        let message = format!("{object} takes beds_roles as no array");
+        return Err(Misfit::new(message, "ask the DBA to declare it as an array of strings"));
+    }
     Ok(Binding { command, form, slots })
 }
 
@@ -104,7 +115,11 @@ fn command<'d>(
 /// The declared parameters of a named operation, by their names.
 fn specs(document: &Document, object: &str) -> std::result::Result<BTreeMap<String, Spec>, Misfit> {
     let parse = |(name, spec): (&String, &Bson)| match Spec::parse(spec) {
-        Ok(spec) => Ok((name.clone(), spec)),
+        // A fact about the caller is never left out: without it, the call is refused.
+        Ok(mut spec) => {
+            spec.is_required |= is_proved(name);
+            Ok((name.clone(), spec))
+        }
         Err(reason) => {
             let message = format!("{object}: the parameter {name} {reason}");
             Err(Misfit::new(message, "see docs/dba.md for the types"))
@@ -156,6 +171,12 @@ impl Binding {
         match source {
             Source::EventId => Ok(Some(Bson::String(event.event_id.0.clone()))),
             Source::Actor => Ok(Some(Bson::String(event.actor.subject.clone()))),
+            Source::Roles => Ok(Some(Bson::from(event.actor.roles.clone()))),
+            // Never left out: a match without it would choose all rows.
+            Source::Claim(name) => match event.actor.claims.get(name) {
+                None => Err(operations::missing_claim(name)),
+                Some(claim) => claim_value(spec, name, claim).map(Some),
+            },
             Source::Id => event.record_id().map(|id| spec.read("id", id)).transpose(),
             // The DBA's own default goes before the general page size.
             Source::Limit if spec.default.is_some() && !fields.contains_key(name) => Ok(None),
@@ -205,7 +226,12 @@ impl Binding {
         let mut parameters = BTreeMap::new();
         for (name, Slot { source, spec }) in &self.slots {
             match source {
-                Source::EventId | Source::Actor | Source::Id | Source::Nothing => {}
+                Source::EventId
+                | Source::Actor
+                | Source::Roles
+                | Source::Claim(_)
+                | Source::Id
+                | Source::Nothing => {}
                 Source::Limit => drop(parameters.insert(name.clone(), operations::limit_words())),
                 Source::Document if !spec.properties.is_empty() => {
                     parameters.extend(
@@ -246,6 +272,14 @@ impl Binding {
             }
         }
     }
+}
+
+fn claim_value(spec: &Spec, name: &str, claim: &Claim) -> Result<Bson> {
+    let value = match claim {
+        Claim::Text(text) => spec.read(name, text),
+        Claim::Whole(number) => spec.convert(name, &Json::from(*number)),
+    };
+    value.map_err(|error| operations::unfit_claim(name).with_source(error))
 }
 
 fn size(limit: &Bson) -> Option<usize> {

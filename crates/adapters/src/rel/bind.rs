@@ -10,6 +10,7 @@ mod fit;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use beds_core::actor::Claim;
 use beds_core::template::Offer;
 use beds_core::{AnswerShape, Event, Fields, Mistake, Result, Template};
 use mysql_async::Value as Sql;
@@ -20,7 +21,7 @@ use super::convert::SqlType;
 use crate::answer::{Form, Page};
 use crate::misfit::Misfit;
 use crate::operations;
-use crate::source::Source;
+use crate::source::{Source, check_names, check_rows, note};
 
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
@@ -94,6 +95,7 @@ pub(super) fn bind(
     fit::warn(catalog, template, offer, &fit, warnings);
     let object = offer.object;
     let parameters = fit.routine.map_or(&[][..], |routine| &routine.parameters);
+    check_names(object, parameters.iter().map(|parameter| field_of(&parameter.name)))?;
     let mut slots: Vec<Slot> = parameters
         .iter()
         .map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) })
@@ -107,6 +109,7 @@ pub(super) fn bind(
         let message = format!("{object} has no parameter p_id, which {} needs", offer.operation);
         return Err(Misfit::new(message, "ask the DBA for p_id"));
     }
+    check_facts(template, offer, &slots, warnings)?;
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));
     // With one value there is no other place that it could go to.
     let values = slots.iter().filter(|slot| slot.source != Source::Nothing).count();
@@ -141,6 +144,24 @@ pub(super) fn bind(
             catalog: Arc::clone(catalog),
         },
     })
+}
+
+/// Checks the parameters that take facts about the caller.
+fn check_facts(
+    template: &Template,
+    offer: &Offer<'_>,
+    slots: &[Slot],
+    warnings: &mut Vec<Mistake>,
+) -> std::result::Result<(), Misfit> {
+    let (object, sources) = (offer.object, slots.iter().map(|slot| &slot.source));
+    check_rows(&template.rows, object, sources.clone())?;
+    warnings.extend(note(template, offer, sources));
+    let roles = slots.iter().find(|slot| slot.source == Source::Roles);
+    if roles.is_some_and(|slot| !slot.sql_type.is_text()) {
+        let message = format!("{object} takes p_beds_roles as no text");
+        return Err(Misfit::new(message, "ask the DBA to declare it as JSON or LONGTEXT"));
+    }
+    Ok(())
 }
 
 /// The one statement of an operation.
@@ -254,6 +275,15 @@ impl Binding {
             }
             Source::EventId => Ok(Sql::Bytes(event.event_id.0.clone().into_bytes())),
             Source::Actor => Ok(Sql::Bytes(event.actor.subject.clone().into_bytes())),
+            Source::Roles => {
+                let text = serde_json::to_vec(&event.actor.roles).map_err(operations::unwritten)?;
+                Ok(Sql::Bytes(text))
+            }
+            // Never NULL: a comparison with it would choose other rows than those of the claim.
+            Source::Claim(name) => match event.actor.claims.get(name) {
+                None => Err(operations::missing_claim(name)),
+                Some(claim) => claim_value(slot, name, claim),
+            },
             Source::Nothing => Ok(Sql::NULL),
             Source::Field(name) => match fields.get(name) {
                 // Arguments of a read come from a URL, so numbers and dates may be text there.
@@ -270,6 +300,14 @@ impl Binding {
     }
 }
 
+fn claim_value(slot: &Slot, name: &str, claim: &Claim) -> Result<Sql> {
+    let value = match claim {
+        Claim::Text(text) => slot.sql_type.parse(name, text),
+        Claim::Whole(number) => slot.sql_type.convert(name, &Json::from(*number)),
+    };
+    value.map_err(|error| operations::unfit_claim(name).with_source(error))
+}
+
 fn source(parameter: &Parameter, offer: &Offer<'_>) -> Source {
     let name = field_of(&parameter.name);
     match parameter.mode {
@@ -279,5 +317,5 @@ fn source(parameter: &Parameter, offer: &Offer<'_>) -> Source {
 }
 
 fn field_of(parameter: &str) -> &str {
-    parameter.strip_prefix("p_").unwrap_or(parameter)
+    parameter.strip_prefix("p_").or_else(|| parameter.strip_prefix("P_")).unwrap_or(parameter)
 }

@@ -14,6 +14,8 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{ConfigArgs, fail, say, warn};
+use crate::callers::{self, Callers};
+use crate::certificate::Certificate;
 use crate::settings;
 
 /// How long RabbitMQ may take to let the login in.
@@ -79,16 +81,19 @@ pub(super) async fn check(args: CheckArgs) -> ExitCode {
 
 /// Warnings of files that others can read.
 fn modes(config: &Config) -> Vec<Mistake> {
-    let key = config.services.admin.signing_key_file.iter();
-    let open = key.filter(|path| is_open_to_others(path)).map(|path| {
+    let key = config
+        .services
+        .admin
+        .signing_key_file
+        .iter()
+        .map(|p| ("services.admin.signing_key_file", p));
+    let seals = config.trust.seal_keys.iter().map(|path| ("trust.seal_keys", path));
+    let tls =
+        config.services.appserver.tls.iter().map(|tls| ("services.appserver.tls", &tls.key_file));
+    let secrets = key.chain(seals).chain(tls);
+    let open = secrets.filter(|(_, path)| is_open_to_others(path)).map(|(name, path)| {
         let message = format!("{} can be read by others", path.display());
-        Mistake::new(
-            "services.admin.signing_key_file",
-            0,
-            message,
-            "chmod 600, and make a new key if it was seen",
-        )
-        .as_warning()
+        Mistake::new(name, 0, message, "chmod 600, and make a new key if it was seen").as_warning()
     });
     open.collect()
 }
@@ -124,6 +129,9 @@ impl Report {
         self.mistakes.extend(settings::without_database(served, has_database));
         self.mistakes.extend(modes(&config));
         self.mistakes.extend(key_folder(&config));
+        self.mistakes.extend(Callers::read(&config).err().unwrap_or_default());
+        self.mistakes.extend(callers::lonely(&config));
+        self.mistakes.extend(Certificate::read(&config).err().unwrap_or_default());
         self.in_folder = templates.len();
         if let Err(error) = Transport::probe(&config.amqp, RABBITMQ_WITHIN).await {
             self.not_checked.push(format!("RabbitMQ at {}: {error}", config.amqp.url.address()));

@@ -10,7 +10,8 @@ use arc_swap::ArcSwap;
 use beds_core::{Actor, Config, Templates, config};
 use beds_transport::{Client, Context, DeadLetters, Reader, Reports, Transport};
 
-use super::fail;
+use super::{fail, report};
+use crate::callers::Callers;
 
 /// How long RabbitMQ and the answer of one request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,7 +33,9 @@ impl Connection {
         code: u8,
         templates: Templates,
     ) -> Result<Self, ExitCode> {
-        let transport = Transport::start(&config.amqp, &format!("{}-{command}", config.node.name));
+        let callers = Callers::read(config).map_err(|mistakes| report(&mistakes))?;
+        let name = format!("{}-{command}", config.node.name);
+        let transport = Transport::start(&config.amqp, &name, callers.door);
         let environment = config.node.environment.as_str();
         let reports = transport.reports(environment, config.reports.clone());
         let client =
@@ -67,7 +70,7 @@ impl Connection {
 
     /// The dead letters, gone through in the name of the user who runs the command.
     pub(super) fn dead_letters(&self, inbox: config::Inbox) -> DeadLetters {
-        self.client.dead_letters(Actor { subject: Self::user(), roles: Vec::new() }, inbox)
+        self.client.dead_letters(Actor::of_node(Self::user()), inbox)
     }
 
     /// Sends the remaining reports, and closes.

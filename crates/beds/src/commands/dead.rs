@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use beds_core::text::one_line;
-use beds_core::{Config, Templates};
+use beds_core::{Actor, Config, Templates};
 use beds_transport::{DeadLetter, Verdict};
 use clap::{Args, Subcommand};
 
@@ -170,7 +170,7 @@ fn line(letter: &DeadLetter) -> String {
 fn show(letter: &DeadLetter, templates: &Templates) {
     say(&line(letter));
     say(&one_line(&letter.detail_shown(templates)));
-    if let Some(event) = letter.shown(templates) {
+    if let Some(event) = letter.shown(templates, &Actor::of_node(Connection::user())) {
         say(&serde_json::to_string_pretty(&event).unwrap_or_default());
     }
 }

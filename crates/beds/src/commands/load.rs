@@ -77,7 +77,7 @@ pub(super) async fn load(args: LoadArgs) -> ExitCode {
         Err(code) => return code,
     };
     let (templates, mistakes) = settings::templates(&config.templates.path);
-    if let Err(error) = templates.offering(&args.template, Operation::Create, None) {
+    if let Err(error) = templates.offering(&args.template, Operation::Create, None, None) {
         mistakes.iter().for_each(|mistake| super::warn(&mistake.to_string()));
         return fail(EX_USAGE, &error.message);
     }

@@ -21,8 +21,10 @@ pub(super) async fn reload(args: ConfigArgs) -> ExitCode {
     match control::reload(&path).await {
         Ok(reloaded) => {
             reloaded.mistakes.iter().chain(&reloaded.warnings).for_each(|mistake| warn(mistake));
+            let taken = if reloaded.credentials { "were taken" } else { "are those of before" };
+            warn(&format!("beds: the credentials {taken}"));
             if !reloaded.applied {
-                return fail(1, "nothing was changed; correct the templates and try again");
+                return fail(1, "the templates are those of before; correct them and try again");
             }
             say(&format!(
                 "{} templates, {} mistake(s)",

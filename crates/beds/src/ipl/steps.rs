@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_adapters::Stores;
-use beds_broker::{PoolSpec, Pools};
-use beds_core::{BedsError, Config, Mistake, ReportStream, RoutingKey, Store};
+use beds_broker::{Parts, PoolSpec, Pools};
+use beds_core::{BedsError, Config, Gatekeeper, Mistake, ReportStream, RoutingKey, Seal, Store};
 use beds_gateway::{Gateway, Lent, ProbePort, Probes, Router};
 use beds_transport::topology::Queue;
 use beds_transport::{Client, Earlier, Lease, Reports, Transport, TransportError};
@@ -18,8 +18,11 @@ use tokio_util::task::TaskTracker;
 
 use super::readiness::readiness;
 use super::{Ipl, IplError, PATIENCE};
+use crate::callers::{self, Callers};
+use crate::certificate::Certificate;
 use crate::domains::Domains;
 use crate::notary::Notary;
+use crate::reloading::Reloading;
 use crate::{control, logging, metering, notary};
 
 /// How long the start waits for the consumers of its queues.
@@ -50,10 +53,32 @@ impl Ipl {
         Ok(domains)
     }
 
-    pub(super) async fn amqp(&self, domains: &Domains) -> Result<Amqp, IplError> {
+    /// Reads the credentials. A mistake in them ends the start everywhere: a caller could be taken for another one.
+    pub(super) fn callers(&self) -> Result<Arc<Callers>, IplError> {
+        let callers = Callers::read(&self.config).map_err(IplError::Callers)?;
+        callers::lonely(&self.config).iter().for_each(|warning| tracing::warn!("{warning}"));
+        let auth = &self.config.auth;
+        self.step("credentials", Ok(()), || {
+            let keys = auth.keys_file.as_ref().map_or("no keys", |_| "keys");
+            format!("{keys}, {} issuer(s)", auth.issuers.len())
+        })?;
+        Ok(Arc::new(callers))
+    }
+
+    /// Reads the certificate of the gateway. A mistake in it ends the start everywhere: callers would be asked to trust another.
+    pub(super) fn certificate(&self) -> Result<Option<Arc<Certificate>>, IplError> {
+        Certificate::read(&self.config).map(|read| read.map(Arc::new)).map_err(IplError::Callers)
+    }
+
+    pub(super) async fn amqp(
+        &self,
+        domains: &Domains,
+        callers: &Callers,
+    ) -> Result<Amqp, IplError> {
         let config = &self.config;
         let environment = config.node.environment.as_str();
-        let transport = Transport::start(&config.amqp, &config.node.name);
+        let seal = Arc::clone(&callers.door) as Arc<dyn Seal>;
+        let transport = Transport::start(&config.amqp, &config.node.name, seal);
         let reports = transport.reports(environment, config.reports.clone());
         // Comes before pools and gateway find their meters:
         // one that is found earlier counts nothing.
@@ -92,8 +117,9 @@ impl Ipl {
     pub(super) async fn pools(
         &self,
         amqp: &Amqp,
-        domains: &Domains,
+        reloading: &Reloading,
     ) -> Result<(Arc<Pools>, Lease), IplError> {
+        let domains = &*reloading.domains;
         let (specs, streams) = (pools(&self.config, domains), streams(&self.config));
         // Only a database that is reached has consumers to wait for.
         let reached: Vec<_> = specs
@@ -104,9 +130,14 @@ impl Ipl {
         let told: Vec<String> =
             specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key)).collect();
         let Amqp { transport, reports, .. } = amqp;
-        let (lease, notices) = (transport.lease(), transport.notices());
-        let pools =
-            Pools::spawn(transport, reports, &domains.factory, specs, &streams, &lease, &notices);
+        let lease = transport.lease();
+        let parts = Parts {
+            factory: Arc::clone(&domains.factory),
+            lease: lease.clone(),
+            notices: transport.notices(),
+            gate: Arc::clone(&reloading.callers.door) as Arc<dyn Gatekeeper>,
+        };
+        let pools = Pools::spawn(transport, reports, &parts, specs, &streams);
         // The first request must find them. One that cannot begin is told by `/readyz`.
         let consume = reached
             .into_iter()
@@ -124,7 +155,7 @@ impl Ipl {
     pub(super) fn watchers(
         &self,
         amqp: &Amqp,
-        domains: &Arc<Domains>,
+        reloading: &Reloading,
         pools: &Arc<Pools>,
     ) -> Result<(), IplError> {
         let Amqp { transport, reports, .. } = amqp;
@@ -144,7 +175,7 @@ impl Ipl {
         let metered = (reports.clone(), transport.clone());
         let serve = move || metering::serve(metered.0.clone(), metered.1.clone());
         self.spawn(guards.clone().forever("the metrics", serve));
-        let watching = Arc::clone(domains);
+        let watching = Arc::clone(&reloading.domains);
         let watch = move || {
             let watching = Arc::clone(&watching);
             async move { watching.watch().await }
@@ -153,7 +184,7 @@ impl Ipl {
         if let Some(path) = &self.config.node.control {
             let socket = control::bind(path)
                 .map_err(|source| IplError::Control { path: path.display().to_string(), source })?;
-            self.spawn(control::serve(socket, path.clone(), Arc::clone(domains), reports.clone()));
+            self.spawn(control::serve(socket, path.clone(), reloading.clone()));
         }
         Ok(())
     }
@@ -185,7 +216,7 @@ impl Ipl {
     pub(super) fn gateway(
         &self,
         amqp: &Amqp,
-        domains: &Arc<Domains>,
+        reloading: &Reloading,
         probes: Arc<Probes>,
         routes: Router,
     ) -> Result<Listening, IplError> {
@@ -193,7 +224,7 @@ impl Ipl {
         let mut listening =
             Listening { address: None, tasks: TaskTracker::new(), stop: CancellationToken::new() };
         if config.services.appserver.is_local {
-            let lent = lend(&amqp.client, domains, probes, config.inbox);
+            let lent = lend(&amqp.client, reloading, probes, config.inbox);
             let bound = Gateway::bind(&config.services.appserver, lent)?.merge(routes);
             let address = bound.address();
             listening.address = Some(address);
@@ -203,7 +234,8 @@ impl Ipl {
                     tracing::error!(%error, "The gateway ended.");
                 }
             });
-            self.step("gateway", Ok(()), || format!("http://{address}"))?;
+            let scheme = if config.services.appserver.tls.is_some() { "https" } else { "http" };
+            self.step("gateway", Ok(()), || format!("{scheme}://{address}"))?;
         }
         Ok(listening)
     }
@@ -291,10 +323,11 @@ fn signing_key(config: &Config) -> Result<Option<notary::Key>, IplError> {
 
 fn lend(
     client: &Client,
-    domains: &Arc<Domains>,
+    reloading: &Reloading,
     probes: Arc<Probes>,
     inbox: beds_core::config::Inbox,
 ) -> Lent {
+    let domains = &reloading.domains;
     let factory = Arc::clone(&domains.factory);
     let describe = Box::new(move || factory.describe());
     Lent {
@@ -302,6 +335,8 @@ fn lend(
         templates: Arc::clone(&domains.templates),
         describe,
         probes,
+        gate: Arc::clone(&reloading.callers.door) as Arc<dyn Gatekeeper>,
+        tls: reloading.certificate.as_ref().map(|certificate| certificate.tls.clone()),
         inbox,
     }
 }

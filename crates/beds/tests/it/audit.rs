@@ -205,7 +205,6 @@ async fn where_audit_is_required_nothing_is_done_that_cannot_be_recorded() -> Re
 async fn a_batch_that_asks_for_another_operation_holds_up_no_other() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;
-    let path = format!("/api/exchanges/{}/beds.logs/publish", world.name);
     for operation in ["delete", "list", "fetch"] {
         let text = json!({
             "about": format!("py.{operation}"), "depth": 1, "at": "2026-11-23T10:00:00Z", "actor": operation, "template": "T",
@@ -214,8 +213,7 @@ async fn a_batch_that_asks_for_another_operation_holds_up_no_other() -> Result<(
         let id = format!("py.batch.{operation}");
         let batch = envelope(&id, "Audit", operation, json!({"records": [text.to_string()]}));
         let properties = json!({"message_id": id, "delivery_mode": 2});
-        let message = json!({"routing_key": "audit.py", "payload": batch.to_string(), "payload_encoding": "string", "properties": properties});
-        world.rabbit(Method::POST, &path, Some(message)).await?;
+        world.publish_to("beds.logs", "audit.py", &batch.to_string(), properties).await?;
         eventually("nodes only ever add to the trail", async || {
             Ok(search(&live.api, &format!("&subject={operation}")).await?.len() == 1)
         })

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::rig::callers::HEADER;
 use crate::rig::{SOON, World};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,8 +174,9 @@ async fn a_refusal_reaches_a_caller_who_is_still_sending() -> Result<()> {
         ("Things/by/name/and/more", "content-length: 4194304", "404"),
     ] {
         let mut stream = TcpStream::connect(address).await?;
-        let head =
-            format!("POST /v1/records/{path} HTTP/1.1\r\nhost: localhost\r\n{framing}\r\n\r\n");
+        let head = format!(
+            "POST /v1/records/{path} HTTP/1.1\r\nhost: localhost\r\n{HEADER}{framing}\r\n\r\n"
+        );
         stream.write_all(head.as_bytes()).await?;
         for _ in 0..16 {
             if framing.starts_with("transfer") {

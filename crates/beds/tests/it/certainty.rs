@@ -80,7 +80,7 @@ async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_t
     world.own_queue("mine").await?;
     let mut first = world.process("committed=return").await?;
     let body = event("py.test.1", "Counters2", json!({"name": "a"}), NOW, LATER);
-    world.write("templates/counters2.toml", "name = \"Counters2\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"things_create\"\n")?;
+    world.template("counters2", "name = \"Counters2\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"things_create\"\n")?;
     first.signal("HUP")?;
     eventually("the node has the template", async || {
         Ok(first.api.get("/v1/templates/Counters2").await?.status == 200)
@@ -103,7 +103,7 @@ async fn a_redelivered_write_is_never_refused_by_a_node_that_does_not_know_its_t
     })
     .await?;
     assert!(world.take("mine").await?.is_empty(), "no word of a refusal");
-    world.write("templates/counters2.toml", "name = \"Counters2\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"things_create\"\n")?;
+    world.template("counters2", "name = \"Counters2\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"things_create\"\n")?;
     second.signal("HUP")?;
     let told = reply(&world).await?;
     assert_eq!(
@@ -252,8 +252,7 @@ async fn documents_are_read_where_a_majority_has_them() -> Result<()> {
         "schema/rec/main/0951_profiled.json",
         r#"[{"update": "beds_objects", "updates": [{"q": {"_id": "profiled_list"}, "upsert": true, "u": {"_id": "profiled_list", "kind": "fetch", "params": {}, "command": {"find": "profiled"}}}]}]"#,
     )?;
-    world.write(
-        "templates/profiled.toml",
+    world.template("profiled",
         "name = \"Profiled\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[fetches]\nall = \"profiled_list\"\n",
     )?;
     world.apply()?;

@@ -17,22 +17,17 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
     assert!(String::from_utf8_lossy(&clean.stdout).contains("amount: decimal(30,10)"));
 
     let head = "name = \"Bad\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\n";
-    write(
-        &world,
-        "templates/bad.toml",
+    world.template("bad",
         &format!(
             "{head}create = \"things_commits\"\nfetch = \"no_such\"\nupdate = \"things_twice\"\ndelete = \"things_sets\"\n\
              [jobs]\nx = \"no_job\"\n[fields.emial]\nsensitive = true\n"
         ),
     )?;
-    write(
-        &world,
-        "templates/worse.toml",
+    world.template(
+        "worse",
         "name = \"Worse\"\nstore = \"rec\"\ndatabase = \"other\"\nid = \"_id\"\n",
     )?;
-    write(
-        &world,
-        "templates/rec.toml",
+    world.template("rec",
         "name = \"Rec\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\nfetch = \"papers_create\"\n[fetches]\nx = \"none\"\n",
     )?;
     let output = world.beds(&["check", "--json"])?;

@@ -32,8 +32,7 @@ impl TwoDatabases {
         let beds = std::fs::read_to_string(world.folder.join("schema/rel/main/0001_beds.sql"))?;
         world.write("schema/rel/side/0001_beds.sql", beds)?;
         world.write("schema/rel/side/0002_side.sql", SIDE)?;
-        world.write(
-            "templates/sides.toml",
+        world.template("sides",
             "name = \"Sides\"\nstore = \"rel\"\ndatabase = \"side\"\nid = \"id\"\n[objects]\ncreate = \"sides_create\"\n\
              fetch = \"sides_fetch\"\n",
         )?;
@@ -370,13 +369,9 @@ async fn a_dead_letter_is_sent_to_the_database_of_its_template() -> Result<()> {
     world.all_consume().await?;
     // Of an earlier release, in which one queue was for all databases.
     let event = envelope("py.old.1", "Sides", "create", json!({"label": "late"}));
-    let letter = json!({
-        "routing_key": "rel.write", "payload": event.to_string(), "payload_encoding": "string",
-        "properties": {"message_id": "py.old.1", "delivery_mode": 2, "headers": {
-            "beds-reason": "panic", "beds-detail": "BEDS-0017 internal", "beds-queue": "rel.write"}},
-    });
-    let dead = format!("/api/exchanges/{}/beds.dead/publish", world.name);
-    assert_eq!(world.rabbit(Method::POST, &dead, Some(letter)).await?["routed"], true);
+    let properties = json!({"message_id": "py.old.1", "delivery_mode": 2, "headers": {
+        "beds-reason": "panic", "beds-detail": "BEDS-0017 internal", "beds-queue": "rel.write"}});
+    assert!(world.publish_to("beds.dead", "rel.write", &event.to_string(), properties).await?);
     let output = world.beds(&["dead", "replay", "py.old.1"])?;
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{said}");

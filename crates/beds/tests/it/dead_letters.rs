@@ -1,7 +1,6 @@
 //! Dead letters as the person that decides about them meets them.
 
 use anyhow::{Context, Result};
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rig::{World, envelope, eventually};
@@ -105,10 +104,7 @@ async fn a_replay_of_what_took_effect_takes_no_effect_again() -> Result<()> {
     })
     .await?;
     let headers = json!({"headers": {"beds-reason": "panic", "beds-queue": "rel.write"}, "message_id": "py.test.done"});
-    let path = format!("/api/exchanges/{}/beds.dead/publish", world.name);
-    let letter = json!({"routing_key": "rel.write", "payload": event("py.test.done", "once"), "payload_encoding": "string",
-        "properties": headers});
-    world.rabbit(Method::POST, &path, Some(letter)).await?;
+    world.publish_to("beds.dead", "rel.write", &event("py.test.done", "once"), headers).await?;
     dead(&world, 1).await?;
     output(&world, &["dead", "replay", "py.test.done"])?;
     eventually("the replay was worked on", async || {

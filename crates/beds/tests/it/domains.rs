@@ -17,8 +17,7 @@ async fn a_new_relational_domain_answers_without_rebuild_or_restart() -> Result<
            SELECT * FROM pets WHERE id = LAST_INSERT_ID();\nEND //\nDELIMITER ;\n\
          CREATE PROCEDURE pets_fetch(IN p_id INT) SELECT * FROM pets WHERE id = p_id;\n",
     )?;
-    std::fs::write(
-        world.folder.join("templates/pets.toml"),
+    world.template("pets",
         "name = \"Pets\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n[objects]\ncreate = \"pets_create\"\nfetch = \"pets_fetch\"\n",
     )?;
     world.apply()?;
@@ -49,8 +48,7 @@ async fn a_new_document_domain_answers_without_rebuild_or_restart() -> Result<()
             "command": {"find": "songs", "filter": {"year": "$$year"}}})),
     ]);
     std::fs::write(world.folder.join("schema/rec/main/0950_songs.json"), schema.to_string())?;
-    std::fs::write(
-        world.folder.join("templates/songs.toml"),
+    world.template("songs",
         "name = \"Songs\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"songs_create\"\n[fetches]\nyear = \"songs_by_year\"\n",
     )?;
     world.apply()?;
@@ -72,10 +70,7 @@ async fn a_new_document_domain_answers_without_rebuild_or_restart() -> Result<()
 async fn a_bad_template_stops_the_reload_and_takes_nothing_away() -> Result<()> {
     let world = World::new().await?;
     let process = world.process("").await?;
-    std::fs::write(
-        world.folder.join("templates/things.toml"),
-        "name = \"Things\"\nstor = \"rel\"\n",
-    )?;
+    world.template("things", "name = \"Things\"\nstor = \"rel\"\n")?;
     let reload = world.beds(&["reload"])?;
     let said = String::from_utf8_lossy(&reload.stderr).into_owned();
     assert_eq!(reload.status.code(), Some(1));

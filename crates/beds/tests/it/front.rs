@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::rig::callers::HEADER;
 use crate::rig::{Api, World};
 
 async fn with(
@@ -194,7 +195,10 @@ async fn a_body_is_bounded_in_values_and_a_template_is_looked_up_before_it() -> 
     // Of a template that is not there, the body is not waited for.
     let mut stream = TcpStream::connect(live.api.url.trim_start_matches("http://"))?;
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    stream.write_all(b"POST /v1/records/Nope HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")?;
+    write!(
+        stream,
+        "POST /v1/records/Nope HTTP/1.1\r\nHost: localhost\r\n{HEADER}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
+    )?;
     let mut answer = [0; 12];
     stream.read_exact(&mut answer)?;
     assert_eq!(&answer, b"HTTP/1.1 404");
@@ -222,7 +226,10 @@ async fn callers_who_send_nothing_take_no_place_from_the_others() -> Result<()> 
     let mut slow = Vec::new();
     for _ in 0..200 {
         let mut stream = TcpStream::connect(&address)?;
-        stream.write_all(b"POST /v1/records/Things HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{")?;
+        write!(
+            stream,
+            "POST /v1/records/Things HTTP/1.1\r\nHost: localhost\r\n{HEADER}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
+        )?;
         slow.push(stream);
     }
     let good = live.api.post("/v1/records/Things", &json!({"name": "in between"})).await?;
@@ -256,10 +263,8 @@ async fn callers_who_read_nothing_are_cut_off() -> Result<()> {
         let mut stream = TcpStream::connect(&address)?;
         stream.set_nonblocking(true)?;
         // Far more answers than the kernel keeps; then it takes no further request either.
-        while stream
-            .write(&b"GET /v1/templates HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100))
-            .is_ok()
-        {
+        let request = format!("GET /v1/templates HTTP/1.1\r\nHost: localhost\r\n{HEADER}\r\n");
+        while stream.write(request.repeat(100).as_bytes()).is_ok() {
             tokio::task::yield_now().await;
         }
         deaf.push(stream);

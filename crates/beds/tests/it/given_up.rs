@@ -158,8 +158,7 @@ fn crowd() -> String {
 async fn reads_of_documents_end_in_the_server_when_their_callers_leave() -> Result<()> {
     let world = World::new().await?;
     world.write("schema/rec/main/0950_crowd.json", crowd())?;
-    world.write(
-        "templates/crowd.toml",
+    world.template("crowd",
         "name = \"Crowd\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[fetches]\nread = \"crowd_read\"\n",
     )?;
     world.apply()?;

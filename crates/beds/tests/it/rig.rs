@@ -26,8 +26,10 @@
 //! Not here: the domains (tests/domain), the start of the services (tools/devkit).
 
 mod api;
+pub(crate) mod callers;
 mod envelope;
 mod files;
+pub(crate) mod issuer;
 pub(crate) mod killable;
 mod maria;
 mod mongo;
@@ -43,6 +45,7 @@ use reqwest::{Client, Method};
 use uuid::Uuid;
 
 pub(crate) use api::{Answer, Api};
+pub(crate) use callers::as_caller;
 pub(crate) use envelope::envelope;
 pub(crate) use maria::{client, mariadb};
 pub(crate) use nodes::{Live, Process};
@@ -57,7 +60,10 @@ pub(crate) struct World {
     pub(crate) folder: PathBuf,
     pub(crate) maria: String,
     rabbit: String,
+    /// Of the management interface of RabbitMQ.
     http: Client,
+    /// Of callers, who show the key of the tests.
+    caller: Client,
 }
 
 impl World {
@@ -69,6 +75,7 @@ impl World {
             maria: variable("BEDS_TEST_MARIA_URL")?,
             rabbit: variable("BEDS_TEST_RABBIT_API")?,
             http: Client::new(),
+            caller: callers::client(callers::KEY)?,
             folder,
             name,
         };

@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::audit::search;
@@ -186,13 +185,11 @@ async fn forged_headers_decide_nothing_and_one_bad_letter_hides_no_other() -> Re
     let properties = json!({"message_id": "py.forged", "expiration": "1", "delivery_mode": 2, "headers": headers});
     assert!(world.publish("rel.write", &forged.to_string(), properties).await?);
     let long = json!({"message_id": "py.long", "headers": {"beds-queue": "q".repeat(300), "beds-reason": "records"}});
-    let path = format!("/api/exchanges/{}/beds.dead/publish", world.name);
-    let message = json!({"routing_key": "x", "payload": event("py.long", "long").to_string(), "payload_encoding": "string", "properties": long});
     eventually("the forged message has expired", async || {
         Ok(world.queue("beds.dead").await?["messages"] == 1)
     })
     .await?;
-    world.rabbit(Method::POST, &path, Some(message)).await?;
+    world.publish_to("beds.dead", "x", &event("py.long", "long").to_string(), long).await?;
     let live = world.node().await?;
     let good = json!({"message_id": "py.good"});
     assert!(world.publish("rel.write", &event("py.good", "forbidden").to_string(), good).await?);

@@ -355,7 +355,7 @@ async fn what_was_made_under_a_mode_that_cuts_is_refused_by_name() -> Result<()>
         let text = format!(
             "name = \"{object}\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"v\"\n[objects]\ncreate = \"{object}\"\nlist = \"cut_list\"\n"
         );
-        world.write(&format!("templates/{object}.toml"), text)?;
+        world.template(object, &text)?;
     }
     let (code, said) = world.check()?;
     assert_eq!(code, 1, "{said}");

@@ -154,9 +154,8 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     // A record with a member that this release does not know is stored as it came.
     let text = json!({"about": "py.new", "depth": 1, "at": "2026-11-23T10:00:00Z", "actor": "of later", "template": "T", "operation": "fetch", "rows": 0, "outcome": "ok", "node": "later", "new_member": [1]}).to_string();
     let batch = envelope("later.b1", "Audit", "create", json!({"records": [text]}));
-    let path = format!("/api/exchanges/{}/beds.logs/publish", world.name);
-    let message = json!({"routing_key": "audit.later", "payload": batch.to_string(), "payload_encoding": "string", "properties": {"message_id": "later.b1", "delivery_mode": 2}});
-    world.rabbit(Method::POST, &path, Some(message)).await?;
+    let properties = json!({"message_id": "later.b1", "delivery_mode": 2});
+    world.publish_to("beds.logs", "audit.later", &batch.to_string(), properties).await?;
     eventually("it is stored", async || {
         Ok(search(&live.api, "&subject=of%20later").await?.len() == 1)
     })
@@ -195,8 +194,12 @@ async fn reads_of_a_later_release_hold_up_no_other() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_carries_no_name_of_its_publishers_login() -> Result<()> {
     let world = World::new().await?;
-    let live = world.node().await?;
     let user = format!("u{}", world.name);
+    // The login stands for a caller, so its events are proved.
+    let config = std::fs::read_to_string(world.config_file())?;
+    let trusted = format!("[trust.logins.{user}]\nsubject = \"app:named\"\nroles = [\"tester\"]\n");
+    std::fs::write(world.config_file(), format!("{config}\n{trusted}"))?;
+    let live = world.node().await?;
     let login = format!("/api/users/{user}");
     world
         .rabbit(Method::PUT, &login, Some(json!({"password": "secret", "tags": "management"})))

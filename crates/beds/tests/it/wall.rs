@@ -168,7 +168,7 @@ async fn a_template_reaches_nothing_of_beds_itself() -> Result<()> {
         ("kept", template("Kept", "rel", "main", "[fetches]\nk = \"reads_the_inbox\"\n")),
         ("stored", template("Stored", "rec", "main", "[fetches]\ni = \"reads_the_inbox\"\n")),
     ] {
-        world.write(&format!("templates/{file}.toml"), text)?;
+        world.template(file, &text)?;
     }
     world.write(
         "schema/rec/main/0950_inbox.json",
@@ -325,8 +325,7 @@ async fn a_parameter_that_is_left_out_of_a_match_selects_and_deletes_nothing() -
         ),
     ];
     world.write("schema/rec/main/0950_notes.json", format!("[{}]", objects.join(",\n")))?;
-    world.write(
-        "templates/notes.toml",
+    world.template("notes",
         "name = \"Notes\"\nstore = \"rec\"\ndatabase = \"main\"\nid = \"_id\"\n[objects]\ncreate = \"purge\"\n[fetches]\n\
          loose = \"loose\"\nstrict = \"strict\"\ndefaulted = \"defaulted\"\norphans = \"orphans\"\nlisted = \"listed\"\n",
     )?;

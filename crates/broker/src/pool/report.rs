@@ -202,6 +202,19 @@ impl Reporter<'_> {
         }
     }
 
+    /// Records that a message was refused whose publisher has proved nothing, and how many like it have no record of their own.
+    pub(super) fn unproved(self, delivery: &Delivery, login: &str, unrecorded: u64) {
+        let (id, node) = (self.reports.event_id(), self.reports.node());
+        let act = AuditRecord::of_act(id, "", "enter", Outcome::Failed, node);
+        let record = AuditRecord {
+            code: Some(ErrorKind::Unauthenticated.code().to_owned()),
+            target: Some(format!("{} {login}", delivery.queue())),
+            unrecorded: (unrecorded > 0).then_some(unrecorded),
+            ..act
+        };
+        self.reports.offer(None, self.reports.enabled().audit.then_some(record));
+    }
+
     /// An id for a message that is no event, so that its dead letter has a place.
     pub(super) fn malformed(self, delivery: &Delivery, error: &BedsError) -> Option<LineageReport> {
         if !self.reports.enabled().lineage {

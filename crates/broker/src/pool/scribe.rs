@@ -47,6 +47,9 @@ pub(super) struct Scribe<'t> {
 impl Scribe<'_> {
     /// Stores one batch. It stays in the queue if the node stops first.
     pub(super) async fn handle(&self, stream: ReportStream, delivery: &Delivery) {
+        if self.publisher.needs_proof() && !self.publisher.is_sealed(delivery) {
+            return self.put_away(delivery).await;
+        }
         let read = Event::from_slice(delivery.body()).and_then(|event| Batch::read(stream, event));
         let mut batch = match read {
             Ok(batch) => batch,
@@ -99,6 +102,24 @@ impl Scribe<'_> {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+            }
+        }
+    }
+
+    /// Keeps a batch apart that no node has sealed: whoever may write to the exchange could report things that never happened.
+    async fn put_away(&self, delivery: &Delivery) {
+        let login = delivery.login().unwrap_or_default();
+        tracing::warn!(
+            queue = delivery.queue(),
+            login,
+            "Reports without the seal of a node are not stored."
+        );
+        match self.publisher.keep_unproved(delivery, "the batch is not sealed by a node").await {
+            Ok(()) => delivery.ack(),
+            Err(failure) => {
+                tracing::debug!(%failure, "An unproved batch could not be kept.");
+                tokio::time::sleep(FIRST_PAUSE).await;
+                delivery.requeue();
             }
         }
     }
@@ -208,7 +229,7 @@ impl Scribe<'_> {
 
     async fn bury(&self, delivery: &Delivery, error: &BedsError) {
         let detail = format!("{} {}", error.code(), error.message);
-        match self.publisher.dead_letter(delivery, "records", &detail).await {
+        match self.publisher.dead_letter(delivery, "records", &detail, None).await {
             Ok(()) => {
                 self.meters.dead_letter();
                 self.meters.event(Some(error.code()), Duration::ZERO, Duration::ZERO);

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_channel::Receiver;
-use beds_core::{Complaints, ReportStream};
+use beds_core::{Complaints, Gatekeeper, ReportStream};
 use beds_transport::topology::Queue;
 use beds_transport::{Delivery, Lease, Notices, Reports, Subscription, Transport};
 use futures_util::FutureExt;
@@ -46,6 +46,7 @@ pub(super) struct Task {
     /// The name of the node, under which it writes into the audit chain.
     pub(super) lease: Lease,
     pub(super) notices: Notices,
+    pub(super) gate: Arc<dyn Gatekeeper>,
 }
 
 /// Keeps one place in the pool filled until the pool stops.
@@ -187,6 +188,7 @@ impl<'t> Handler<'t> {
                 complaints: &task.complaints,
                 stop: &task.stop,
                 notices: &task.notices,
+                gate: &*task.gate,
             }),
             Work::Reports(stream) => {
                 let scribe = Scribe {

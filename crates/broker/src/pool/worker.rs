@@ -5,6 +5,7 @@
 
 mod doubt;
 mod ending;
+mod proof;
 mod reads;
 mod settle;
 mod unanswered;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::Answer;
-use beds_core::{Attempt, BedsError, Complaints, ErrorKind, Event, EventId, Result};
+use beds_core::{
+    Attempt, BedsError, Complaints, ErrorKind, Event, EventId, Gatekeeper, Result, Unproved,
+};
 use beds_transport::topology::DELIVERY_LIMIT;
 use beds_transport::{Delivery, Notices, Publisher};
 use fail::fail_point;
@@ -26,6 +29,7 @@ use super::PoolSpec;
 use super::report::{Begun, Reporter};
 use crate::Factory;
 use crate::dispatch::dispatch;
+use proof::Proof;
 use settle::Taken;
 
 /// How long a reply may take to leave. A worker never waits longer for a publisher that RabbitMQ has blocked.
@@ -43,20 +47,36 @@ pub(super) struct Worker<'t> {
     pub(super) complaints: &'t Complaints,
     pub(super) stop: &'t CancellationToken,
     pub(super) notices: &'t Notices,
+    /// Knows the credentials of publishers.
+    pub(super) gate: &'t dyn Gatekeeper,
+}
+
+/// The reason why a message was not read.
+enum Unread {
+    Unproved(Unproved),
+    /// It is proved, and no event for this queue.
+    Malformed(Box<(BedsError, Proof)>),
 }
 
 impl Worker<'_> {
     pub(super) async fn handle(&self, delivery: &Arc<Delivery>) {
         let begun = Begun::now();
-        let event = match self.envelope(delivery) {
-            Ok(event) => event,
-            Err(error) if Event::is_of_later_release(delivery.body()) => {
-                return self.wait_for_later_release(delivery, &error).await;
+        let (event, proof) = match self.read_message(delivery) {
+            Ok(read) => read,
+            Err(Unread::Unproved(unproved)) => {
+                return self.refuse_unproved(delivery, unproved).await;
             }
-            Err(error) => return self.bury_unread(delivery, "malformed", &error).await,
+            Err(Unread::Malformed(read)) if Event::is_of_later_release(delivery.body()) => {
+                let (error, proof) = *read;
+                return self.wait_for_later_release(delivery, &error, proof.actor()).await;
+            }
+            Err(Unread::Malformed(read)) => {
+                let (error, proof) = *read;
+                return self.bury_unread(delivery, "malformed", &error, proof.actor()).await;
+            }
         };
         fail_point!("received", |_| die());
-        let taken = self.taken(delivery, begun, event);
+        let taken = self.taken(delivery, begun, event, proof);
         match self.pool.key.is_write() {
             true => self.write(&taken).await,
             false => self.read(&taken).await,
@@ -72,16 +92,32 @@ impl Worker<'_> {
             false => "the handler failed; the node's log has the cause",
         };
         let error = BedsError::new(ErrorKind::Internal, text).with_source(panic.to_owned());
-        let taken = self.envelope(delivery).map(|event| self.taken(delivery, Begun::now(), event));
+        let taken = self
+            .read_message(delivery)
+            .map(|(event, proof)| self.taken(delivery, Begun::now(), event, proof));
         match (self.pool.key.is_write(), taken) {
             (true, Ok(taken)) => self.give_back_after_panic(&taken, &error).await,
             (false, Ok(taken)) => self.refuse_after_panic(&taken, &error).await,
             (true, Err(_)) if delivery.deliveries() < DELIVERY_LIMIT => delivery.requeue(),
-            (true, Err(_)) => self.bury_unread(delivery, "panic", &error).await,
+            (true, Err(Unread::Malformed(read))) => {
+                self.bury_unread(delivery, "panic", &error, read.1.actor()).await;
+            }
+            (true, Err(Unread::Unproved(unproved))) => {
+                self.refuse_unproved(delivery, unproved).await;
+            }
             (false, Err(_)) => {
                 self.refuse(delivery, &EventId(delivery.message_id().to_owned()), &error).await;
                 delivery.ack();
             }
+        }
+    }
+
+    /// The event of a message in the name of its proved caller, and the proof.
+    fn read_message(&self, delivery: &Delivery) -> std::result::Result<(Event, Proof), Unread> {
+        let proof = self.proof(delivery).map_err(Unread::Unproved)?;
+        match self.envelope(delivery) {
+            Ok(event) => proof.apply(event).map(|event| (event, proof)).map_err(Unread::Unproved),
+            Err(error) => Err(Unread::Malformed(Box::new((error, proof)))),
         }
     }
 
@@ -103,9 +139,16 @@ impl Worker<'_> {
         Ok(event)
     }
 
-    fn taken<'m>(&self, delivery: &'m Arc<Delivery>, begun: Begun, event: Event) -> Taken<'m> {
+    fn taken<'m>(
+        &self,
+        delivery: &'m Arc<Delivery>,
+        begun: Begun,
+        event: Event,
+        proof: Proof,
+    ) -> Taken<'m> {
         // Work that this worker does not wait for any more must not be committed either.
-        Taken { delivery, begun, attempt: Arc::new(Attempt::new(event, self.pool.handler_timeout)) }
+        let attempt = Arc::new(Attempt::new(event, self.pool.handler_timeout));
+        Taken { delivery, begun, attempt, proof }
     }
 
     /// Lets the adapter work for at most `patience`, unless the work cannot begin.

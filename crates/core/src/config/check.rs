@@ -2,6 +2,9 @@
 //!
 //! Not here: the keys (keys.rs), the types (config.rs).
 
+mod callers;
+mod combinations;
+
 use std::path::Path;
 
 use toml::{Table, Value};
@@ -44,6 +47,7 @@ pub fn load(
     rules.addresses();
     rules.databases();
     rules.urls(base, read);
+    mistakes.extend(callers::missing(file, &checked, &table));
     if !mistakes.is_empty() {
         mistakes.sort_by_key(|p| p.line);
         return Err(mistakes);
@@ -55,66 +59,21 @@ pub fn load(
     config.node.control = config.node.control.map(|path| base.join(path));
     let admin = &mut config.services.admin;
     admin.signing_key_file = admin.signing_key_file.take().map(|path| base.join(path));
+    if let Some(tls) = &mut config.services.appserver.tls {
+        tls.cert_file = base.join(&tls.cert_file);
+        tls.key_file = base.join(&tls.key_file);
+    }
+    config.auth.below(base);
+    config.trust.below(base);
     for database in config.databases.rel.values_mut() {
         database.ca_file = database.ca_file.take().map(|path| base.join(path));
     }
-    match refusals(file, &checked, &config) {
+    let mut refused = combinations::refusals(file, &checked, &config);
+    refused.extend(callers::refusals(file, &checked, &config));
+    match refused {
         refused if refused.is_empty() => Ok(config),
         refused => Err(refused),
     }
-}
-
-/// Combinations that no single value shows.
-fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Mistake> {
-    let mut mistakes = Vec::new();
-    let gateway = &config.services.appserver;
-    if gateway.is_local && config.node.environment == super::Environment::Production {
-        mistakes.push(Mistake::new(
-            file,
-            checked.line("services.appserver.is_local"),
-            "the gateway does not start in production, because callers cannot be authenticated yet",
-            "set services.appserver.is_local = false on production nodes, or environment = \"development\"",
-        ));
-    }
-    if gateway.is_local && !gateway.listen.ip().is_loopback() {
-        mistakes.push(Mistake::new(
-            file,
-            checked.line("services.appserver.listen"),
-            format!(
-                "{} is not a loopback address, and callers cannot be authenticated yet",
-                gateway.listen
-            ),
-            "listen on 127.0.0.1 or [::1]",
-        ));
-    }
-    if gateway.default_timeout > gateway.max_timeout {
-        let line = checked.line("services.appserver.default_timeout");
-        mistakes.push(Mistake::new(
-            file,
-            line,
-            "default_timeout is longer than max_timeout",
-            "raise max_timeout",
-        ));
-    }
-    if config.services.admin.is_local && !config.databases.rec.contains_key(super::LOGS_DATABASE) {
-        mistakes.push(Mistake::new(
-            file,
-            checked.line("services.admin.is_local"),
-            "services.admin is local, but there is no database for the reports that it stores",
-            "add [databases.rec.msLogs] with a url, or set is_local = false",
-        ));
-    }
-    for store in Store::ALL {
-        if config.services.store(store).is_local && config.databases.of(store).is_empty() {
-            mistakes.push(Mistake::new(
-                file,
-                checked.line(&format!("services.{store}.is_local")),
-                format!("services.{store} is local, but there is no database for it"),
-                format!("add [databases.{store}.main] with a url, or set is_local = false"),
-            ));
-        }
-    }
-    mistakes
 }
 
 fn merge(base: &mut Table, over: Table) {
@@ -238,6 +197,7 @@ impl Rules<'_> {
                 || path.ends_with("_interval")
                 || path.ends_with("_grace")
                 || path.ends_with("heartbeat")
+                || matches!(path, "auth.leeway" | "auth.max_lifetime")
         };
         for key in KEYS.iter().filter(|key| is_duration(key.path)) {
             let value = self.text(key.path).unwrap_or_default();

@@ -2,6 +2,8 @@
 //!
 //! Not here: which keys there are, which is the table of the parent's.
 
+pub(super) mod access;
+
 use toml::Value;
 
 use crate::Mistake;
@@ -86,8 +88,10 @@ pub(super) fn words(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) 
     }
 }
 
-/// Reports names that cannot stand in a URL.
+/// Reports names that cannot stand in a URL, or in `[access]`.
 pub(super) fn names(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
+    access::check(file, checked, mistakes);
+    access::check_fields(file, checked, mistakes);
     for path in ["name", "fetches", "jobs"] {
         let names: Vec<(&str, String)> = match checked.table.get(path) {
             Some(Value::String(name)) => vec![(name, path.to_owned())],

@@ -30,6 +30,7 @@ fn record(number: u64) -> AuditRecord {
         node: "ms".into(),
         digest: Some(format!("{number:016x}")),
         repeat_of: None,
+        unrecorded: None,
     }
 }
 

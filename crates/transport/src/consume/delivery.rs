@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
+use beds_core::Actor;
 use beds_core::traceparent::{TRACEPARENT, is_traceparent};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
 
 use super::acks::Acks;
-use crate::topology::Queue;
+use crate::marks::{self, ACTOR, Marks, SEAL};
+use crate::topology::{EVENTS, LOGS, Queue};
 
 /// Headers of a message that has waited: how often, and that an attempt before may have had an effect.
 pub(crate) const WAITS: &str = "beds-waits";
@@ -70,6 +72,41 @@ impl Delivery {
             }
             _ => None,
         }
+    }
+
+    /// True where a node has sealed the message for this queue.
+    pub(crate) fn is_sealed(&self, marks: &Marks) -> bool {
+        let of = &self.inner;
+        let exchange = match self.queue {
+            Queue::Events(_) => EVENTS,
+            Queue::Reports(_) => LOGS,
+        };
+        marks.is_sealed(exchange, of.routing_key.as_str(), &of.properties, &of.data)
+    }
+
+    /// True where the message has a seal, good or bad.
+    pub fn has_seal(&self) -> bool {
+        self.header(SEAL).is_some()
+    }
+
+    /// The caller whom a node has proved, where the body does not name it. To be read of a sealed message only.
+    pub fn proved_actor(&self) -> Option<Actor> {
+        serde_json::from_str(self.text(ACTOR)?).ok()
+    }
+
+    /// The bearer credential of its publisher.
+    pub fn credential(&self) -> Option<&str> {
+        let (scheme, credential) = self.text("authorization")?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(credential)
+    }
+
+    /// The login of its publisher, which RabbitMQ has compared with that of the connection.
+    pub fn login(&self) -> Option<&str> {
+        self.inner.properties.user_id().as_ref().map(|login| login.as_str())
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        marks::text(self.inner.properties.headers().as_ref()?, name)
     }
 
     /// True where RabbitMQ has handed the message out before.

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::number;
-use crate::rig::{Api, World, eventually};
+use crate::rig::{Api, World, callers, eventually};
 use cluster::{Cluster, NAMES};
 use rows::ROWS;
 use writers::{History, write};
@@ -36,7 +36,7 @@ async fn six_nodes_lose_and_double_nothing_under_every_fault_of_the_table() -> R
     let mut cluster = Cluster { world: &world, gateways, nodes: BTreeMap::new() };
     NAMES.into_iter().try_for_each(|name| cluster.start(name))?;
     cluster.ready().await?;
-    let http = reqwest::Client::new();
+    let http = callers::client(callers::KEY)?;
     let api = |number: usize| Api {
         url: format!("http://{}", cluster.gateways[number]),
         http: http.clone(),

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 
-use super::{World, mongo, variable};
+use super::{World, callers, mongo, variable};
 
 impl World {
     pub(crate) fn config_file(&self) -> PathBuf {
@@ -42,10 +42,17 @@ impl World {
     /// Adds a domain: the DBA's SQL, applied as a schema file, and templates by the names of their files.
     pub(crate) fn domain(&self, sql: &str, templates: &[(&str, &str)]) -> Result<()> {
         for (name, text) in templates {
-            self.write(&format!("templates/{name}.toml"), text)?;
+            self.template(name, text)?;
         }
         self.write("schema/rel/main/0950_domain.sql", sql)?;
         self.apply()
+    }
+
+    /// Writes a template. Where it does not say for whom it is, it is for the callers of the tests.
+    pub(crate) fn template(&self, name: &str, text: &str) -> Result<()> {
+        let access = "\n[access]\nread = [\"tester\"]\nwrite = [\"tester\"]\n";
+        let access = if text.contains("[access]") { "" } else { access };
+        self.write(&format!("templates/{name}.toml"), format!("{text}{access}"))
     }
 
     /// Runs `beds check` and answers its exit code and everything that it said.
@@ -95,11 +102,13 @@ impl World {
              [services.appserver]\nis_local = true\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 64\n\
              [services.rec]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
              [services.rel]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
-             [services.admin]\nis_local = true\n[reports]\nhash_key = \"of the tests\"\n{databases}",
+             [services.admin]\nis_local = true\n[auth]\nkeys_file = \"keys.toml\"\n[trust]\nseal_keys = [\"seal.key\"]\n[reports]\nhash_key = \"of the tests\"\n{databases}",
             variable("BEDS_TEST_AMQP_URL")?,
             self.name,
         );
         std::fs::write(self.folder.join("beds.toml"), node)?;
+        std::fs::write(self.folder.join("keys.toml"), callers::key_file())?;
+        std::fs::write(self.folder.join("seal.key"), callers::SEAL_KEY)?;
         Ok(())
     }
 }

@@ -37,7 +37,7 @@ impl World {
         change(&mut config);
         let node = ipl::boot_with(config, routes).await?;
         let url = format!("http://{}", node.address().context("the gateway is local")?);
-        Ok(Live { node, api: Api { url, http: self.http.clone() } })
+        Ok(Live { node, api: Api { url, http: self.caller.clone() } })
     }
 
     /// A node as a process of its own, on a port of its own, with fail points set.
@@ -48,7 +48,7 @@ impl World {
         let child = self.spawn(failpoints, &address.to_string())?;
         let process = Process {
             child,
-            api: Api { url: format!("http://{address}"), http: self.http.clone() },
+            api: Api { url: format!("http://{address}"), http: self.caller.clone() },
         };
         eventually("the node is ready", async || {
             let ready = process.api.request("GET", "/readyz").send().await;
@@ -65,7 +65,7 @@ impl World {
 
     /// The same with fail points set.
     pub(crate) fn silent_process_with(&self, failpoints: &str) -> Result<Process> {
-        let api = Api { url: String::new(), http: self.http.clone() };
+        let api = Api { url: String::new(), http: self.caller.clone() };
         Ok(Process { child: self.spawn(failpoints, "127.0.0.1:0")?, api })
     }
 
@@ -82,7 +82,7 @@ impl World {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
-        let api = Api { url: format!("http://{address}"), http: self.http.clone() };
+        let api = Api { url: format!("http://{address}"), http: self.caller.clone() };
         eventually("the node is ready", async || {
             let ready = api.request("GET", "/readyz").send().await;
             Ok(ready.is_ok_and(|response| response.status() == StatusCode::OK))
@@ -113,7 +113,10 @@ impl World {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()?;
-        Ok(Process { child, api: Api { url: format!("http://{probes}"), http: self.http.clone() } })
+        Ok(Process {
+            child,
+            api: Api { url: format!("http://{probes}"), http: self.caller.clone() },
+        })
     }
 
     fn spawn(&self, failpoints: &str, listen: &str) -> Result<Child> {

@@ -5,10 +5,11 @@
 use std::time::Instant;
 
 use anyhow::{Result, anyhow, bail, ensure};
-use beds_core::Store;
+use beds_core::{Place, Seal, Store};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::callers::ROLES;
 use super::{SOON, World, eventually, pause};
 
 impl World {
@@ -96,11 +97,68 @@ impl World {
         Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(&text)? })
     }
 
-    /// Publishes a raw message to `beds.events`; true if it was routed.
+    /// Publishes a raw message to `beds.events` with the seal of a node, which has proved that its actor has the roles of the tests; true
+    /// if it was routed.
     pub(crate) async fn publish(&self, key: &str, body: &str, properties: Value) -> Result<bool> {
-        let path = format!("/api/exchanges/{}/beds.events/publish", self.name);
+        self.publish_to("beds.events", key, body, properties).await
+    }
+
+    /// The same to another exchange.
+    pub(crate) async fn publish_to(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &str,
+        mut properties: Value,
+    ) -> Result<bool> {
+        let text = |name: &str| properties[name].as_str().unwrap_or_default().to_owned();
+        let (reply_to, correlation_id) = (text("reply_to"), text("correlation_id"));
+        let event: Value = serde_json::from_str(body).unwrap_or_default();
+        let subject = event["actor"]["subject"].as_str().unwrap_or_default();
+        let actor = json!({"subject": subject, "roles": ROLES}).to_string();
+        let place = Place {
+            exchange,
+            routing_key: key,
+            reply_to: &reply_to,
+            correlation_id: &correlation_id,
+            actor: &actor,
+        };
+        let config = beds::settings::load(&self.config_file()).map_err(|p| anyhow!("{p:?}"))?;
+        let callers = beds::callers::Callers::read(&config).map_err(|p| anyhow!("{p:?}"))?;
+        properties["headers"]["beds-actor"] = json!(actor);
+        properties["headers"]["beds-seal"] = json!(callers.door.seal(&place, body.as_bytes()));
+        self.publish_unproved(exchange, key, body, properties).await
+    }
+
+    /// Publishes a raw message as it is; true if it was routed.
+    pub(crate) async fn publish_unproved(
+        &self,
+        exchange: &str,
+        key: &str,
+        body: &str,
+        properties: Value,
+    ) -> Result<bool> {
+        let path = format!("/api/exchanges/{}/{exchange}/publish", self.name);
         let message = json!({"routing_key": key, "payload": body, "payload_encoding": "string", "properties": properties});
         Ok(self.rabbit(Method::POST, &path, Some(message)).await?["routed"] == true)
+    }
+
+    /// The same as another login of RabbitMQ.
+    pub(crate) async fn publish_as(
+        &self,
+        login: &str,
+        password: &str,
+        key: &str,
+        body: &str,
+        properties: Value,
+    ) -> Result<bool> {
+        let mut url: reqwest::Url = self.rabbit.parse()?;
+        url.set_path(&format!("/api/exchanges/{}/beds.events/publish", self.name));
+        url.set_username(login).map_err(|()| anyhow!("no user in this URL"))?;
+        url.set_password(Some(password)).map_err(|()| anyhow!("no password in this URL"))?;
+        let message = json!({"routing_key": key, "payload": body, "payload_encoding": "string", "properties": properties});
+        let response = self.http.post(url).json(&message).send().await?.error_for_status()?;
+        Ok(response.json::<Value>().await?["routed"] == true)
     }
 
     /// Publishes an event as a client should: persistent, and with its id as that of the message.

@@ -83,6 +83,12 @@ impl Worker<'_> {
     /// Asks the inbox, and changes nothing.
     async fn ask(&self, taken: &Taken<'_>, patience: Duration) -> Word {
         let attempt = &taken.attempt;
+        // An answer of before is given to a caller only that has the right now.
+        if self.factory.has(&attempt.event.template)
+            && let Err(error) = self.factory.check_right(&attempt.event)
+        {
+            return Word::Refused(error);
+        }
         let asking = async {
             loop {
                 let asked = match self.factory.adapter(&attempt.event, &self.pool.key) {
@@ -90,7 +96,10 @@ impl Worker<'_> {
                     Err(error) => Err(error),
                 };
                 match asked {
-                    Ok(Some(answer)) => return Word::Done(answer),
+                    Ok(Some(answer)) => {
+                        let masked = self.factory.mask(&attempt.event, answer);
+                        return masked.map_or_else(Word::Refused, Word::Done);
+                    }
                     Ok(None) => return Word::Nothing,
                     Err(error) if error.kind == ErrorKind::KeyReused => {
                         return Word::Refused(error);

@@ -19,6 +19,8 @@ pub(super) struct Facts {
     /// It was in doubt for an hour after its deadline, and was looked up again and again.
     pub(super) has_waited_enough: bool,
     pub(super) can_be_recorded: bool,
+    /// A client has published it, and no node.
+    pub(super) is_of_client: bool,
 }
 
 /// The end of a delivery.
@@ -104,6 +106,10 @@ pub(super) fn is_certain(facts: Facts, kind: ErrorKind) -> bool {
         ErrorKind::KeyReused => true,
         // The delivery before may hold the key itself, where there was one.
         ErrorKind::KeyInFlight => !facts.is_in_doubt,
+        // The caller has no right: a first delivery was not begun, and an effect of another event is none of its business.
+        ErrorKind::NotAllowed | ErrorKind::MissingClaim => !facts.is_in_doubt,
+        // A client can send any number of these, and each look at the inbox takes the time of a task.
+        ErrorKind::UnknownTemplate if facts.is_of_client => !facts.is_in_doubt,
         _ if facts.has_asked_inbox => true,
         // The inbox is away too.
         ErrorKind::StoreUnavailable => !facts.is_in_doubt,

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::{Answer, ReplyRef};
-use beds_core::{Attempt, BedsError, EventId, Operation, Reply, Result};
+use beds_core::{Actor, Attempt, BedsError, ErrorKind, EventId, Operation, Reply, Result};
 use beds_trail::audit::AuditRecord;
 use beds_trail::span::LineageReport;
 use beds_transport::Delivery;
 use fail::fail_point;
 
+use super::proof::Proof;
 use super::{REPLY_PATIENCE, Worker};
 use crate::pool::report::Begun;
 
@@ -25,6 +26,21 @@ pub(super) struct Taken<'m> {
     pub(super) delivery: &'m Arc<Delivery>,
     pub(super) begun: Begun,
     pub(super) attempt: Arc<Attempt>,
+    pub(super) proof: Proof,
+}
+
+impl Taken<'_> {
+    /// True where an attempt before may have had an effect. The word of a node that has put the message aside counts, and that of a
+    /// client does not: each such message costs a look at the inbox.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let is_told = matches!(self.proof, Proof::Sealed(_)) && self.delivery.is_in_doubt();
+        is_told || self.delivery.is_redelivered()
+    }
+
+    /// How often the message has waited for better times.
+    pub(super) fn waits(&self) -> u32 {
+        if matches!(self.proof, Proof::Sealed(_)) { self.delivery.waits() } else { 0 }
+    }
 }
 
 /// The reports about one message, as far as they are switched on.
@@ -81,22 +97,38 @@ impl Worker<'_> {
             "" => taken.attempt.event.event_id.clone(),
             id => EventId(id.to_owned()),
         };
-        if self.keep_for_a_person(delivery, &id, reason, error).await {
+        // A client without the right must not fill the room of others.
+        if let (Proof::Caller(_), true) = (&taken.proof, is_without_right(error.kind)) {
+            return self.put_away(taken, error).await;
+        }
+        if self.keep_for_a_person(delivery, &id, reason, error, taken.proof.actor()).await {
             self.answer(taken, Err(error)).await;
             let reports = self.reports(taken, Err(error), Some(reason));
             self.settle(delivery, reports).await;
         }
     }
 
-    /// The message, which is no event, becomes a dead letter.
+    /// Ends the message of a client that has no right to it: it is answered and reported, and kept apart.
+    async fn put_away(&self, taken: &Taken<'_>, error: &BedsError) {
+        if let Err(failure) = self.publisher.keep_unproved(taken.delivery, error.code()).await {
+            tracing::debug!(%failure, "A message without a right could not be kept.");
+        }
+        self.answer(taken, Err(error)).await;
+        let reports = self.reports(taken, Err(error), None);
+        self.settle(taken.delivery, reports).await;
+    }
+
+    /// The message, which is no event, becomes a dead letter. `actor` is its proved caller, where the body is not believed: without it,
+    /// the seal of the dead letter would stand for an actor of the publisher's choice.
     pub(super) async fn bury_unread(
         &self,
         delivery: &Arc<Delivery>,
         reason: &str,
         error: &BedsError,
+        actor: Option<&Actor>,
     ) {
         let id = EventId(delivery.message_id().to_owned());
-        if self.keep_for_a_person(delivery, &id, reason, error).await {
+        if self.keep_for_a_person(delivery, &id, reason, error, actor).await {
             self.refuse(delivery, &id, error).await;
             self.settle(delivery, (self.reporter.malformed(delivery, error), None)).await;
         }
@@ -109,9 +141,11 @@ impl Worker<'_> {
         id: &EventId,
         reason: &str,
         error: &BedsError,
+        actor: Option<&Actor>,
     ) -> bool {
         let detail = format!("{} {}", error.code(), error.message);
-        let Err(failure) = self.publisher.dead_letter(delivery, reason, &detail).await else {
+        let Err(failure) = self.publisher.dead_letter(delivery, reason, &detail, actor).await
+        else {
             self.reporter.meters.dead_letter();
             let (queue, code) = (delivery.queue(), error.code());
             if let Some(before) =
@@ -143,6 +177,10 @@ impl Worker<'_> {
 
     async fn reply(&self, delivery: &Delivery, event_id: &EventId, reply: &ReplyRef<'_>) {
         let Some(reply_to) = delivery.reply_to() else { return };
+        // The node publishes there with its own rights: only a node's message may name the queue of a node.
+        if reply_to.starts_with("beds.") && !self.publisher.is_sealed(delivery) {
+            return;
+        }
         if !self.pool.key.is_write() && !delivery.number().is_multiple_of(WAIT_FOR_EVERY) {
             if let Err(error) =
                 self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), reply)
@@ -165,4 +203,10 @@ impl Worker<'_> {
             tracing::warn!(event.id = event_id.0, error, before, "A reply could not be sent.");
         }
     }
+}
+
+/// True where the caller may not do it, or the thing is not there for it.
+fn is_without_right(kind: ErrorKind) -> bool {
+    use ErrorKind::{MissingClaim, NotAllowed, UnknownTemplate};
+    matches!(kind, UnknownTemplate | NotAllowed | MissingClaim)
 }

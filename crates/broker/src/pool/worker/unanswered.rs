@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::{BedsError, Event, EventId};
+use beds_core::{Actor, BedsError, Event, EventId};
 use beds_transport::topology::{LATER, LONGEST_WAIT, WAITING};
 use beds_transport::{Delivery, TransportError};
 use fail::fail_point;
@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Worker;
+use super::settle::Taken;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How long a message is held while RabbitMQ takes none. RabbitMQ takes one away that is held for half an hour
@@ -41,8 +42,9 @@ impl Worker<'_> {
     /// Sends the message to wait before the next attempt. It does not wait in the hands of this task: a database that is away would
     /// then hold up the writes of all others. Nor is it just given back: handed out again and again, it would be a dead letter
     /// before a database has restarted.
-    pub(super) async fn wait(&self, delivery: &Delivery, is_in_doubt: bool) {
-        match self.put_aside(delivery, WAITING, is_in_doubt).await {
+    pub(super) async fn wait(&self, taken: &Taken<'_>, is_in_doubt: bool) {
+        let (delivery, actor) = (taken.delivery, taken.proof.actor());
+        match self.put_aside(delivery, WAITING, is_in_doubt, actor).await {
             Waits::Yes => delivery.ack(),
             Waits::Refused | Waits::Unknown => self.hand_back(delivery).await,
         }
@@ -51,7 +53,12 @@ impl Worker<'_> {
     /// A node of a later release may take it, so it waits for one: a write for about an hour, before it is kept for a
     /// person; a read for about a minute, before it is answered. It does not wait in the hands of
     /// this task, but for RabbitMQ's confirm: a few messages with a high version would stop all others.
-    pub(super) async fn wait_for_later_release(&self, delivery: &Arc<Delivery>, error: &BedsError) {
+    pub(super) async fn wait_for_later_release(
+        &self,
+        delivery: &Arc<Delivery>,
+        error: &BedsError,
+        actor: Option<&Actor>,
+    ) {
         if self.complaints.say("an event of a later release").is_some() {
             tracing::warn!(
                 queue = delivery.queue(),
@@ -60,7 +67,7 @@ impl Worker<'_> {
         }
         let most = if self.pool.key.is_write() { MOST_WAITS } else { MOST_WAITS_OF_A_READ };
         if delivery.waits() < most {
-            match self.put_aside(delivery, LATER, delivery.is_in_doubt()).await {
+            match self.put_aside(delivery, LATER, delivery.is_in_doubt(), actor).await {
                 Waits::Yes => return delivery.ack(),
                 Waits::Unknown => return self.hand_back(delivery).await,
                 // Others have filled the queue: this one ends here.
@@ -68,7 +75,7 @@ impl Worker<'_> {
             }
         }
         if self.pool.key.is_write() {
-            return self.bury_unread(delivery, "malformed", error).await;
+            return self.bury_unread(delivery, "malformed", error, actor).await;
         }
         self.refuse(delivery, &EventId(delivery.message_id().to_owned()), error).await;
         delivery.ack();
@@ -89,6 +96,7 @@ impl Worker<'_> {
         delivery: &Delivery,
         exchange: &'static str,
         is_in_doubt: bool,
+        actor: Option<&Actor>,
     ) -> Waits {
         // The number of waits can be its publisher's own,
         // so it saturates and ends at the longest wait.
@@ -96,16 +104,17 @@ impl Worker<'_> {
             FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
         let (mut pause, end) = (FIRST_PAUSE, Instant::now() + HELD);
         loop {
-            let failure = match self.publisher.wait(delivery, exchange, wait, is_in_doubt).await {
-                Ok(()) => {
-                    fail_point!("aside", |_| {
-                        super::die();
-                        Waits::Unknown
-                    });
-                    return Waits::Yes;
-                }
-                Err(failure) => failure,
-            };
+            let failure =
+                match self.publisher.wait(delivery, exchange, wait, is_in_doubt, actor).await {
+                    Ok(()) => {
+                        fail_point!("aside", |_| {
+                            super::die();
+                            Waits::Unknown
+                        });
+                        return Waits::Yes;
+                    }
+                    Err(failure) => failure,
+                };
             match failure {
                 TransportError::Refused | TransportError::Unroutable => return Waits::Refused,
                 TransportError::NotConnected | TransportError::Blocked if Instant::now() < end => {}
@@ -121,7 +130,7 @@ impl Worker<'_> {
 }
 
 /// True for a write whose deadline passed an hour ago, that has been looked up again and again, and whose effect is still unknown.
-pub(super) fn has_waited_enough(delivery: &Delivery, event: &Event) -> bool {
+pub(super) fn has_waited_enough(waits: u32, event: &Event) -> bool {
     let passed = Timestamp::now().duration_since(event.deadline);
-    passed >= LOOKED_UP && delivery.waits() >= FEWEST_LOOKS
+    passed >= LOOKED_UP && waits >= FEWEST_LOOKS
 }

@@ -12,6 +12,7 @@ use fail::fail_point;
 use futures_util::FutureExt;
 
 use super::ending::{self, Ending, Facts};
+use super::proof::Proof;
 use super::settle::Taken;
 use super::unanswered::has_waited_enough;
 use super::{Worker, after_work};
@@ -61,26 +62,27 @@ impl Worker<'_> {
     pub(super) fn facts(&self, taken: &Taken<'_>) -> Facts {
         let (delivery, event) = (taken.delivery, &taken.attempt.event);
         Facts {
-            is_in_doubt: delivery.is_in_doubt(),
+            is_in_doubt: taken.is_in_doubt(),
             has_requester: delivery.reply_to().is_some(),
             is_first: is_first(event),
             has_asked_inbox: taken.attempt.steps.has_asked_inbox(),
             is_past_deadline: event.remaining().is_zero(),
-            has_waited_enough: has_waited_enough(delivery, event),
+            has_waited_enough: has_waited_enough(taken.waits(), event),
             can_be_recorded: self.may_begin(event),
+            is_of_client: matches!(taken.proof, Proof::Caller(_)),
         }
     }
 
     /// One attempt at the write, for as long as its deadline and the node allow.
     async fn attempt(&self, taken: &Taken<'_>) -> Result<Answer> {
         let delivery = taken.delivery;
-        let patience = match delivery.is_in_doubt() {
+        let patience = match taken.is_in_doubt() {
             // An earlier delivery may have had its effect: the inbox knows, and begins nothing after the deadline.
             true => self.pool.handler_timeout,
             false => taken.attempt.event.remaining().min(self.pool.handler_timeout),
         };
         // A task waits only for a requester; a message without one waits in its queue.
-        let is_awaited = delivery.is_in_doubt() && delivery.reply_to().is_some();
+        let is_awaited = taken.is_in_doubt() && delivery.reply_to().is_some();
         let calling = async {
             loop {
                 match self.call(taken).await {
@@ -99,7 +101,7 @@ impl Worker<'_> {
     async fn end(&self, taken: &Taken<'_>, ending: Ending, outcome: Result<Answer>) {
         match (ending, &outcome) {
             (Ending::Wait { is_in_doubt }, _) => {
-                return self.wait(taken.delivery, is_in_doubt).await;
+                return self.wait(taken, is_in_doubt).await;
             }
             (Ending::DeadLetter, Err(error)) => return self.bury(taken, "refused", error).await,
             (Ending::GiveBack | Ending::LookUp { .. }, _) => return taken.delivery.requeue(),

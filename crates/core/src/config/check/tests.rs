@@ -117,3 +117,20 @@ fn a_database_has_a_name_that_fits_into_a_queue_and_may_have_tasks_of_its_own() 
     let none = with(&good.replace("read = 1", "read = 0"), &[]).unwrap_err();
     assert!(none[0].contains("`databases.rel.shop.instances.read` is 0"), "{none:?}");
 }
+
+#[test]
+fn no_issuer_can_name_a_subject_of_another() {
+    let issuer = |name: &str, prefix: &str| {
+        format!(
+            "[auth.issuers.{name}]\nissuer = \"https://{name}\"\naudience = \"beds\"\njwks_file = \"{name}.jwks\"\nprefix = \"{prefix}\"\n"
+        )
+    };
+    let two = |first: &str, second: &str| {
+        with(&format!("{GOOD}{}{}", issuer("a", first), issuer("b", second)), &[])
+    };
+    assert!(two("a/", "b/").is_ok());
+    for (first, second) in [("", "b/"), ("b/", ""), ("co", "corp/"), ("x/", "x/")] {
+        let found = two(first, second).unwrap_err();
+        assert!(found[0].contains("begins that of"), "{first:?} {second:?}: {found:?}");
+    }
+}

@@ -34,6 +34,9 @@ pub(super) enum Fault {
 }
 
 const BROKER: &[&str] = &["BEDS-0013", "BEDS-0014", "BEDS-0015", "BEDS-0011", "refused"];
+/// The same, and the moment after it: a gateway can be connected again before the consumers of the workers are.
+const BROKER_BACK: &[&str] =
+    &["BEDS-0013", "BEDS-0014", "BEDS-0015", "BEDS-0011", "BEDS-0016", "refused"];
 /// A killed worker leaves a transaction open in MongoDB for a while: its key is in use (0011), and its document is in the way of
 /// other writes (0013). Without any worker, requests are refused at once (0016).
 const KILLED: &[&str] = &["BEDS-0014", "BEDS-0015", "BEDS-0011", "BEDS-0013", "BEDS-0016"];
@@ -153,14 +156,14 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "RabbitMQ is killed",
         fault: Fault::Killed("rabbitmq", 5),
-        codes: BROKER,
+        codes: BROKER_BACK,
         signal: "amqp",
         is_full: true,
     },
     Row {
         name: "RabbitMQ is frozen",
         fault: Fault::Frozen("rabbitmq", 30),
-        codes: BROKER,
+        codes: BROKER_BACK,
         signal: "amqp",
         is_full: true,
     },

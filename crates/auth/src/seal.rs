@@ -1,0 +1,130 @@
+//! [`Seals`]: the keys by which nodes mark their messages (HMAC-SHA256). A mark covers the place of a message and its body, byte by
+//! byte, so nothing has to be written in one form only.
+//!
+//! Not here: the header that carries a mark (crate transport).
+
+use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use beds_core::digest::hex;
+use beds_core::gate::Place;
+use sha2::{Digest, Sha256};
+
+/// The form of the mark: another one would have another number.
+const FORM: &str = "1";
+/// The bytes in front of everything: a mark is of no use for another purpose of the same key.
+const PURPOSE: &[u8] = b"beds-seal-1";
+/// The fewest bytes of a key.
+const FEWEST_BYTES: usize = 32;
+
+/// The keys of a node. The first marks; all are believed, so that one can be changed after the other on each node.
+#[derive(Default)]
+pub(crate) struct Seals(Vec<(String, Key)>);
+
+impl Seals {
+    /// Reads keys, each 43 characters of base64url or more, or answers the positions of those that are none.
+    pub(crate) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Result<Self, Vec<usize>> {
+        let (mut keys, mut wrong) = (Vec::new(), Vec::new());
+        for (position, text) in texts.enumerate() {
+            match URL_SAFE_NO_PAD.decode(text.trim()).ok().filter(|key| key.len() >= FEWEST_BYTES) {
+                // The name of a key tells two apart, and nothing of the key.
+                Some(key) => {
+                    keys.push((hex(&Sha256::digest(&key)[..4]), Key::new(HMAC_SHA256, &key)))
+                }
+                None => wrong.push(position),
+            }
+        }
+        if wrong.is_empty() { Ok(Self(keys)) } else { Err(wrong) }
+    }
+
+    pub(crate) fn seal(&self, place: &Place<'_>, body: &[u8]) -> Option<String> {
+        let (name, key) = self.0.first()?;
+        let mark = covered(key, place, body).sign();
+        Some(format!("{FORM}.{name}.{}", URL_SAFE_NO_PAD.encode(mark.as_ref())))
+    }
+
+    pub(crate) fn is_sealed(&self, place: &Place<'_>, body: &[u8], seal: &str) -> bool {
+        let mut parts = seal.split('.');
+        let (Some(FORM), Some(name), Some(mark), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return false;
+        };
+        let key = self.0.iter().find(|(known, _)| known == name).map(|(_, key)| key);
+        let (Some(key), Ok(mark)) = (key, URL_SAFE_NO_PAD.decode(mark)) else { return false };
+        let made = covered(key, place, body).sign();
+        aws_lc_rs::constant_time::verify_slices_are_equal(made.as_ref(), &mark).is_ok()
+    }
+}
+
+/// A new key as text, for a file.
+///
+/// # Errors
+/// Where the operating system gives no random bytes.
+pub fn new_seal_key() -> Result<String, aws_lc_rs::error::Unspecified> {
+    let mut key = [0; FEWEST_BYTES];
+    aws_lc_rs::rand::fill(&mut key)?;
+    Ok(URL_SAFE_NO_PAD.encode(key))
+}
+
+fn covered(key: &Key, place: &Place<'_>, body: &[u8]) -> Context {
+    let mut covered = Context::with_key(key);
+    covered.update(PURPOSE);
+    // None of these can hold a zero byte that RabbitMQ would carry, and each stands behind its length all the same.
+    let Place { exchange, routing_key, reply_to, correlation_id, actor } = *place;
+    for part in [exchange, routing_key, reply_to, correlation_id, actor] {
+        covered.update(&(part.len() as u64).to_le_bytes());
+        covered.update(part.as_bytes());
+    }
+    covered.update(body);
+    covered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_is_of_one_message_at_one_place_under_a_known_key() {
+        let (first, second) = (new_seal_key().unwrap(), new_seal_key().unwrap());
+        let keys = |of: &[&str]| Seals::of(of.iter().copied()).unwrap();
+        let place = Place {
+            exchange: "beds.events",
+            routing_key: "rel.write.main",
+            reply_to: "r",
+            correlation_id: "c",
+            actor: "",
+        };
+        let seal = keys(&[&first]).seal(&place, b"body").unwrap();
+        assert!(keys(&[&second, &first]).is_sealed(&place, b"body", &seal));
+        assert!(!keys(&[&second]).is_sealed(&place, b"body", &seal));
+        assert!(
+            !keys(&[]).is_sealed(&place, b"body", &seal) && keys(&[]).seal(&place, b"").is_none()
+        );
+        let known = keys(&[&first]);
+        for other in [
+            Place { routing_key: "rel.write", ..place },
+            Place { exchange: "beds.dead", ..place },
+            Place { reply_to: "x", ..place },
+            Place { correlation_id: "", ..place },
+            Place { actor: "{}", ..place },
+            // The same bytes, cut at other places.
+            Place { reply_to: "rc", correlation_id: "", ..place },
+        ] {
+            assert!(!known.is_sealed(&other, b"body", &seal), "{other:?}");
+        }
+        assert!(!known.is_sealed(&place, b"bodz", &seal));
+        for bad in [
+            "",
+            "1",
+            "1..",
+            "2.00000000.x",
+            &seal[..seal.len() - 1],
+            &format!("{seal}."),
+            &format!("{seal}A"),
+        ] {
+            assert!(!known.is_sealed(&place, b"body", bad), "{bad}");
+        }
+        assert_eq!(Seals::of(["short", &first].into_iter()).err(), Some(vec![0]));
+    }
+}

@@ -1,0 +1,146 @@
+//! The caller of a request: the credential in its header, and the identity that this proves. Nothing else of a request is read
+//! before.
+//!
+//! Not here: tokens and keys themselves (crate auth), rights (records.rs and the other routes).
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use beds_core::access::{self, Roles};
+use beds_core::{Actor, BedsError, ErrorKind, Result};
+
+use crate::Room;
+use crate::problem::ProblemDocument;
+
+/// The proved caller, among the extensions of a request. One that no check has put there has no name and no right.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Caller {
+    pub(crate) actor: Arc<Actor>,
+    /// The node asks for no credential, so rights are not looked at.
+    is_free: bool,
+}
+
+impl Caller {
+    pub(crate) fn of(request: &Request) -> Self {
+        request.extensions().get().cloned().unwrap_or_default()
+    }
+
+    /// The identity whose rights count; none where every right is given.
+    pub(crate) fn judged(&self) -> Option<&Actor> {
+        (!self.is_free).then_some(&*self.actor)
+    }
+
+    /// An error unless the caller has one of these roles.
+    pub(crate) fn check(&self, roles: &Roles, act: &str) -> Result<()> {
+        let may = self.judged().is_none_or(|actor| access::has_one(actor, roles));
+        if may {
+            return Ok(());
+        }
+        let text = format!("none of the caller's roles may {act}");
+        Err(BedsError::new(ErrorKind::NotAllowed, text))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> std::result::Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or_default())
+    }
+}
+
+/// A layer around the routes, behind the checks of host, origin and form.
+pub(crate) async fn know(
+    State(room): State<Arc<Room>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match caller(&room, &request) {
+        Ok(caller) => {
+            // An application's routes find the caller here, as `Extension<Arc<Actor>>`.
+            request.extensions_mut().insert(Arc::clone(&caller.actor));
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => refused(&room, &request, error),
+    }
+}
+
+/// The address of a caller, without the port; empty where it is not known. Behind a proxy that the configuration names it is the last
+/// one in `X-Forwarded-For` that is no such proxy: the ones before it are the caller's own words.
+pub(crate) fn address(room: &Room, request: &Request) -> String {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let Some(peer) = peer.map(|ConnectInfo(address)| address.ip()) else { return String::new() };
+    let is_proxy = |address: &IpAddr| room.config.proxies.contains(address);
+    if !is_proxy(&peer) {
+        return peer.to_string();
+    }
+    let told = request.headers().get_all("X-Forwarded-For").iter().filter_map(|v| v.to_str().ok());
+    let told: Vec<&str> = told.flat_map(|text| text.split(',')).collect();
+    let addresses = told.iter().rev().map_while(|text| text.trim().parse::<IpAddr>().ok());
+    addresses.into_iter().find(|address| !is_proxy(address)).unwrap_or(peer).to_string()
+}
+
+fn caller(room: &Room, request: &Request) -> Result<Caller> {
+    let gate = &room.lent.gate;
+    let Some(credential) = credential(request.headers())? else {
+        return match gate.is_required() {
+            true => Err(unknown("send a token or a key, as Authorization: Bearer …")),
+            // Workers look at rights too, and know nothing of this.
+            false => Ok(Caller { actor: Arc::new(Actor::of_node("")), is_free: true }),
+        };
+    };
+    let proved = gate.caller(credential).map_err(|unproved| {
+        // One text for all of them: a caller who guesses learns nothing.
+        unknown("the credential is not accepted here; the node's log has the reason")
+            .with_source(unproved)
+    })?;
+    Ok(Caller { actor: proved, is_free: false })
+}
+
+/// The bearer credential of a request; none where it shows none.
+fn credential(headers: &HeaderMap) -> Result<Option<&str>> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        let text = "two credentials in one request; send the header Authorization once";
+        return Err(BedsError::new(ErrorKind::BadHeader, text).with_field("Authorization"));
+    }
+    let named = value.to_str().ok().and_then(|text| text.split_once(' '));
+    match named {
+        Some((scheme, credential)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(credential)),
+        _ => Err(unknown("send a token or a key, as Authorization: Bearer …")),
+    }
+}
+
+fn unknown(text: &str) -> BedsError {
+    BedsError::new(ErrorKind::Unauthenticated, text)
+}
+
+/// The answer to a caller who is not known. Anyone can make such requests, so each address is recorded once a minute, with the number
+/// of the others.
+fn refused(room: &Room, request: &Request, error: BedsError) -> Response {
+    let (address, event_id) = (address(room, request), room.event_id());
+    let reason = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+    if let Some(before) = room.complaints.say(&format!("credential {address} {reason}")) {
+        tracing::warn!(event.id = event_id.0, address, reason, before, "A caller is not known.");
+    }
+    if let Some(before) = room.denials.say(&address) {
+        room.lent.client.denied(&event_id, &address, &error, before);
+    }
+    let is_shown = request.headers().contains_key(AUTHORIZATION);
+    let asked = if is_shown { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+    let is_unknown = error.kind == ErrorKind::Unauthenticated;
+    let mut response = ProblemDocument::new(error, event_id).into_response();
+    if is_unknown {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(asked));
+    }
+    response
+}
