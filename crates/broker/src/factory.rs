@@ -87,16 +87,12 @@ impl Factory {
         let slots = self.slots.load();
         let Some(slot) = slots.get(&event.template) else { return Err(unknown(&event.template)) };
         let (actor, access) = (&event.actor, &slot.rights.access);
-        if actor.has_every_right() || access.allows(actor, event.operation, event.fetch_name()) {
-            slot.rights.check_fields(event)?;
-            return Ok(Arc::clone(&slot.rights));
-        }
-        if !access.knows(actor) {
+        if !actor.has_every_right() && !access.knows(actor) {
             return Err(unknown(&event.template));
         }
-        let text =
-            format!("none of the caller's roles may {} {} so", event.operation, event.template);
-        Err(BedsError::new(ErrorKind::NotAllowed, text))
+        access.check(actor, event.operation, &event.template, event.fetch_name())?;
+        slot.rights.check_fields(event)?;
+        Ok(Arc::clone(&slot.rights))
     }
 
     /// True where this node knows the template.

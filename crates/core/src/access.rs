@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, Operation};
+use crate::{Actor, BedsError, ErrorKind, Operation, Result};
 
 /// Names of roles.
 pub type Roles = BTreeSet<String>;
@@ -74,6 +74,22 @@ impl Access {
     /// True where one of the caller's roles may do it. `name` is the named fetch, where one is meant.
     pub fn allows(&self, actor: &Actor, operation: Operation, name: Option<&str>) -> bool {
         has_one(actor, self.roles(operation, name))
+    }
+
+    /// # Errors
+    /// [`ErrorKind::NotAllowed`] where none of the caller's roles may do it.
+    pub fn check(
+        &self,
+        actor: &Actor,
+        operation: Operation,
+        template: &str,
+        name: Option<&str>,
+    ) -> Result<()> {
+        if self.allows(actor, operation, name) {
+            return Ok(());
+        }
+        let text = format!("none of the caller's roles may {operation} {template} so");
+        Err(BedsError::new(ErrorKind::NotAllowed, text))
     }
 
     /// True where one of the caller's roles may start the job.

@@ -56,6 +56,20 @@ impl Rights {
         rule.is_none_or(|roles| self.has_both(actor, operation, None, roles))
     }
 
+    /// True where the caller may use the field as a parameter of the operation. `name` is the named fetch, where one is meant.
+    pub fn may_use(
+        &self,
+        actor: &Actor,
+        operation: Operation,
+        name: Option<&str>,
+        field: &str,
+    ) -> bool {
+        match operation.is_write() {
+            true => self.may_write(actor, operation, field),
+            false => self.may_read(actor, operation, name, field),
+        }
+    }
+
     /// An error where the event holds a field that its actor may not write, or reads by one that it may not read: an answer that
     /// depends on a value tells it.
     pub fn check_fields(&self, event: &Event) -> Result<()> {
@@ -63,10 +77,8 @@ impl Rights {
         if self.fields.is_empty() {
             return Ok(());
         }
-        let is_allowed = |field: &&String| match operation.is_write() {
-            true => self.may_write(actor, operation, field),
-            false => self.may_read(actor, operation, event.fetch_name(), field),
-        };
+        let name = event.fetch_name();
+        let is_allowed = |field: &&String| self.may_use(actor, operation, name, field);
         match event.params.keys().find(|field| !is_allowed(field)) {
             None => Ok(()),
             Some(field) => {
@@ -105,10 +117,7 @@ impl Rights {
     /// The error without names of fields that the event's actor may not use: texts of unknown and missing fields list them.
     pub fn quiet(&self, event: &Event, error: BedsError) -> BedsError {
         let (actor, operation, name) = (&event.actor, event.operation, event.fetch_name());
-        let may_use = |field: &String| match operation.is_write() {
-            true => self.may_write(actor, operation, field),
-            false => self.may_read(actor, operation, name, field),
-        };
+        let may_use = |field: &String| self.may_use(actor, operation, name, field);
         let tells = matches!(error.kind, ErrorKind::UnknownField | ErrorKind::MissingParameter);
         if !tells || self.fields.keys().all(may_use) {
             return error;

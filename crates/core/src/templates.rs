@@ -144,13 +144,10 @@ impl Templates {
             caller.is_none_or(|caller| template.access.allows(caller, operation, object))
         };
         if template.object(operation, object).is_some() {
-            return match may(operation, object) {
-                true => Ok(template),
-                false => {
-                    let text = format!("none of the caller's roles may {operation} {name} so");
-                    Err(BedsError::new(ErrorKind::NotAllowed, text))
-                }
-            };
+            if let Some(caller) = caller {
+                template.access.check(caller, operation, name, object)?;
+            }
+            return Ok(template);
         }
         // Only the operations that the caller may use are named.
         let text = match object {

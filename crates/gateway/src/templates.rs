@@ -63,10 +63,7 @@ fn describe(
         || template.offers().into_iter().filter(|offer| is_offered(offer.operation, offer.name));
     // A field that no usable operation reads or takes is not shown, and no parameter of its name.
     let may_use = |operation: Operation, name: Option<&str>, field: &str| {
-        caller.is_none_or(|caller| match operation.is_write() {
-            true => rights.may_write(caller, operation, field),
-            false => rights.may_read(caller, operation, name, field),
-        })
+        caller.is_none_or(|caller| rights.may_use(caller, operation, name, field))
     };
     let is_shown = |field: &str| {
         offers().any(|offer| {

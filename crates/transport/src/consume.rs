@@ -21,7 +21,7 @@ use crate::link::{Link, Live};
 use crate::topology::{Queue, QueueKind, Topology};
 use crate::{TransportError, TransportResult};
 use acks::Acks;
-pub use delivery::Delivery;
+pub use delivery::{Delivery, Waited};
 pub(crate) use delivery::{IN_DOUBT, WAITS};
 pub use sweep::Sweep;
 

@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use client::{Cause, Client, Context, RemoteTemplate};
-pub use consume::{Delivery, Subscription, Sweep};
+pub use consume::{Delivery, Subscription, Sweep, Waited};
 pub use consumers::OfQueue;
 pub use dead_letters::{DeadLetter, DeadLetters, Verdict};
 pub use earlier::Earlier;

@@ -20,7 +20,7 @@ use crate::link::{Link, Live, Through};
 use crate::marks::{ACTOR, Marks};
 use crate::outbox::Outbox;
 use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES, UNPROVED};
-use crate::{Delivery, Guards, TransportError, TransportResult};
+use crate::{Delivery, Guards, TransportError, TransportResult, Waited};
 
 const PERSISTENT: u8 = 2;
 const TRANSIENT: u8 = 1;
@@ -194,13 +194,7 @@ impl Publisher {
         actor: Option<&Actor>,
     ) -> TransportResult<()> {
         // The publisher's own headers stay behind: they could name a false reason or queue.
-        let mut headers = FieldTable::default();
-        let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL)];
-        for (name, value) in
-            [("beds-reason", reason), ("beds-detail", detail), ("beds-queue", delivery.queue())]
-        {
-            headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
-        }
+        let mut headers = told(delivery, reason, detail);
         if let Some(actor) = actor_text(actor) {
             headers.insert(ACTOR.into(), actor);
         }
@@ -221,16 +215,15 @@ impl Publisher {
         delivery: &Delivery,
         exchange: &'static str,
         pause: Duration,
-        is_in_doubt: bool,
+        waited: Waited,
         actor: Option<&Actor>,
     ) -> TransportResult<()> {
         let mut headers = FieldTable::default();
         if let Some(actor) = actor_text(actor) {
             headers.insert(ACTOR.into(), actor);
         }
-        // Saturates, because a publisher can write any number into this header.
-        headers.insert(WAITS.into(), AMQPValue::LongUInt(delivery.waits().saturating_add(1)));
-        if is_in_doubt {
+        headers.insert(WAITS.into(), AMQPValue::LongUInt(waited.times));
+        if waited.is_in_doubt {
             headers.insert(IN_DOUBT.into(), AMQPValue::Boolean(true));
         }
         if let Some(trace) = delivery.traceparent() {
@@ -243,14 +236,8 @@ impl Publisher {
 
     /// Keeps the message of a publisher who has proved nothing, apart from all others. The oldest of these go first.
     pub async fn keep_unproved(&self, delivery: &Delivery, reason: &str) -> TransportResult<()> {
-        let mut headers = FieldTable::default();
-        for (name, value) in
-            [("beds-reason", "unproved"), ("beds-detail", reason), ("beds-queue", delivery.queue())]
-        {
-            headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
-        }
         let properties = BasicProperties::default()
-            .with_headers(headers)
+            .with_headers(told(delivery, "unproved", reason))
             .with_delivery_mode(PERSISTENT)
             .with_message_id(delivery.message_id().into());
         self.alone("", UNPROVED, delivery.body(), properties).await
@@ -357,6 +344,18 @@ impl Publisher {
             TransportError::NotConnected
         })
     }
+}
+
+/// The headers of a message that is kept: no header of its publisher's is among them.
+fn told(delivery: &Delivery, reason: &str, detail: &str) -> FieldTable {
+    let mut headers = FieldTable::default();
+    let detail = &detail[..detail.floor_char_boundary(MAX_DETAIL)];
+    for (name, value) in
+        [("beds-reason", reason), ("beds-detail", detail), ("beds-queue", delivery.queue())]
+    {
+        headers.insert(name.into(), AMQPValue::LongString(LongString::from(value)));
+    }
+    headers
 }
 
 fn actor_text(actor: Option<&Actor>) -> Option<AMQPValue> {

@@ -22,7 +22,7 @@ pub const WAITING: &str = "beds.waiting";
 /// Events that only a node of a later release understands; otherwise like [`WAITING`]. They have a queue of their own because any
 /// publisher can fill it.
 pub const LATER: &str = "beds.later";
-/// Messages whose publishers have proved nothing. Nobody is promised that they are kept: the oldest go first.
+/// Messages whose publishers have proved nothing. They are not kept for ever: the oldest go first.
 pub const UNPROVED: &str = "beds.dead.unproved";
 /// The longest time that a message waits between two attempts. One with a shorter time can wait behind one with a longer.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(10);

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::audit::search;
+use crate::rig::callers::KEY;
 use crate::rig::{World, envelope, eventually, variable};
 
 fn of_later(id: &str, operation: &str, params: Value) -> Value {
@@ -162,6 +163,28 @@ async fn what_a_later_release_sends_waits_for_one_and_is_kept() -> Result<()> {
     .await?;
     let stored = search(&live.api, "&subject=of%20later").await?;
     assert_eq!(stored[0]["record"]["new_member"], json!([1]), "{stored:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_does_not_say_how_often_its_event_has_waited() -> Result<()> {
+    let world = World::new().await?;
+    let _live = world.node().await?;
+    let event = of_later("py.told", "create", json!({"name": "told"})).to_string();
+    let headers =
+        json!({"authorization": format!("Bearer {KEY}"), "beds-waits": 360, "beds-in-doubt": true});
+    let properties = json!({"message_id": "py.told", "headers": headers});
+    world.publish_unproved("beds.events", "rel.write.main", &event, properties).await?;
+    let mut waiting = Vec::new();
+    eventually("it waits", async || {
+        waiting.extend(world.take("beds.later").await?);
+        Ok(!waiting.is_empty())
+    })
+    .await?;
+    let headers = &waiting[0]["properties"]["headers"];
+    assert!(headers["beds-waits"].as_u64() < Some(100), "{headers}");
+    assert!(headers["beds-in-doubt"].is_null(), "{headers}");
+    assert!(world.take("beds.dead").await?.is_empty());
     Ok(())
 }
 

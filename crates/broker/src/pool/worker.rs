@@ -68,7 +68,7 @@ impl Worker<'_> {
             }
             Err(Unread::Malformed(read)) if Event::is_of_later_release(delivery.body()) => {
                 let (error, proof) = *read;
-                return self.wait_for_later_release(delivery, &error, proof.actor()).await;
+                return self.wait_for_later_release(delivery, &error, &proof).await;
             }
             Err(Unread::Malformed(read)) => {
                 let (error, proof) = *read;

@@ -19,6 +19,15 @@ use crate::topology::{EVENTS, LOGS, Queue};
 pub(crate) const WAITS: &str = "beds-waits";
 pub(crate) const IN_DOUBT: &str = "beds-in-doubt";
 
+/// The past of a message that is put aside.
+#[derive(Debug, Clone, Copy)]
+pub struct Waited {
+    /// How often, this time included.
+    pub times: u32,
+    /// An attempt before may have had an effect.
+    pub is_in_doubt: bool,
+}
+
 /// A message that was handed out so often before may be the one that ends its nodes.
 const SUSPECT_AFTER: u32 = 2;
 
@@ -114,14 +123,13 @@ impl Delivery {
         self.inner.redelivered
     }
 
-    /// True where an attempt before may have had an effect: the message is redelivered, or it waited because that was not
-    /// known. Of a message that never waited, the second is its publisher's word: the inbox is then asked, and nothing is
-    /// recorded otherwise.
-    pub fn is_in_doubt(&self) -> bool {
-        self.is_redelivered() || self.header(IN_DOUBT).is_some()
+    /// True where the message says that it waited because the effect of an attempt was not known. Without a seal, that is its
+    /// publisher's word.
+    pub fn is_marked_in_doubt(&self) -> bool {
+        self.header(IN_DOUBT).is_some()
     }
 
-    /// How often the message has waited for better times; for a new message, the publisher's own number.
+    /// How often the message has waited for better times. Without a seal, the publisher's own number.
     pub fn waits(&self) -> u32 {
         self.header(WAITS).and_then(count).unwrap_or(0)
     }

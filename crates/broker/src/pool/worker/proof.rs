@@ -30,6 +30,22 @@ pub(super) enum Proof {
 }
 
 impl Proof {
+    /// True where a node has sealed the message: the headers that nodes write are believed.
+    pub(super) fn is_of_node(&self) -> bool {
+        matches!(self, Proof::Sealed(_))
+    }
+
+    /// True where an attempt before may have had an effect. The word of a node that has put the message aside counts, and that of a
+    /// client does not: each such message costs a look at the inbox.
+    pub(super) fn is_in_doubt(&self, delivery: &Delivery) -> bool {
+        delivery.is_redelivered() || self.is_of_node() && delivery.is_marked_in_doubt()
+    }
+
+    /// How often the message has waited for better times.
+    pub(super) fn waits(&self, delivery: &Delivery) -> u32 {
+        if self.is_of_node() { delivery.waits() } else { 0 }
+    }
+
     /// The caller that a node has proved, where the body does not name it: it has to go with the message.
     pub(super) fn actor(&self) -> Option<&Actor> {
         match self {

@@ -30,16 +30,12 @@ pub(super) struct Taken<'m> {
 }
 
 impl Taken<'_> {
-    /// True where an attempt before may have had an effect. The word of a node that has put the message aside counts, and that of a
-    /// client does not: each such message costs a look at the inbox.
     pub(super) fn is_in_doubt(&self) -> bool {
-        let is_told = matches!(self.proof, Proof::Sealed(_)) && self.delivery.is_in_doubt();
-        is_told || self.delivery.is_redelivered()
+        self.proof.is_in_doubt(self.delivery)
     }
 
-    /// How often the message has waited for better times.
     pub(super) fn waits(&self) -> u32 {
-        if matches!(self.proof, Proof::Sealed(_)) { self.delivery.waits() } else { 0 }
+        self.proof.waits(self.delivery)
     }
 }
 
@@ -50,13 +46,14 @@ impl Worker<'_> {
     pub(super) async fn answer(&self, taken: &Taken<'_>, outcome: Result<&Answer, &BedsError>) {
         let event = &taken.attempt.event;
         let success = if event.operation == Operation::Create { 201 } else { 200 };
-        self.reply(taken.delivery, &event.event_id, &Reply::of(&event.event_id, success, outcome))
-            .await;
+        let reply = Reply::of(&event.event_id, success, outcome);
+        self.reply(taken.delivery, &event.event_id, &reply, taken.proof.is_of_node()).await;
     }
 
     /// Answers a message that is no event.
     pub(super) async fn refuse(&self, delivery: &Delivery, id: &EventId, error: &BedsError) {
-        self.reply(delivery, id, &Reply::of(id, 0, Err(error))).await;
+        let is_of_node = self.publisher.is_sealed(delivery);
+        self.reply(delivery, id, &Reply::of(id, 0, Err(error)), is_of_node).await;
     }
 
     pub(super) fn reports(
@@ -175,10 +172,16 @@ impl Worker<'_> {
         false
     }
 
-    async fn reply(&self, delivery: &Delivery, event_id: &EventId, reply: &ReplyRef<'_>) {
+    async fn reply(
+        &self,
+        delivery: &Delivery,
+        event_id: &EventId,
+        reply: &ReplyRef<'_>,
+        is_of_node: bool,
+    ) {
         let Some(reply_to) = delivery.reply_to() else { return };
         // The node publishes there with its own rights: only a node's message may name the queue of a node.
-        if reply_to.starts_with("beds.") && !self.publisher.is_sealed(delivery) {
+        if reply_to.starts_with("beds.") && !is_of_node {
             return;
         }
         if !self.pool.key.is_write() && !delivery.number().is_multiple_of(WAIT_FOR_EVERY) {

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use beds_core::{Actor, BedsError, Event, EventId};
+use beds_core::{BedsError, Event, EventId};
 use beds_transport::topology::{LATER, LONGEST_WAIT, WAITING};
-use beds_transport::{Delivery, TransportError};
+use beds_transport::{Delivery, TransportError, Waited};
 use fail::fail_point;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::Worker;
+use super::proof::Proof;
 use super::settle::Taken;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -43,8 +44,8 @@ impl Worker<'_> {
     /// then hold up the writes of all others. Nor is it just given back: handed out again and again, it would be a dead letter
     /// before a database has restarted.
     pub(super) async fn wait(&self, taken: &Taken<'_>, is_in_doubt: bool) {
-        let (delivery, actor) = (taken.delivery, taken.proof.actor());
-        match self.put_aside(delivery, WAITING, is_in_doubt, actor).await {
+        let delivery = taken.delivery;
+        match self.put_aside(delivery, WAITING, is_in_doubt, &taken.proof).await {
             Waits::Yes => delivery.ack(),
             Waits::Refused | Waits::Unknown => self.hand_back(delivery).await,
         }
@@ -57,7 +58,7 @@ impl Worker<'_> {
         &self,
         delivery: &Arc<Delivery>,
         error: &BedsError,
-        actor: Option<&Actor>,
+        proof: &Proof,
     ) {
         if self.complaints.say("an event of a later release").is_some() {
             tracing::warn!(
@@ -66,8 +67,8 @@ impl Worker<'_> {
             );
         }
         let most = if self.pool.key.is_write() { MOST_WAITS } else { MOST_WAITS_OF_A_READ };
-        if delivery.waits() < most {
-            match self.put_aside(delivery, LATER, delivery.is_in_doubt(), actor).await {
+        if proof.waits(delivery) < most {
+            match self.put_aside(delivery, LATER, proof.is_in_doubt(delivery), proof).await {
                 Waits::Yes => return delivery.ack(),
                 Waits::Unknown => return self.hand_back(delivery).await,
                 // Others have filled the queue: this one ends here.
@@ -75,7 +76,7 @@ impl Worker<'_> {
             }
         }
         if self.pool.key.is_write() {
-            return self.bury_unread(delivery, "malformed", error, actor).await;
+            return self.bury_unread(delivery, "malformed", error, proof.actor()).await;
         }
         self.refuse(delivery, &EventId(delivery.message_id().to_owned()), error).await;
         delivery.ack();
@@ -96,25 +97,23 @@ impl Worker<'_> {
         delivery: &Delivery,
         exchange: &'static str,
         is_in_doubt: bool,
-        actor: Option<&Actor>,
+        proof: &Proof,
     ) -> Waits {
-        // The number of waits can be its publisher's own,
-        // so it saturates and ends at the longest wait.
-        let wait =
-            FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(delivery.waits())).min(LONGEST_WAIT);
+        let (waits, actor) = (proof.waits(delivery), proof.actor());
+        let wait = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(waits)).min(LONGEST_WAIT);
+        let waited = Waited { times: waits.saturating_add(1), is_in_doubt };
         let (mut pause, end) = (FIRST_PAUSE, Instant::now() + HELD);
         loop {
-            let failure =
-                match self.publisher.wait(delivery, exchange, wait, is_in_doubt, actor).await {
-                    Ok(()) => {
-                        fail_point!("aside", |_| {
-                            super::die();
-                            Waits::Unknown
-                        });
-                        return Waits::Yes;
-                    }
-                    Err(failure) => failure,
-                };
+            let failure = match self.publisher.wait(delivery, exchange, wait, waited, actor).await {
+                Ok(()) => {
+                    fail_point!("aside", |_| {
+                        super::die();
+                        Waits::Unknown
+                    });
+                    return Waits::Yes;
+                }
+                Err(failure) => failure,
+            };
             match failure {
                 TransportError::Refused | TransportError::Unroutable => return Waits::Refused,
                 TransportError::NotConnected | TransportError::Blocked if Instant::now() < end => {}
