@@ -3,16 +3,21 @@
 //!
 //! Not here: one attempt with its transaction and its claim (rel/once.rs, rec/once.rs).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder, ExponentialBuilder};
 use beds_core::reply::{Answer, Stored};
 use beds_core::{Attempt, BedsError, ErrorKind, Result};
 use fail::fail_point;
 
 use crate::inbox;
 
-/// How often a write is tried when other writes or a lost connection are in the way.
+/// How often a write is tried when a connection is lost or a server has no place.
 const ATTEMPTS: u32 = 4;
+
+/// How long a write makes way for others that are in its way, at most. MongoDB refuses one of two writes to a document at
+/// once, where MariaDB lets it wait.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The end of one attempt that gave no answer.
 pub(crate) enum Miss {
@@ -72,8 +77,13 @@ pub(crate) async fn write(
     object: &str,
     write: &impl Repeatable,
 ) -> Result<Option<Answer>> {
-    let mut may_have_happened = false;
-    let mut number = 0;
+    let (mut may_have_happened, mut number, begun) = (false, 0, Instant::now());
+    let mut pauses = ExponentialBuilder::new()
+        .with_min_delay(Duration::from_millis(20))
+        .with_max_delay(Duration::from_millis(320))
+        .without_max_times()
+        .with_jitter()
+        .build();
     loop {
         number += 1;
         let step = attempt.steps.begin(object);
@@ -108,12 +118,16 @@ pub(crate) async fn write(
                 unless_certain(error)
             }
         };
-        if number >= ATTEMPTS {
+        let pause = pauses.next().unwrap_or_default();
+        let is_patient = match error.kind {
+            ErrorKind::Unavailable => begun.elapsed() < PATIENCE && pause < attempt.time_to_call(),
+            _ => number < ATTEMPTS,
+        };
+        if !is_patient {
             return Err(error);
         }
         fail_point!("in_doubt", may_have_happened, |_| unreachable!("only waits are set on it"));
-        // Waits 20, 40 and 80 ms: time for other writes in the way to end.
-        tokio::time::sleep(Duration::from_millis(10 << number)).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

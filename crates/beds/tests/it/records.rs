@@ -147,6 +147,26 @@ async fn a_hundred_parallel_requests_with_one_key_have_one_effect() -> Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn writes_of_many_callers_to_one_record_all_take_effect() -> Result<()> {
+    let world = World::new().await?;
+    let live = world.node().await?;
+    for counter in ["Counters", "Tallies"] {
+        let path = format!("/v1/records/{counter}/c");
+        let requests = (0..60).map(|number| {
+            let request = live.api.http.patch(format!("{}{path}", live.api.url));
+            let request = request.header("Idempotency-Key", format!("bump {number}"));
+            live.api.send(request.header("Beds-Timeout", "20s").json(&json!({"by": 1})))
+        });
+        for answer in futures_util::future::join_all(requests).await {
+            let answer = answer?;
+            assert_eq!(answer.status, 200, "{counter}: {}", answer.text);
+        }
+        assert_eq!(live.api.get(&path).await?.body["value"], 60, "{counter}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_while_the_first_is_running_is_409_and_then_the_same_answer() -> Result<()> {
     let world = World::new().await?;
     let live = world.node().await?;

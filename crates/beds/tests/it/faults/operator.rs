@@ -50,6 +50,7 @@ async fn six_nodes_lose_and_double_nothing_under_every_fault_of_the_table() -> R
     let (mut wrong, mut table) = (Vec::new(), Vec::new());
     for row in ROWS.iter().filter(|row| number(usize::from(!row.is_full), 1) == 1) {
         history.seen.lock().unwrap().clear();
+        history.texts.lock().unwrap().clear();
         let begun = Instant::now();
         let said = cluster.suffer(row.fault).await.with_context(|| row.name)?;
         let undone = Instant::now();
@@ -63,7 +64,11 @@ async fn six_nodes_lose_and_double_nothing_under_every_fault_of_the_table() -> R
         let strange: Vec<&String> =
             seen.keys().filter(|code| !row.codes.contains(&code.as_str())).collect();
         if !strange.is_empty() {
-            wrong.push(format!("{}: callers saw {strange:?}, expected {:?}", row.name, row.codes));
+            let texts = history.texts.lock().unwrap().clone();
+            wrong.push(format!(
+                "{}: callers saw {strange:?}, expected {:?}: {texts:#?}",
+                row.name, row.codes
+            ));
         }
         if !said.contains(row.signal) {
             wrong.push(format!("{}: no node said {:?}", row.name, row.signal));

@@ -40,8 +40,8 @@ const BROKER_BACK: &[&str] =
 /// A killed worker leaves a transaction open in MongoDB for a while: its key is in use (0011), and its document is in the way of
 /// other writes (0013). Without any worker, requests are refused at once (0016).
 const KILLED: &[&str] = &["BEDS-0014", "BEDS-0015", "BEDS-0011", "BEDS-0013", "BEDS-0016"];
-/// A worker that ends leaves nothing behind. Where many write one document, MongoDB refuses some of them for a while (0013).
-const ENDED: &[&str] = &["BEDS-0011", "BEDS-0013"];
+/// A worker that ends leaves nothing behind.
+const ENDED: &[&str] = &["BEDS-0011"];
 const STORE: &[&str] = &["BEDS-0016", "BEDS-0014", "BEDS-0015", "BEDS-0011", "BEDS-0013"];
 
 pub(super) const ROWS: &[Row] = &[

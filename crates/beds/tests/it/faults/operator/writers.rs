@@ -21,6 +21,8 @@ pub(super) struct History {
     pub(super) requests: AtomicUsize,
     /// Answers other than success, by code, since the row began.
     pub(super) seen: Mutex<BTreeMap<String, usize>>,
+    /// The first text of each code, with its path.
+    pub(super) texts: Mutex<BTreeMap<String, String>>,
     /// Names of things that were created.
     pub(super) created: Mutex<BTreeSet<String>>,
     /// Names of things of which it was only ever said that nothing was done.
@@ -65,7 +67,12 @@ pub(super) async fn write(gateways: [Api; 2], history: Arc<History>, writer: usi
                     }
                     break;
                 }
-                Ok(answer) => answer.code().to_owned(),
+                Ok(answer) => {
+                    let code = answer.code().to_owned();
+                    let text = format!("{method} {path}: {}", answer.text);
+                    history.texts.lock().unwrap().entry(code.clone()).or_insert(text);
+                    code
+                }
                 Err(error) if error.to_string().contains("sending request") => "refused".to_owned(),
                 Err(error) => error.to_string(),
             };
