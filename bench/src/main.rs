@@ -16,6 +16,7 @@ mod rival;
 mod services;
 mod sessions;
 mod setup;
+mod subjects;
 mod trees;
 
 use std::io::Write as _;
@@ -133,6 +134,10 @@ fn whole_run(options: RunOptions) -> Result<()> {
         note("measuring trees");
         let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
         text.push_str(&trees::measure(events, &settings, &contender)?);
+    }
+    if let (Some(acts), Some(beds)) = (settings.options.subjects, &settings.beds) {
+        note("measuring the search for a record in the trail");
+        text.push_str(&subjects::measure(acts, beds)?);
     }
     text.push_str(report::legend());
     text.push_str(&report::memory(&all).unwrap_or_default());

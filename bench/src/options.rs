@@ -41,6 +41,9 @@ pub(crate) struct RunOptions {
     /// Then read trees out of so many stored root events, such as 1000000.
     #[arg(long)]
     pub(crate) trees: Option<u64>,
+    /// Then ask who saw a record, out of so many acts in the trail, such as 10000000.
+    #[arg(long)]
+    pub(crate) subjects: Option<u64>,
     /// Measure the rivals without BEDS; the flights must be loaded already.
     #[arg(long)]
     pub(crate) without_beds: bool,

@@ -42,7 +42,7 @@ keys_file = "keys.toml"
 seal_keys = ["secrets/seal.key"]
 
 [reports]
-hash_key = "{hash_key}"
+hash_keys = ["secrets/hash.key"]
 
 {databases}
 [templates]
@@ -88,13 +88,13 @@ def write(instance):
         control="ms.sock" if socket.parent == home else socket,
         gateway=ports["gateway"],
         databases=DATABASES.format(who=""),
-        hash_key=instance.secret("audit_hash"),
         templates=os.path.relpath(paths.ROOT / "templates", home),
     )
     (home / "beds.toml").write_text(text)
     (home / "dba.toml").write_text(DBA + DATABASES.format(who=".dba"))
     write_key(home, instance.secret("dev_key"))
-    private(paths.private_dir(home / "secrets") / "seal.key", random_key(instance.secret("seal")) + "\n")
+    for name, secret in (("seal", "seal"), ("hash", "audit_hash")):
+        private(paths.private_dir(home / "secrets") / f"{name}.key", random_key(instance.secret(secret)) + "\n")
 
 
 def write_key(home, secret):

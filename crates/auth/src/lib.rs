@@ -12,4 +12,4 @@ mod token;
 
 pub use door::{Door, Files, has_shared_secret};
 pub use keys::{KeyFile, PREFIX, StoredKey};
-pub use seal::new_seal_key;
+pub use seal::new_secret_key;

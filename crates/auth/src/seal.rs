@@ -6,16 +6,13 @@
 use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use beds_core::digest::hex;
 use beds_core::gate::Place;
-use sha2::{Digest, Sha256};
+use beds_core::secret_keys::{FEWEST_BYTES, read_keys};
 
 /// The form of the mark: another one would have another number.
 const FORM: &str = "1";
 /// The bytes in front of everything: a mark is of no use for another purpose of the same key.
 const PURPOSE: &[u8] = b"beds-seal-1";
-/// The fewest bytes of a key.
-const FEWEST_BYTES: usize = 32;
 
 /// The keys of a node. The first marks; all are believed, so that one can be changed after the other on each node.
 #[derive(Default)]
@@ -24,17 +21,8 @@ pub(crate) struct Seals(Vec<(String, Key)>);
 impl Seals {
     /// Reads keys, each 43 characters of base64url or more, or answers the positions of those that are none.
     pub(crate) fn of<'t>(texts: impl Iterator<Item = &'t str>) -> Result<Self, Vec<usize>> {
-        let (mut keys, mut wrong) = (Vec::new(), Vec::new());
-        for (position, text) in texts.enumerate() {
-            match URL_SAFE_NO_PAD.decode(text.trim()).ok().filter(|key| key.len() >= FEWEST_BYTES) {
-                // The name of a key tells two apart, and nothing of the key.
-                Some(key) => {
-                    keys.push((hex(&Sha256::digest(&key)[..4]), Key::new(HMAC_SHA256, &key)))
-                }
-                None => wrong.push(position),
-            }
-        }
-        if wrong.is_empty() { Ok(Self(keys)) } else { Err(wrong) }
+        let keys = read_keys(texts)?.into_iter();
+        Ok(Self(keys.map(|(name, key)| (name, Key::new(HMAC_SHA256, &key))).collect()))
     }
 
     pub(crate) fn seal(&self, place: &Place<'_>, body: &[u8]) -> Option<String> {
@@ -57,11 +45,11 @@ impl Seals {
     }
 }
 
-/// A new key as text, for a file.
+/// A new key as text, for a file: of seals, or of the hashes in the trail.
 ///
 /// # Errors
 /// Where the operating system gives no random bytes.
-pub fn new_seal_key() -> Result<String, aws_lc_rs::error::Unspecified> {
+pub fn new_secret_key() -> Result<String, aws_lc_rs::error::Unspecified> {
     let mut key = [0; FEWEST_BYTES];
     aws_lc_rs::rand::fill(&mut key)?;
     Ok(URL_SAFE_NO_PAD.encode(key))
@@ -86,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_seal_is_of_one_message_at_one_place_under_a_known_key() {
-        let (first, second) = (new_seal_key().unwrap(), new_seal_key().unwrap());
+        let (first, second) = (new_secret_key().unwrap(), new_secret_key().unwrap());
         let keys = |of: &[&str]| Seals::of(of.iter().copied()).unwrap();
         let place = Place {
             exchange: "beds.events",

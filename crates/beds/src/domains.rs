@@ -329,6 +329,7 @@ fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot 
         store: template.store,
         database,
         adapter,
+        id_field: template.id.clone(),
         is_audit_required: template.audit == AuditPolicy::Required,
         rights: Arc::new(Rights::given_by(template)),
     }

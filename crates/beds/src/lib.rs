@@ -16,6 +16,7 @@ pub mod notary;
 #[cfg(feature = "otel")]
 pub mod otel;
 mod private;
+mod record_keys;
 pub mod reloading;
 pub mod settings;
 

@@ -6,12 +6,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use beds_core::members::id_of;
 use beds_core::reply::Answer;
 use beds_core::text::quote;
 use beds_core::{
     BedsError, ErrorKind, Event, Result, Rights, RoutingKey, Store, TemplateAdapter,
     TemplateDescription,
 };
+use serde_json::value::RawValue;
 
 /// One template, as the factory knows it.
 #[derive(Clone)]
@@ -20,6 +22,8 @@ pub struct Slot {
     pub database: String,
     /// None while the template's database has not been reached yet.
     pub adapter: Option<Arc<dyn TemplateAdapter>>,
+    /// The member of a record that is its id.
+    pub id_field: String,
     /// Its requests are refused while no audit record can be queued.
     pub is_audit_required: bool,
     /// The roles that may use it, and its fields.
@@ -110,6 +114,16 @@ impl Factory {
     /// True where requests of the template must not be worked on unless they can be recorded.
     pub fn is_audit_required(&self, template: &str) -> bool {
         self.slots.load().get(template).is_some_and(|slot| slot.is_audit_required)
+    }
+
+    /// The ids of the records in an answer, as far as they have one.
+    pub(crate) fn ids(&self, template: &str, answer: &Answer) -> Vec<String> {
+        let slots = self.slots.load();
+        let Some(slot) = slots.get(template) else { return Vec::new() };
+        let sets = answer.result_sets.iter().flatten();
+        let sets = sets.filter_map(|set| serde_json::from_str::<Vec<&RawValue>>(set.get()).ok());
+        let records = answer.records.iter().map(|record| &**record).chain(sets.flatten());
+        records.filter_map(|record| id_of(record, &slot.id_field)).collect()
     }
 
     /// The operations of each bound template.

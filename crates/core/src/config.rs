@@ -14,7 +14,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
 pub use auth::{Auth, Issuer, NodeAccess, Trust, TrustedLogin, is_claim};
@@ -70,8 +69,9 @@ pub struct Reports {
     pub audit: bool,
     /// Log lines of this level and above are reported; `off` for none.
     pub log_level: LogLevel,
-    /// The key of the hashes that stand for record ids in the audit trail. Without one they are left out.
-    pub hash_key: Option<SecretString>,
+    /// Files of the keys whose hashes stand for record ids in the audit trail: the first makes them, all find them. Without
+    /// one, no hash is kept.
+    pub hash_keys: Vec<PathBuf>,
     /// The address of a collector that gets lineage as OTLP spans. Needs the feature `otel`.
     pub otlp: Option<String>,
 }

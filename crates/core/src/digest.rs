@@ -1,8 +1,7 @@
-//! Digests: of messages, of values that must not be shown, and bytes as hexadecimal text.
+//! Digests of messages, and bytes as hexadecimal text.
 //!
-//! Not here: the choice of the parts (event.rs, fields.rs, audit.rs).
+//! Not here: the choice of the parts (event.rs, fields.rs), hashes that stand for records (`trail/record_keys.rs`).
 
-use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 /// Tells a message from another one with the same event id: 32 hexadecimal digits of its body's hash. Two messages with the
@@ -17,17 +16,6 @@ pub(crate) fn hash_parts(hash: &mut Sha256, parts: &[&str]) {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }
-}
-
-/// A hash that only a holder of the key can make, in hexadecimal: 32 digits. For values that must not be shown.
-pub fn keyed_hash(key: &SecretString, parts: &[&str]) -> String {
-    // The key goes first and last, so that nothing can be appended to the hashed parts.
-    let key = key.expose_secret();
-    let mut hash = Sha256::new();
-    hash_parts(&mut hash, &[key]);
-    hash_parts(&mut hash, parts);
-    hash_parts(&mut hash, &[key]);
-    hex(&hash.finalize()[..16])
 }
 
 /// Bytes in lower-case hexadecimal.

@@ -2,15 +2,12 @@
 //!
 //! Not here: rights on operations (access.rs), the proof of a caller (crate auth).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::access::{Access, Roles, has_one};
+use crate::members::Members;
 use crate::reply::Answer;
 use crate::{Actor, BedsError, ErrorKind, Event, Operation, Result, Template};
 
@@ -174,34 +171,6 @@ fn without(object: &RawValue, hidden: &[&str]) -> Result<Box<RawValue>> {
     }
     text.push('}');
     RawValue::from_string(text).map_err(unmasked)
-}
-
-/// The members of a JSON object, with their values as they are written.
-struct Members<'m>(Vec<(Cow<'m, str>, &'m RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
 }
 
 fn unmasked(error: serde_json::Error) -> BedsError {

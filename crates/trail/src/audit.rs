@@ -13,6 +13,8 @@ use beds_core::Outcome;
 use beds_core::digest::hex;
 use beds_core::{Event, EventId};
 
+use crate::record_keys::Seen;
+
 pub use verify::{Fault, Verifier};
 
 /// One act: its actor, its operation, its record and its outcome. Names of fields, never values. A node of a later release
@@ -41,9 +43,12 @@ pub struct AuditRecord {
     /// Of an operator's act: the event that is replayed or discarded; where the letter is no event, its queue and id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// A keyed hash of the record's id.
+    /// The hash of the record's id: [`crate::record_keys::RecordKeys::hash`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
+    /// The records of the answer, where it may be more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
     pub rows: u32,
@@ -59,12 +64,25 @@ pub struct AuditRecord {
     /// Nothing was done now: an earlier event with the same key had done it, and its answer was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat_of: Option<EventId>,
-    /// Refusals of unknown callers at the same address since its last record, which have no record of their own.
+    /// Acts that have no record of their own: refusals of unknown callers at the same address since its last record, or
+    /// records that found no room ([`AuditRecord::DROP`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<u64>,
 }
 
 impl AuditRecord {
+    /// The operation of a record that says how many others found no room on a node.
+    pub const DROP: &str = "drop";
+
+    /// The hashes under which the record is found. One that tells of others is found under the name of its operation, and those
+    /// of the releases before, which name no key, under none.
+    pub fn touched(&self) -> Vec<String> {
+        let is_drop = self.operation == Self::DROP && self.template.is_empty();
+        let drop = is_drop.then(|| Self::DROP.to_owned());
+        let one = self.record.iter().filter(|hash| hash.contains('.')).cloned();
+        drop.into_iter().chain(one).chain(self.seen.iter().flat_map(Seen::named)).collect()
+    }
+
     pub fn id(&self) -> EventId {
         self.about.record(self.outcome, self.digest.as_deref())
     }
@@ -119,6 +137,7 @@ impl AuditRecord {
             fetch: None,
             target: None,
             record: None,
+            seen: None,
             fields: Vec::new(),
             rows: 0,
             outcome,
@@ -143,6 +162,9 @@ pub struct SealedRecord {
     pub actor: String,
     pub template: String,
     pub outcome: Outcome,
+    /// [`AuditRecord::touched`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub touched: Vec<String>,
     pub chain: String,
     /// From 1, without gaps.
     pub seq: u64,
@@ -167,6 +189,7 @@ impl SealedRecord {
                 && self.actor == record.actor
                 && self.template == record.template
                 && self.outcome == record.outcome
+                && self.touched == record.touched()
         })
     }
 }
@@ -241,6 +264,7 @@ impl Head {
             actor: record.actor.clone(),
             template: record.template.clone(),
             outcome: record.outcome,
+            touched: record.touched(),
             chain: self.chain.clone(),
             seq: self.seq,
             prev_hash,

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod read;
+pub mod record_keys;
 pub mod span;
 pub mod tree;
 

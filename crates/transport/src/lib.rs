@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use beds_core::{Seal, Templates, config};
+use beds_trail::record_keys::RecordKeys;
 use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -230,9 +231,15 @@ impl Transport {
         self.queues.lengths()
     }
 
-    /// The reports of the node about itself go through this.
-    pub fn reports(&self, environment: &str, records: config::Reports) -> Reports {
-        Reports::start(&self.publisher, &self.guards, &self.tasks, &self.node, environment, records)
+    /// The reports of the node about itself go through this. `keys` hash the ids of records.
+    pub fn reports(
+        &self,
+        environment: &str,
+        enabled: config::Reports,
+        keys: RecordKeys,
+    ) -> Reports {
+        let parts = (enabled, keys);
+        Reports::start(&self.publisher, &self.guards, &self.tasks, &self.node, environment, parts)
     }
 
     /// Closes both connections, the consuming one last, and waits for the background tasks.

@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use beds_core::Outcome;
 use beds_core::{EventId, ReportStream, config};
 use beds_trail::audit::AuditRecord;
+use beds_trail::record_keys::RecordKeys;
 use beds_trail::span::LineageReport;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +32,9 @@ struct Parts {
     node: String,
     environment: String,
     enabled: config::Reports,
+    record_keys: RecordKeys,
+    /// Audit records that found no room, and that no record tells of yet.
+    untold: AtomicU64,
     lineage: Lane<LineageReport>,
     audit: Lane<String>,
     logs: Lane<Value>,
@@ -70,7 +74,7 @@ impl Reports {
         tasks: &TaskTracker,
         node: &str,
         environment: &str,
-        enabled: config::Reports,
+        (enabled, record_keys): (config::Reports, RecordKeys),
     ) -> Self {
         let origin = lane::Origin {
             publisher: publisher.clone(),
@@ -85,6 +89,8 @@ impl Reports {
             node: node.to_owned(),
             environment: environment.to_owned(),
             enabled,
+            record_keys,
+            untold: AtomicU64::new(0),
             lineage: Lane::start(ReportStream::Lineage, &origin, &lanes),
             audit: Lane::start(ReportStream::Audit, &origin, &lanes),
             logs: Lane::start(ReportStream::Log, &origin, &lanes),
@@ -110,6 +116,11 @@ impl Reports {
         &self.shared.enabled
     }
 
+    /// The keys of the hashes that stand for records.
+    pub fn record_keys(&self) -> &RecordKeys {
+        &self.shared.record_keys
+    }
+
     /// An id for an event that began on this node.
     pub fn event_id(&self) -> EventId {
         EventId::new(&self.shared.node, &self.shared.environment)
@@ -122,7 +133,27 @@ impl Reports {
             self.shared.lineage.offer(record);
         }
         if let Some(text) = audit.and_then(|record| serde_json::to_string(&record).ok()) {
-            self.shared.audit.offer(text);
+            self.tell_of_drops();
+            if !self.shared.audit.offer(text) {
+                self.shared.untold.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Puts a record into the trail that says how many others found no room, once there is room.
+    fn tell_of_drops(&self) {
+        let untold = &self.shared.untold;
+        if untold.load(Ordering::Relaxed) == 0 || !self.shared.audit.has_room() {
+            return;
+        }
+        let (id, node) = (self.event_id(), self.node());
+        let act = AuditRecord::of_act(id, "", AuditRecord::DROP, Outcome::Failed, node);
+        let count = untold.swap(0, Ordering::Relaxed);
+        let record = AuditRecord { unrecorded: Some(count), ..act };
+        let is_told =
+            serde_json::to_string(&record).is_ok_and(|text| self.shared.audit.offer(text));
+        if !is_told {
+            untold.fetch_add(count, Ordering::Relaxed);
         }
     }
 
@@ -187,6 +218,7 @@ impl Reports {
 
     /// Reports a snapshot of the metrics.
     pub fn metrics(&self, record: Value) {
+        self.tell_of_drops();
         self.shared.metrics.offer(record);
     }
 
@@ -202,6 +234,7 @@ impl Reports {
 
     /// Sends the records at hand, and ends. Call it when nothing reports any more.
     pub async fn finish(&self) {
+        self.tell_of_drops();
         self.shared.finish.cancel();
         self.shared.lanes.wait().await;
     }

@@ -1,7 +1,8 @@
 //! `beds audit`: search the trail, check that it is whole, export the signed heads, and sign that a gap is known.
 //!
-//! Not here: the check of the chains, which is `audit/verify`'s.
+//! Not here: the check of the chains (audit/verify.rs), the acts on one record (audit/subject.rs).
 
+mod subject;
 mod verify;
 
 use std::collections::BTreeSet;
@@ -27,6 +28,8 @@ pub enum AuditCommand {
     Verify(verify::VerifyArgs),
     /// List records, the newest messages of the nodes first
     Ls(LsArgs),
+    /// List who read and who wrote a record, the newest acts first
+    Subject(subject::SubjectArgs),
     /// Print the signed heads, one JSON object a line: keep them where a person with access to msLogs cannot write
     Heads(ConfigArgs),
     /// Print the public key of this node's signatures, for `verify --public-key`
@@ -79,6 +82,7 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
     let loaded = match &command {
         AuditCommand::Verify(args) => args.config.load(),
         AuditCommand::Ls(args) => args.config.load(),
+        AuditCommand::Subject(args) => args.config.load(),
         AuditCommand::Heads(args) | AuditCommand::Key(args) => args.load(),
         AuditCommand::Acknowledge(args) => args.config.load(),
     };
@@ -102,6 +106,7 @@ pub(super) async fn audit(command: AuditCommand) -> ExitCode {
     let outcome = match command {
         AuditCommand::Verify(args) => verify::verify(&connection, &config, &args).await,
         AuditCommand::Ls(args) => ls(&connection, &args).await,
+        AuditCommand::Subject(args) => subject::subject(&connection, &config, &args).await,
         AuditCommand::Heads(_) => heads(&connection).await,
         AuditCommand::Acknowledge(args) => acknowledge(&connection, &config, &args).await,
         AuditCommand::Key(_) => Ok(ExitCode::SUCCESS),

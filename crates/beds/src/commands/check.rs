@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::{ConfigArgs, fail, say, warn};
 use crate::callers::{self, Callers};
 use crate::certificate::Certificate;
+use crate::record_keys::record_keys;
 use crate::settings;
 
 /// How long RabbitMQ may take to let the login in.
@@ -90,7 +91,8 @@ fn modes(config: &Config) -> Vec<Mistake> {
     let seals = config.trust.seal_keys.iter().map(|path| ("trust.seal_keys", path));
     let tls =
         config.services.appserver.tls.iter().map(|tls| ("services.appserver.tls", &tls.key_file));
-    let secrets = key.chain(seals).chain(tls);
+    let hashes = config.reports.hash_keys.iter().map(|path| ("reports.hash_keys", path));
+    let secrets = key.chain(seals).chain(hashes).chain(tls);
     let open = secrets.filter(|(_, path)| is_open_to_others(path)).map(|(name, path)| {
         let message = format!("{} can be read by others", path.display());
         Mistake::new(name, 0, message, "chmod 600, and make a new key if it was seen").as_warning()
@@ -130,6 +132,7 @@ impl Report {
         self.mistakes.extend(modes(&config));
         self.mistakes.extend(key_folder(&config));
         self.mistakes.extend(Callers::read(&config).err().unwrap_or_default());
+        self.mistakes.extend(record_keys(&config).err().unwrap_or_default());
         self.mistakes.extend(callers::lonely(&config));
         self.mistakes.extend(Certificate::read(&config).err().unwrap_or_default());
         self.in_folder = templates.len();

@@ -12,6 +12,7 @@ use beds_transport::{Client, Context, DeadLetters, Reader, Reports, Transport};
 
 use super::{fail, report};
 use crate::callers::Callers;
+use crate::record_keys::record_keys;
 
 /// How long RabbitMQ and the answer of one request may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,10 +35,11 @@ impl Connection {
         templates: Templates,
     ) -> Result<Self, ExitCode> {
         let callers = Callers::read(config).map_err(|mistakes| report(&mistakes))?;
+        let keys = record_keys(config).map_err(|mistakes| report(&mistakes))?;
         let name = format!("{}-{command}", config.node.name);
         let transport = Transport::start(&config.amqp, &name, callers.door);
         let environment = config.node.environment.as_str();
-        let reports = transport.reports(environment, config.reports.clone());
+        let reports = transport.reports(environment, config.reports.clone(), keys);
         let client =
             transport.client(environment, &reports, Arc::new(ArcSwap::from_pointee(templates)));
         let ready = async {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use beds_auth::{KeyFile, StoredKey, new_seal_key};
+use beds_auth::{KeyFile, StoredKey, new_secret_key};
 use beds_core::Config;
 use beds_core::actor::Claim;
 use clap::{Args, Subcommand};
@@ -25,6 +25,11 @@ pub enum KeysCommand {
     Revoke(RevokeArgs),
     /// Make a key with which nodes seal their messages, in a new file; all nodes have the same
     Seal {
+        /// The file, which must not be there yet
+        file: PathBuf,
+    },
+    /// Make a key of the hashes that stand for records in the audit trail, in a new file; all nodes with stores have the same
+    Hash {
         /// The file, which must not be there yet
         file: PathBuf,
     },
@@ -64,7 +69,8 @@ pub(super) async fn keys(command: KeysCommand) -> ExitCode {
         KeysCommand::New(args) => &args.config,
         KeysCommand::Ls(args) => args,
         KeysCommand::Revoke(args) => &args.config,
-        KeysCommand::Seal { file } => return new_seal(file),
+        KeysCommand::Seal { file } => return new_file(file, "trust.seal_keys"),
+        KeysCommand::Hash { file } => return new_file(file, "reports.hash_keys"),
     };
     let config = match args.load() {
         Ok(config) => config,
@@ -94,7 +100,7 @@ pub(super) async fn keys(command: KeysCommand) -> ExitCode {
             },
             Err(code) => code,
         },
-        KeysCommand::Seal { file } => new_seal(&file),
+        KeysCommand::Seal { .. } | KeysCommand::Hash { .. } => ExitCode::SUCCESS,
         KeysCommand::Revoke(RevokeArgs { id, .. }) => match file.key.remove(&id) {
             None => fail(1, &format!("there is no key {id}; `beds keys ls` lists them")),
             Some(_) => match write(&path, &file) {
@@ -108,16 +114,16 @@ pub(super) async fn keys(command: KeysCommand) -> ExitCode {
     }
 }
 
-/// Writes a new key of the seal. One that is there stays: the messages under it could not be read any more.
-fn new_seal(file: &Path) -> ExitCode {
+/// Writes a new key that all nodes share. One that is there stays: things under it could not be read any more.
+fn new_file(file: &Path, named_in: &str) -> ExitCode {
     let shown = file.display();
-    let Ok(key) = new_seal_key() else {
+    let Ok(key) = new_secret_key() else {
         return fail(1, "the operating system gave no random bytes");
     };
     match private::write_new(file, &format!("{key}\n")) {
         Ok(()) => {
             warn(&format!(
-                "beds: {shown} is written; give it to all nodes, and name it in trust.seal_keys"
+                "beds: {shown} is written; give it to all nodes, and name it in {named_in}"
             ));
             ExitCode::SUCCESS
         }

@@ -22,6 +22,7 @@ use crate::callers::{self, Callers};
 use crate::certificate::Certificate;
 use crate::domains::Domains;
 use crate::notary::Notary;
+use crate::record_keys::record_keys;
 use crate::reloading::Reloading;
 use crate::{control, logging, metering, notary};
 
@@ -79,7 +80,8 @@ impl Ipl {
         let environment = config.node.environment.as_str();
         let seal = Arc::clone(&callers.door) as Arc<dyn Seal>;
         let transport = Transport::start(&config.amqp, &config.node.name, seal);
-        let reports = transport.reports(environment, config.reports.clone());
+        let keys = record_keys(config).map_err(IplError::Callers)?;
+        let reports = transport.reports(environment, config.reports.clone(), keys);
         // Comes before pools and gateway find their meters:
         // one that is found earlier counts nothing.
         metering::start();

@@ -38,6 +38,7 @@ mod services;
 mod sessions;
 mod several_nodes;
 mod start;
+mod subject;
 mod supervision;
 mod tls;
 mod types;

@@ -5,13 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use beds_core::digest::{digest, keyed_hash};
+use beds_core::digest::digest;
 use beds_core::event::{MAX_ID_BYTES, MAX_NAME_BYTES};
 use beds_core::outcome::Outcome;
 use beds_core::reply::Answer;
 use beds_core::steps::Noted;
 use beds_core::{Attempt, BedsError, ErrorKind, Event, EventId, Result};
 use beds_trail::audit::AuditRecord;
+use beds_trail::record_keys::Seen;
 use beds_trail::span::{LineageReport, Span, SpanKind, micros};
 use beds_transport::{Delivery, Reports};
 use jiff::Timestamp;
@@ -45,6 +46,8 @@ struct Told<'a> {
     dead: Option<&'a str>,
     digest: String,
     noted: Noted,
+    /// The records of the answer, where it may hold more than one.
+    seen: Option<Seen>,
 }
 
 impl Told<'_> {
@@ -68,6 +71,7 @@ impl Reporter<'_> {
         delivery: &Delivery,
         outcome: Result<&Answer, &BedsError>,
         dead: Option<&str>,
+        seen: Option<Seen>,
     ) -> (Option<LineageReport>, Option<AuditRecord>) {
         let enabled = self.reports.enabled();
         let (event, noted) = (&attempt.event, attempt.steps.take());
@@ -82,7 +86,7 @@ impl Reporter<'_> {
                 format!("{}-{}", digest(delivery.body()), unique(&self.reports.event_id()))
             }
         };
-        let told = Told { begun, event, delivery, outcome, dead, digest, noted };
+        let told = Told { begun, event, delivery, outcome, dead, digest, noted, seen };
         let wait =
             Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
         self.meters.event(told.code(), wait, begun.clock.elapsed());
@@ -177,9 +181,10 @@ impl Reporter<'_> {
         // As the store writes the id, which a caller may spell in more than one way.
         let answered = outcome.as_ref().ok().and_then(|answer| answer.id.as_deref());
         let id = answered.or(event.id.as_deref());
-        let key = self.reports.enabled().hash_key.as_ref();
+        let keys = self.reports.record_keys();
         AuditRecord {
-            record: key.zip(id).map(|(key, id)| keyed_hash(key, &[&event.template, id])),
+            record: id.and_then(|id| keys.hash(&event.template, id)),
+            seen: told.seen.clone(),
             // A name that is no field's is the caller's text.
             fields: match outcome {
                 Err(error) if error.kind == ErrorKind::UnknownField => Vec::new(),

@@ -65,6 +65,7 @@ pub fn load(
     }
     config.auth.below(base);
     config.trust.below(base);
+    config.reports.hash_keys.iter_mut().for_each(|file| *file = base.join(&*file));
     for database in config.databases.rel.values_mut() {
         database.ca_file = database.ca_file.take().map(|path| base.join(path));
     }

@@ -56,7 +56,7 @@ pub(super) const KEYS: &[Key] = keys! {
     "reports.audit" Boolean,
     "reports.log_level" Text,
     "reports.otlp" Text,
-    "reports.hash_key" Text,
+    "reports.hash_keys" Texts,
     "databases.rec.*.url" Text,
     "databases.rec.*.url_file" Text,
     "databases.rec.*.instances.read" Integer,

@@ -22,7 +22,8 @@ fn record(number: u64) -> AuditRecord {
         operation: if number.is_multiple_of(3) { "create".into() } else { "fetch".into() },
         fetch: None,
         target: None,
-        record: Some(format!("{number:x}")),
+        record: Some(format!("k.{number:x}")),
+        seen: None,
         fields: vec!["email".into(), "name".into()],
         rows: 1,
         outcome: Outcome::Ok,
@@ -163,6 +164,11 @@ fn every_attack_is_found_and_located() {
             4 => {
                 records.truncate(at);
                 ("cut the tail", place as u64 + 1)
+            }
+            // Hides it from a search for its record.
+            5 if attack % 16 == 5 => {
+                records[at].touched.clear();
+                ("change a copy", place as u64 + 1)
             }
             5 => {
                 records[at].actor = "bob".into();

@@ -6,6 +6,7 @@ use beds_core::event::ENVELOPE_VERSION;
 use beds_core::{EventId, Operation};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 #[derive(Serialize)]
 pub(super) struct Envelope<'r, P> {
@@ -21,8 +22,8 @@ pub(super) struct Envelope<'r, P> {
 
 /// The one parameter of a batch.
 #[derive(Serialize)]
-pub(super) struct Batch<'r, T> {
-    pub(super) records: &'r [&'r T],
+pub(super) struct Batch<'r> {
+    pub(super) records: &'r [&'r RawValue],
 }
 
 impl<'r, P: Serialize> Envelope<'r, P> {

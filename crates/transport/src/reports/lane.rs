@@ -10,6 +10,7 @@ use std::time::Duration;
 use beds_core::{EventId, ReportStream};
 use fail::fail_point;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,8 @@ use crate::{Guards, Publisher};
 const ROOM: usize = 16_384;
 /// Records in one message.
 const MOST: usize = 1_000;
+/// Bytes of records in one message; a larger record has one of its own.
+const MOST_BYTES: usize = 1 << 20;
 /// How long records without a waiting task are gathered.
 const GATHER: Duration = Duration::from_millis(200);
 /// Between two attempts to send a batch.
@@ -66,18 +69,24 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
         lane
     }
 
-    pub(super) fn offer(&self, record: T) {
-        if self.sender.try_send(Entry { record, taken: None }).is_err() {
-            let before = self.dropped.fetch_add(1, Ordering::Relaxed);
-            if before.is_multiple_of(10_000) {
-                // Not a line a record, and not through the lane that is full.
-                tracing::warn!(
-                    stream = self.stream.as_str(),
-                    dropped = before + 1,
-                    "Records are dropped."
-                );
-            }
+    /// False where the record found no room and was dropped.
+    pub(super) fn offer(&self, record: T) -> bool {
+        fail_point!("no room", self.stream == ReportStream::Audit, |_| self.dropped());
+        self.sender.try_send(Entry { record, taken: None }).is_ok() || self.dropped()
+    }
+
+    /// Counts a record that was dropped. Always false.
+    fn dropped(&self) -> bool {
+        let before = self.dropped.fetch_add(1, Ordering::Relaxed);
+        if before.is_multiple_of(10_000) {
+            // Not a line a record, and not through the lane that is full.
+            tracing::warn!(
+                stream = self.stream.as_str(),
+                dropped = before + 1,
+                "Records are dropped."
+            );
         }
+        false
     }
 
     pub(super) async fn keep(&self, record: T) -> oneshot::Receiver<()> {
@@ -117,7 +126,11 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
     /// Sends one batch. False at the end.
     async fn turn(&mut self) -> bool {
         match self.gather().await {
-            Some(batch) => self.send(batch).await,
+            Some(batch) => {
+                for part in parts(batch) {
+                    self.send(part).await;
+                }
+            }
             None => return false,
         }
         true
@@ -151,11 +164,11 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
     }
 
     /// Sends a batch until RabbitMQ has it.
-    async fn send(&self, batch: Vec<Entry<T>>) {
+    async fn send(&self, batch: Vec<Entry<Box<RawValue>>>) {
         let origin = &self.origin;
         // One id serves all attempts: a batch that RabbitMQ took twice is stored once.
         let id = EventId::new(&origin.node, &origin.environment);
-        let records: Vec<&T> = batch.iter().map(|entry| &entry.record).collect();
+        let records: Vec<&RawValue> = batch.iter().map(|entry| &*entry.record).collect();
         let body = match serde_json::to_vec(&Envelope::new(
             &id,
             self.stream.template(),
@@ -190,6 +203,28 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             entry.taken.and_then(|taken| taken.send(()).ok());
         }
     }
+}
+
+/// Writes records as JSON, and puts them into messages that are not too large.
+fn parts<T: Serialize>(batch: Vec<Entry<T>>) -> Vec<Vec<Entry<Box<RawValue>>>> {
+    let (mut parts, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for Entry { record, taken } in batch {
+        let record = match serde_json::value::to_raw_value(&record) {
+            Ok(record) => record,
+            Err(error) => {
+                tracing::error!(%error, "A record could not be written as JSON.");
+                continue;
+            }
+        };
+        bytes += record.get().len();
+        if bytes > MOST_BYTES && !part.is_empty() {
+            parts.push(std::mem::take(&mut part));
+            bytes = record.get().len();
+        }
+        part.push(Entry { record, taken });
+    }
+    parts.extend(Some(part).filter(|part| !part.is_empty()));
+    parts
 }
 
 /// True where a task waits for one of the records: they are of a write.

@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use beds_core::digest::keyed_hash;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
 use super::number;
 use crate::audit::search;
-use crate::rig::{Answer, Api, Process, World, eventually};
+use crate::rig::{Answer, Api, Process, World, callers, eventually};
 
 /// Queues that hold no message once a write and its reports are done.
 const SETTLED: [&str; 4] = ["rel.write.main", "rec.write.main", "audit", "lineage"];
@@ -175,7 +174,7 @@ async fn ids_of(api: &Api, template: &str) -> Result<BTreeSet<String>> {
 }
 
 fn hashes_of(template: &str, ids: &BTreeSet<String>) -> BTreeSet<String> {
-    ids.iter().map(|id| keyed_hash(&"of the tests".to_owned().into(), &[template, id])).collect()
+    ids.iter().filter_map(|id| callers::record_keys().hash(template, id)).collect()
 }
 
 async fn create(process: &Process, template: &str, place: &str) -> Result<Answer> {

@@ -4,6 +4,7 @@
 
 use anyhow::Result;
 use beds_core::digest::hex;
+use beds_trail::record_keys::RecordKeys;
 use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use sha2::{Digest, Sha256};
@@ -25,6 +26,14 @@ pub(crate) const ROLES: [&str; 5] = ["tester", "clerk", "analyst", "operator", "
 
 /// The key with which the nodes of the tests seal, and their publishers too.
 pub(crate) const SEAL_KEY: &str = "c2VhbCBvZiB0aGUgdGVzdHMsIHRoaXJ0eS10d28gYnl0ZXMh";
+
+/// The key of the hashes that stand for records in the trail.
+pub(crate) const HASH_KEY: &str = "aGFzaCBvZiB0aGUgdGVzdHMsIHRoaXJ0eS10d28gYnl0ZXMh";
+
+/// The same, as a node uses it.
+pub(crate) fn record_keys() -> RecordKeys {
+    RecordKeys::of(std::iter::once(HASH_KEY)).unwrap_or_default()
+}
 
 /// A client whose requests show a credential.
 pub(crate) fn client(credential: &str) -> Result<Client> {

@@ -102,13 +102,14 @@ impl World {
              [services.appserver]\nis_local = true\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 64\n\
              [services.rec]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
              [services.rel]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
-             [services.admin]\nis_local = true\n[auth]\nkeys_file = \"keys.toml\"\n[trust]\nseal_keys = [\"seal.key\"]\n[reports]\nhash_key = \"of the tests\"\n{databases}",
+             [services.admin]\nis_local = true\n[auth]\nkeys_file = \"keys.toml\"\n[trust]\nseal_keys = [\"seal.key\"]\n[reports]\nhash_keys = [\"hash.key\"]\n{databases}",
             variable("BEDS_TEST_AMQP_URL")?,
             self.name,
         );
         std::fs::write(self.folder.join("beds.toml"), node)?;
         std::fs::write(self.folder.join("keys.toml"), callers::key_file())?;
         std::fs::write(self.folder.join("seal.key"), callers::SEAL_KEY)?;
+        std::fs::write(self.folder.join("hash.key"), callers::HASH_KEY)?;
         Ok(())
     }
 }

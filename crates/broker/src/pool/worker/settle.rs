@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::{Answer, ReplyRef};
-use beds_core::{Actor, Attempt, BedsError, ErrorKind, EventId, Operation, Reply, Result};
+use beds_core::{Actor, Attempt, BedsError, ErrorKind, Event, EventId, Operation, Reply, Result};
 use beds_trail::audit::AuditRecord;
+use beds_trail::record_keys::Seen;
 use beds_trail::span::LineageReport;
 use beds_transport::Delivery;
 use fail::fail_point;
@@ -62,7 +63,18 @@ impl Worker<'_> {
         outcome: Result<&Answer, &BedsError>,
         dead: Option<&str>,
     ) -> Reports {
-        self.reporter.records(&taken.begun, &taken.attempt, taken.delivery, outcome, dead)
+        let seen = outcome.ok().and_then(|answer| self.seen(&taken.attempt.event, answer));
+        self.reporter.records(&taken.begun, &taken.attempt, taken.delivery, outcome, dead, seen)
+    }
+
+    /// The hashes of the records in an answer, unless it is the one that the report names anyway.
+    fn seen(&self, event: &Event, answer: &Answer) -> Option<Seen> {
+        let keys = self.reporter.reports.record_keys();
+        let is_of_one = event.record_id().is_some() || event.operation == Operation::Create;
+        if keys.is_empty() || (is_of_one && answer.result_sets.is_none()) {
+            return None;
+        }
+        keys.seen(&event.template, &self.factory.ids(&event.template, answer))
     }
 
     /// Reports, and acknowledges: a write only when its records are confirmed. The next message may begin meanwhile, as far

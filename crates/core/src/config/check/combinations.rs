@@ -30,6 +30,15 @@ pub(super) fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Mi
             "raise max_timeout",
         ));
     }
+    let stores = Store::ALL.iter().any(|store| config.services.store(*store).is_local);
+    if is_production && stores && config.reports.audit && config.reports.hash_keys.is_empty() {
+        mistakes.push(Mistake::new(
+            file,
+            checked.line("reports.audit"),
+            "the audit trail would not tell who saw a record: reports.hash_keys is not set",
+            "make a key with `beds keys hash secrets/hash.key`, give it to all nodes with stores, and name it in reports.hash_keys",
+        ));
+    }
     if config.services.admin.is_local && !config.databases.rec.contains_key(LOGS_DATABASE) {
         mistakes.push(Mistake::new(
             file,
