@@ -77,8 +77,20 @@ impl Gatekeeper for Door {
         if credential.starts_with(PREFIX) {
             return known.keys.caller(credential, now);
         }
-        let (leeway, max_lifetime) = (known.leeway, known.max_lifetime);
-        known.token(credential, Times { now: now.as_second(), leeway, max_lifetime })
+        known.token(credential, known.times(now))
+    }
+
+    fn known(&self, credential: &str) -> Option<Arc<Actor>> {
+        let known = self.0.load();
+        let now = Timestamp::now();
+        if credential.starts_with(PREFIX) {
+            return known.keys.caller(credential, now).ok();
+        }
+        known.remembered(&hash(credential), known.times(now))?.ok()
+    }
+
+    fn issuers(&self) -> Vec<String> {
+        self.0.load().issuers.iter().map(|issuer| issuer.rules.issuer.clone()).collect()
     }
 
     fn login(&self, login: &str) -> Option<Arc<Actor>> {
@@ -101,16 +113,26 @@ impl Seal for Door {
 }
 
 impl Known {
+    fn times(&self, now: Timestamp) -> Times {
+        Times { now: now.as_second(), leeway: self.leeway, max_lifetime: self.max_lifetime }
+    }
+
+    /// The caller of a token that was verified before, unless it has expired since; none where it was not.
+    fn remembered(&self, hash: &[u8; 32], times: Times) -> Option<Result<Arc<Actor>, Unproved>> {
+        let remembered = self.verified.get(hash)?;
+        Some(match token::has_expired(remembered.expires, times) {
+            true => Err(Unproved("the token has expired")),
+            false => Ok(remembered.actor),
+        })
+    }
+
     fn token(&self, token: &str, times: Times) -> Result<Arc<Actor>, Unproved> {
         if token.len() > token::MAX_BYTES {
             return Err(Unproved("the token is too long"));
         }
-        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        if let Some(remembered) = self.verified.get(&hash) {
-            return match token::has_expired(remembered.expires, times) {
-                true => Err(Unproved("the token has expired")),
-                false => Ok(remembered.actor),
-            };
+        let hash = hash(token);
+        if let Some(remembered) = self.remembered(&hash, times) {
+            return remembered;
         }
         let verified = token::check(token, &self.issuers, times)?;
         let actor = Arc::new(verified.actor);
@@ -118,6 +140,10 @@ impl Known {
         self.verified.insert(hash, remembered);
         Ok(actor)
     }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
 }
 
 fn known(auth: &Auth, trust: &Trust, files: &Files) -> Result<Known, Vec<Mistake>> {

@@ -6,6 +6,7 @@ mod auth;
 mod check;
 mod keys;
 mod secret;
+mod transit;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 pub use auth::{Auth, Issuer, NodeAccess, Trust, TrustedLogin, is_claim};
 pub use check::{ReadFile, load};
 pub use secret::Url;
+pub use transit::in_plain_text;
 
 use crate::{ReportStream, Store};
 
@@ -221,6 +223,8 @@ pub struct AppServer {
     pub max_body_bytes: usize,
     pub max_body_values: usize,
     pub max_in_flight: usize,
+    /// Of one caller.
+    pub per_subject_in_flight: usize,
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
     #[serde(deserialize_with = "duration")]

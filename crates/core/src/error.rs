@@ -118,12 +118,14 @@ error_kinds! {
     NotAllowed = "BEDS-0031", 403, "The caller has no right to this";
     /// The object chooses rows by a claim that the caller does not have, or has in another form.
     MissingClaim = "BEDS-0032", 403, "The caller lacks a claim";
+    /// The caller has as many requests in flight as one may have, or its address has shown too many bad credentials.
+    TooMany = "BEDS-0033", 429, "Too many at once from this caller";
 }
 
 impl ErrorKind {
     /// True where the caller may repeat the same request (with the same key, if it writes) and expect better.
     pub fn is_retryable(self) -> bool {
-        matches!(self.status(), 503 | 504) || self == ErrorKind::KeyInFlight
+        matches!(self.status(), 429 | 503 | 504) || self == ErrorKind::KeyInFlight
     }
 }
 

@@ -17,6 +17,12 @@ pub trait Gatekeeper: Send + Sync {
     /// [`Unproved`] with the reason, which is for the node's log and never for the caller.
     fn caller(&self, credential: &str) -> Result<Arc<Actor>, Unproved>;
 
+    /// The same without a look at a signature: keys, and tokens that were accepted before.
+    fn known(&self, credential: &str) -> Option<Arc<Actor>>;
+
+    /// The `iss` of the issuers whose tokens are accepted.
+    fn issuers(&self) -> Vec<String>;
+
     /// The caller for whom a login of RabbitMQ stands, which RabbitMQ has checked.
     fn login(&self, login: &str) -> Option<Arc<Actor>>;
 }

@@ -8,16 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use beds_core::access::{self, Roles};
 use beds_core::{Actor, BedsError, ErrorKind, Result};
 
-use crate::Room;
 use crate::problem::ProblemDocument;
+use crate::{Room, metadata};
 
 /// The proved caller, among the extensions of a request. One that no check has put there has no name and no right.
 #[derive(Debug, Clone, Default)]
@@ -73,19 +73,23 @@ pub(crate) async fn know(
     }
 }
 
-/// The address of a caller, without the port; empty where it is not known. Behind a proxy that the configuration names it is the last
-/// one in `X-Forwarded-For` that is no such proxy: the ones before it are the caller's own words.
+/// The address of a caller, without the port; empty where it is not known.
 pub(crate) fn address(room: &Room, request: &Request) -> String {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    let Some(peer) = peer.map(|ConnectInfo(address)| address.ip()) else { return String::new() };
-    let is_proxy = |address: &IpAddr| room.config.proxies.contains(address);
+    address_of(room, request).map(|address| address.to_string()).unwrap_or_default()
+}
+
+/// The same as a value. Behind a proxy that the configuration names it is the last one in `X-Forwarded-For` that is no such proxy: the
+/// ones before it are the caller's own words.
+fn address_of(room: &Room, request: &Request) -> Option<IpAddr> {
+    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    let (peer, is_proxy) = (peer.ip(), |address: &IpAddr| room.config.proxies.contains(address));
     if !is_proxy(&peer) {
-        return peer.to_string();
+        return Some(peer);
     }
     let told = request.headers().get_all("X-Forwarded-For").iter().filter_map(|v| v.to_str().ok());
     let told: Vec<&str> = told.flat_map(|text| text.split(',')).collect();
-    let addresses = told.iter().rev().map_while(|text| text.trim().parse::<IpAddr>().ok());
-    addresses.into_iter().find(|address| !is_proxy(address)).unwrap_or(peer).to_string()
+    let mut addresses = told.iter().rev().map_while(|text| text.trim().parse::<IpAddr>().ok());
+    Some(addresses.find(|address| !is_proxy(address)).unwrap_or(peer))
 }
 
 fn caller(room: &Room, request: &Request) -> Result<Caller> {
@@ -97,12 +101,28 @@ fn caller(room: &Room, request: &Request) -> Result<Caller> {
             false => Ok(Caller { actor: Arc::new(Actor::of_node("")), is_free: true }),
         };
     };
-    let proved = gate.caller(credential).map_err(|unproved| {
-        // One text for all of them: a caller who guesses learns nothing.
-        unknown("the credential is not accepted here; the node's log has the reason")
-            .with_source(unproved)
-    })?;
-    Ok(Caller { actor: proved, is_free: false })
+    let actor = match is_flooding(room, request) {
+        // A good caller at the same address goes on.
+        true => gate.known(credential).ok_or_else(|| {
+            let text = "this address has shown too many bad credentials; try again later";
+            BedsError::new(ErrorKind::TooMany, text)
+        })?,
+        false => gate.caller(credential).map_err(|unproved| {
+            if let Some(address) = address_of(room, request) {
+                room.buckets.take(address);
+            }
+            // One text for all of them: a caller who guesses learns nothing.
+            unknown("the credential is not accepted here; the node's log has the reason")
+                .with_source(unproved)
+        })?,
+    };
+    Ok(Caller { actor, is_free: false })
+}
+
+/// True where the address of a request has shown too many bad credentials of late.
+fn is_flooding(room: &Room, request: &Request) -> bool {
+    !room.buckets.is_unused()
+        && address_of(room, request).is_some_and(|address| room.buckets.is_empty(address))
 }
 
 /// The bearer credential of a request; none where it shows none.
@@ -128,7 +148,8 @@ fn unknown(text: &str) -> BedsError {
 /// of the others.
 fn refused(room: &Room, request: &Request, error: BedsError) -> Response {
     let (address, event_id) = (address(room, request), room.event_id());
-    let reason = error.source.as_ref().map(ToString::to_string).unwrap_or_default();
+    // Of a request without a credential, and of too many, the text is the reason.
+    let reason = error.source.as_ref().map_or_else(|| error.message.clone(), ToString::to_string);
     if let Some(before) = room.complaints.say(&format!("credential {address} {reason}")) {
         tracing::warn!(event.id = event_id.0, address, reason, before, "A caller is not known.");
     }
@@ -136,11 +157,11 @@ fn refused(room: &Room, request: &Request, error: BedsError) -> Response {
         room.lent.client.denied(&event_id, &address, &error, before);
     }
     let is_shown = request.headers().contains_key(AUTHORIZATION);
-    let asked = if is_shown { "Bearer error=\"invalid_token\"" } else { "Bearer" };
     let is_unknown = error.kind == ErrorKind::Unauthenticated;
     let mut response = ProblemDocument::new(error, event_id).into_response();
     if is_unknown {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(asked));
+        let challenge = metadata::challenge(room, request.headers(), is_shown);
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     response
 }

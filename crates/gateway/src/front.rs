@@ -5,17 +5,20 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, ORIGIN,
 };
+use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use beds_core::{BedsError, ErrorKind, Result};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::Room;
 use crate::problem::ProblemDocument;
@@ -24,6 +27,19 @@ use crate::problem::ProblemDocument;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// A header that a form of a page elsewhere cannot send.
 const BEDS_REQUEST: HeaderName = HeaderName::from_static("beds-request");
+
+/// Headers that a page of another origin may send.
+const SENT: [&str; 6] = [
+    "authorization",
+    "content-type",
+    "idempotency-key",
+    "beds-timeout",
+    "beds-request",
+    "traceparent",
+];
+/// Headers that it may read.
+const READ: [&str; 5] =
+    ["beds-event-id", "location", "retry-after", "idempotent-replayed", "www-authenticate"];
 
 /// A layer around the routes.
 pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next: Next) -> Response {
@@ -49,6 +65,21 @@ pub(crate) async fn check(State(room): State<Arc<Room>>, request: Request, next:
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// A layer that tells browsers which requests pages of these origins may make, and which headers of an answer they may read.
+pub(crate) fn pages(origins: &[String]) -> CorsLayer {
+    let origins = origins.to_vec();
+    let is_allowed = move |origin: &HeaderValue, _: &Parts| {
+        let origin = origin.to_str().unwrap_or_default();
+        origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(is_allowed))
+        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers(SENT.map(HeaderName::from_static))
+        .expose_headers(READ.map(HeaderName::from_static))
+        .max_age(Duration::from_secs(600))
 }
 
 fn host(room: &Room, request: &Request) -> Result<()> {

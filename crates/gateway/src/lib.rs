@@ -3,6 +3,7 @@
 //!
 //! Not here: queues (crate transport), work on events (crate broker).
 
+mod buckets;
 mod caller;
 mod connections;
 mod dead_letters;
@@ -10,11 +11,13 @@ mod front;
 mod health;
 mod limits;
 pub mod lineage;
+mod metadata;
 mod metrics;
 mod problem;
 mod records;
 mod request;
 mod router;
+mod shares;
 mod templates;
 mod tls;
 mod unread;
@@ -40,7 +43,9 @@ pub use axum::{Router, routing};
 pub use health::{Probes, Readiness, Service};
 pub use tls::Tls;
 
+use crate::buckets::Buckets;
 use crate::metrics::Meters;
+use crate::shares::Shares;
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +93,10 @@ pub(crate) struct Room {
     pub(crate) meters: Meters,
     /// Failures that were said already.
     pub(crate) complaints: Complaints,
+    /// Requests in flight by caller.
+    pub(crate) shares: Shares,
+    /// Bad credentials by address.
+    pub(crate) buckets: Buckets,
     /// Addresses whose refusals were recorded already.
     pub(crate) denials: Complaints,
     /// Work that goes on when its caller has gone away.
@@ -109,8 +118,18 @@ impl Gateway {
         let bodies = Semaphore::new(limits::KIB_OF_BODIES);
         let (meters, tasks) = (Meters::new(), TaskTracker::new());
         let config = AppServer { listen: address, ..config.clone() };
-        let (complaints, denials) = (Complaints::default(), Complaints::default());
-        let room = Room { config, lent, meters, complaints, denials, in_flight, bodies, tasks };
+        let room = Room {
+            config,
+            lent,
+            meters,
+            complaints: Complaints::default(),
+            shares: Shares::default(),
+            buckets: Buckets::default(),
+            denials: Complaints::default(),
+            in_flight,
+            bodies,
+            tasks,
+        };
         let room = Arc::new(room);
         Ok(Self { listener, address, routes: router::own(&room), room })
     }

@@ -7,6 +7,8 @@ use beds_core::{BedsError, ErrorKind, Result};
 use tokio::sync::SemaphorePermit;
 
 use crate::Room;
+use crate::caller::Caller;
+use crate::shares::Share;
 
 /// KiB of bodies that are being read at once. Only bytes that have arrived count, so that callers that send nothing take
 /// nothing.
@@ -20,12 +22,32 @@ pub(crate) fn is_open(room: &Room) -> Result<()> {
     Ok(())
 }
 
-/// A place among the requests in flight, for as long as the value lives.
-pub(crate) fn in_flight(room: &Room) -> Result<SemaphorePermit<'_>> {
+/// A place among the requests in flight, of all callers and of one, for as long as the value lives.
+pub(crate) struct InFlight<'r> {
+    _of_all: SemaphorePermit<'r>,
+    _of_caller: Option<Share<'r>>,
+}
+
+/// A place for a request of the caller.
+pub(crate) fn in_flight<'r>(room: &'r Room, caller: &Caller) -> Result<InFlight<'r>> {
     is_open(room)?;
-    room.in_flight
+    let of_caller = match caller.judged() {
+        None => None,
+        Some(actor) => Some(share(room, &actor.subject)?),
+    };
+    let of_all = room
+        .in_flight
         .try_acquire()
-        .map_err(|_| refused("too many requests are in flight; not executed"))
+        .map_err(|_| refused("too many requests are in flight; not executed"))?;
+    Ok(InFlight { _of_all: of_all, _of_caller: of_caller })
+}
+
+fn share<'r>(room: &'r Room, subject: &str) -> Result<Share<'r>> {
+    let most = room.config.per_subject_in_flight;
+    room.shares.take(subject, most).ok_or_else(|| {
+        let text = format!("this caller has {most} requests in flight; not executed");
+        BedsError::new(ErrorKind::TooMany, text)
+    })
 }
 
 /// Room for a part of a body, for as long as the value lives.

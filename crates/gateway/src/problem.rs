@@ -59,7 +59,7 @@ impl IntoResponse for ProblemDocument {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if kind.status() == 503 || kind == ErrorKind::KeyInFlight {
+        if matches!(kind.status(), 429 | 503) || kind == ErrorKind::KeyInFlight {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         match &self.event_id {

@@ -148,7 +148,7 @@ async fn answer(
         }
         let what = read(request).await?;
         // A caller that is slow to send takes no place from the others.
-        let permit = limits::in_flight(room)?;
+        let permit = limits::in_flight(room, &caller)?;
         Ok((permit, wanted.template, what))
     };
     let answered = match asked.await {

@@ -15,7 +15,9 @@ use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::ProblemDocument;
-use crate::{Room, caller, dead_letters, front, health, lineage, records, templates, unread};
+use crate::{
+    Room, caller, dead_letters, front, health, lineage, metadata, records, templates, unread,
+};
 
 /// A request that the gateway answers.
 struct Route {
@@ -116,7 +118,8 @@ pub(crate) fn own(room: &Arc<Room>) -> Router<Arc<Room>> {
     let routes = ROUTES
         .iter()
         .fold(Router::new(), |routes, route| routes.route(route.path, (route.handler)()));
-    checked(room, routes).merge(health::routes(Arc::clone(&room.lent.probes)))
+    let named = metadata::routes().layer(from_fn_with_state(Arc::clone(room), front::check));
+    checked(room, routes).merge(named).merge(health::routes(Arc::clone(&room.lent.probes)))
 }
 
 /// Routes behind the checks of host, origin, form and caller.
@@ -128,9 +131,13 @@ pub(crate) fn checked(room: &Arc<Room>, routes: Router<Arc<Room>>) -> Router<Arc
 
 /// All routes, ready to serve.
 pub(crate) fn served(room: Arc<Room>, routes: Router<Arc<Room>>) -> Router {
+    let routes = routes.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed);
+    // Stands in front of the caller: a browser asks without one whether a page may ask.
+    let routes = match room.config.origins.is_empty() {
+        true => routes,
+        false => routes.layer(front::pages(&room.config.origins)),
+    };
     routes
-        .fallback(no_such_route)
-        .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
         // Stands outermost: refusals of the inner layers can leave a body unread too.
         .layer(from_fn_with_state(Arc::clone(&room), unread::read_on))
@@ -173,6 +180,7 @@ mod tests {
         let mut wanted: Vec<String> = ROUTES.iter().map(of).collect();
         let probes = "| `GET /healthz`, `/readyz`, `/metrics` | the process answers; its services are there; its counters |";
         wanted.push(probes.to_owned());
+        wanted.push(format!("| `GET {}` | the issuers of tokens (RFC 9728) |", metadata::PATH));
         assert_eq!(listed, wanted);
     }
 }

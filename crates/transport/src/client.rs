@@ -91,8 +91,8 @@ impl Client {
         templates: Arc<ArcSwap<Templates>>,
     ) -> Self {
         let node = &*transport.node;
-        let (desk, clerk) =
-            ReplyDesk::new(transport.consuming.clone(), node, reports.clone(), &transport.guards);
+        let (link, marks) = (transport.consuming.clone(), transport.publisher.marks().clone());
+        let (desk, clerk) = ReplyDesk::new(link, marks, node, reports.clone(), &transport.guards);
         transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(clerk));
         let (outbox, sending) = Outbox::new(outbox::MOST, &transport.guards);
         transport.tasks.spawn(transport.stop.clone().run_until_cancelled_owned(sending));

@@ -172,7 +172,11 @@ impl Publisher {
             .with_content_type("application/json".into())
             .with_type("reply".into())
             .with_correlation_id(correlation_id.into());
-        let properties = self.marks.login(properties);
+        // Nodes believe sealed answers only; a client has no key to look at one with.
+        let properties = match reply_to.starts_with(topology::REPLY_PREFIX) {
+            true => self.marks.mark("", reply_to, properties, &body),
+            false => self.marks.login(properties),
+        };
         let live = self.usable()?;
         let channel = live.unconfirmed.clone();
         let sending = async move {

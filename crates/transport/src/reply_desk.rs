@@ -8,14 +8,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use beds_core::Event;
+use beds_core::{Complaints, Event};
 use futures_util::StreamExt;
 use lapin::Consumer;
+use lapin::message::Delivery as LapinDelivery;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use tokio::sync::{oneshot, watch};
 
 use crate::link::Link;
+use crate::marks::Marks;
 use crate::requester_lineage::LateReplies;
 use crate::{Guards, Reports, TransportError, TransportResult, topology};
 
@@ -35,6 +37,7 @@ impl ReplyDesk {
     /// The desk and the task that serves it.
     pub(crate) fn new(
         link: Link,
+        marks: Marks,
         node: &str,
         reports: Reports,
         guards: &Guards,
@@ -46,7 +49,8 @@ impl ReplyDesk {
             reports,
             queue,
         }));
-        let clerk = Arc::new(Clerk { desk: desk.clone(), link, node: node.to_owned(), sender });
+        let (node, complaints) = (node.to_owned(), Complaints::default());
+        let clerk = Arc::new(Clerk { desk: desk.clone(), link, marks, node, sender, complaints });
         (desk, guards.clone().forever("the reply desk", move || Arc::clone(&clerk).serve()))
     }
 
@@ -130,8 +134,10 @@ impl Drop for Expected {
 struct Clerk {
     desk: ReplyDesk,
     link: Link,
+    marks: Marks,
     node: String,
     sender: watch::Sender<Option<Arc<str>>>,
+    complaints: Complaints,
 }
 
 impl Clerk {
@@ -144,9 +150,7 @@ impl Clerk {
                 Ok((queue, mut replies)) => {
                     self.sender.send_replace(Some(queue));
                     while let Some(Ok(delivery)) = replies.next().await {
-                        if let Some(id) = delivery.properties.correlation_id() {
-                            self.desk.settle(id.as_str(), Ok(delivery.data));
-                        }
+                        self.take(delivery);
                     }
                     // The name goes before the waiters: no new
                     // request may wait at a queue that is gone.
@@ -158,6 +162,28 @@ impl Clerk {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }
+        }
+    }
+
+    /// Hands an answer to its requester. One that no node has sealed changes nothing: the true one may still come.
+    fn take(&self, delivery: LapinDelivery) {
+        let LapinDelivery { routing_key, properties, data, .. } = delivery;
+        let is_believed = !self.marks.seal.needs_proof()
+            || self.marks.is_sealed("", routing_key.as_str(), &properties, &data);
+        match properties.correlation_id() {
+            Some(id) if is_believed => self.desk.settle(id.as_str(), Ok(data)),
+            Some(id) => {
+                let login = properties.user_id().as_ref().map_or("", |login| login.as_str());
+                if let Some(before) = self.complaints.say("an answer without a seal") {
+                    tracing::warn!(
+                        event.id = id.as_str(),
+                        login,
+                        before,
+                        "An answer without the seal of a node was not believed."
+                    );
+                }
+            }
+            None => {}
         }
     }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use beds_adapters::Stores;
+use beds_core::config::in_plain_text;
 use beds_core::{Config, Mistake, Store, Template, TemplateDescription};
 use beds_transport::Transport;
 use clap::Args;
@@ -134,6 +135,7 @@ impl Report {
         self.mistakes.extend(Callers::read(&config).err().unwrap_or_default());
         self.mistakes.extend(record_keys(&config).err().unwrap_or_default());
         self.mistakes.extend(callers::lonely(&config));
+        self.mistakes.extend(in_plain_text(&config));
         self.mistakes.extend(Certificate::read(&config).err().unwrap_or_default());
         self.in_folder = templates.len();
         if let Err(error) = Transport::probe(&config.amqp, RABBITMQ_WITHIN).await {

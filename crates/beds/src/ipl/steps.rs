@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use beds_adapters::Stores;
 use beds_broker::{Parts, PoolSpec, Pools};
+use beds_core::config::in_plain_text;
 use beds_core::{BedsError, Config, Gatekeeper, Mistake, ReportStream, RoutingKey, Seal, Store};
 use beds_gateway::{Gateway, Lent, ProbePort, Probes, Router};
 use beds_transport::topology::Queue;
@@ -57,7 +58,8 @@ impl Ipl {
     /// Reads the credentials. A mistake in them ends the start everywhere: a caller could be taken for another one.
     pub(super) fn callers(&self) -> Result<Arc<Callers>, IplError> {
         let callers = Callers::read(&self.config).map_err(IplError::Callers)?;
-        callers::lonely(&self.config).iter().for_each(|warning| tracing::warn!("{warning}"));
+        let warnings = callers::lonely(&self.config).into_iter().chain(in_plain_text(&self.config));
+        warnings.for_each(|warning| tracing::warn!("{warning}"));
         let auth = &self.config.auth;
         self.step("credentials", Ok(()), || {
             let keys = auth.keys_file.as_ref().map_or("no keys", |_| "keys");

@@ -300,3 +300,89 @@ async fn routes_of_an_application_are_behind_the_same_checks() -> Result<()> {
     assert!(start.await.is_err(), "a path of the gateway's own ends the start");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_is_told_which_pages_may_ask_and_what_they_may_read() -> Result<()> {
+    let world = World::new().await?;
+    let app = "https://app.example";
+    let live =
+        world.node_with(|config| config.services.appserver.origins = vec![app.to_owned()]).await?;
+    let list = format!("{}/v1/records/Things", live.api.url);
+    // The question of a browser before the request of a page: it shows no credential.
+    let ask = async |origin: &str| {
+        let question = reqwest::Client::new().request(Method::OPTIONS, &list);
+        let question =
+            question.header("Origin", origin).header("Access-Control-Request-Method", "POST");
+        live.api
+            .send(
+                question.header("Access-Control-Request-Headers", "authorization, idempotency-key"),
+            )
+            .await
+    };
+    let allowed = ask(app).await?;
+    assert_eq!(allowed.status, 200, "{}", allowed.text);
+    assert_eq!(allowed.header("access-control-allow-origin"), app);
+    assert!(allowed.header("access-control-allow-methods").contains("POST"));
+    assert!(allowed.header("access-control-allow-headers").contains("idempotency-key"));
+    assert_eq!(allowed.header("access-control-allow-credentials"), "");
+    let refused = ask("https://evil.example").await?;
+    assert_eq!(refused.header("access-control-allow-origin"), "");
+    let foreign = live.api.http.get(&list).header("Origin", "https://evil.example");
+    let foreign = live.api.send(foreign).await?;
+    assert_eq!((foreign.status, foreign.code()), (403, "BEDS-0029"), "{}", foreign.text);
+    assert_eq!(foreign.header("access-control-allow-origin"), "");
+    // The request itself, good or refused, can be read by the page.
+    let request = || live.api.http.get(&list).header("Origin", app);
+    let unknown = reqwest::Client::new().get(&list).header("Origin", app);
+    for (request, status) in [(request(), 200), (unknown, 401)] {
+        let answer = live.api.send(request).await?;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (status, app));
+        assert!(answer.header("access-control-expose-headers").contains("beds-event-id"));
+    }
+    // Without origins, nothing is said.
+    let closed = world.node_with(|config| {
+        config.node.name = "closed".to_owned();
+        config.node.control = None;
+    });
+    let closed = closed.await?;
+    let list = format!("{}/v1/records/Things", closed.api.url);
+    let question = reqwest::Client::new().request(Method::OPTIONS, &list);
+    let answer = closed.api.send(question.header("Access-Control-Request-Method", "POST")).await?;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (405, ""));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_learns_which_issuers_the_gateway_trusts() -> Result<()> {
+    let world = World::new().await?;
+    let without = world.node().await?;
+    let place = "/.well-known/oauth-protected-resource";
+    assert_eq!(without.api.get(place).await?.status, 404);
+    let nameless = Api { url: without.api.url.clone(), http: reqwest::Client::new() };
+    let unknown = nameless.get("/v1/templates").await?;
+    assert_eq!((unknown.status, unknown.header("www-authenticate")), (401, "Bearer"));
+    drop(without);
+    crate::rig::issuer::Issuer::new("one")?.join(&world)?;
+    let live = world
+        .node_with(|config| {
+            config.node.name = "other".to_owned();
+            config.node.control = None;
+        })
+        .await?;
+    let nameless = Api { url: live.api.url.clone(), http: reqwest::Client::new() };
+    let unknown = nameless.get("/v1/templates").await?;
+    let named = format!("Bearer resource_metadata=\"{}{place}\"", live.api.url);
+    assert_eq!((unknown.status, unknown.header("www-authenticate")), (401, named.as_str()));
+    let document = nameless.get(place).await?;
+    assert_eq!(
+        document.body,
+        json!({
+            "resource": live.api.url, "authorization_servers": [crate::rig::issuer::NAME],
+            "bearer_methods_supported": ["header"],
+        })
+    );
+    // Asked by a name that is not its own, it names none.
+    let (status, code) = with(&nameless, Method::GET, place, &[("Host", "evil.example")]).await?;
+    assert_eq!((status, code.as_str()), (421, "BEDS-0028"));
+    Ok(())
+}

@@ -55,13 +55,14 @@ async fn each_bad_credential_is_the_same_401() -> Result<()> {
         ("an id that is not there", KEY.replace("7e577e57", "00000000")),
     ];
     let mut bodies = Vec::new();
+    let place = format!("{}/.well-known/oauth-protected-resource", live.api.url);
+    let named = format!("resource_metadata=\"{place}\"");
     for (fault, credential) in &bad {
         let mut answer = as_caller(&live.api, credential)?.get("/v1/records/Things").await?;
         assert_eq!((answer.status, answer.code()), (401, "BEDS-0030"), "{fault}: {}", answer.text);
-        let asked = if credential.is_empty() {
-            answer.header("www-authenticate").to_owned()
-        } else {
-            "Bearer error=\"invalid_token\"".to_owned()
+        let asked = match credential.is_empty() {
+            true => answer.header("www-authenticate").to_owned(),
+            false => format!("Bearer error=\"invalid_token\", {named}"),
         };
         assert_eq!(answer.header("www-authenticate"), asked, "{fault}");
         drop(answer.body.as_object_mut().unwrap().remove("event_id"));
@@ -69,7 +70,10 @@ async fn each_bad_credential_is_the_same_401() -> Result<()> {
     }
     assert!(bodies[1..].iter().all(|body| *body == bodies[1]), "{bodies:#?}");
     let nothing = unknown(&live.api).get("/v1/records/Things").await?;
-    assert_eq!((nothing.status, nothing.header("www-authenticate")), (401, "Bearer"));
+    assert_eq!(
+        (nothing.status, nothing.header("www-authenticate")),
+        (401, format!("Bearer {named}").as_str())
+    );
     // A megabyte is no request any more.
     let huge = as_caller(&live.api, &"x".repeat(1 << 20))?.get("/v1/records/Things").await;
     assert!(huge.is_err() || huge.is_ok_and(|answer| answer.status == 431));

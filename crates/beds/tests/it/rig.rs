@@ -34,7 +34,7 @@ pub(crate) mod killable;
 mod maria;
 mod mongo;
 mod nodes;
-mod rabbit;
+pub(crate) mod rabbit;
 
 use std::path::PathBuf;
 use std::process::Command;

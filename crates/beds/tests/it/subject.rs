@@ -1,4 +1,4 @@
-//! Who saw this record: each read and each write of it is found by its id, and the trail holds no id.
+//! The acts on a record: each read and each write of it is found by its id, and the trail holds no id.
 //!
 //! Not here: the trail as a whole (audit.rs), the hashes themselves (`trail/record_keys.rs`).
 

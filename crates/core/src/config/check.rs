@@ -10,6 +10,7 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use super::keys::KEYS;
+use super::transit;
 use super::{Config, DEFAULTS, parse_duration};
 use crate::text::is_name;
 use crate::toml_check::{Checked, Key, Kind, check};
@@ -314,15 +315,11 @@ impl Rules<'_> {
                 }
             },
         };
-        let scheme = sample.split("://").next().unwrap_or_default();
-        let is_secure = url
-            .strip_prefix(scheme)
-            .is_some_and(|rest| rest.starts_with("s://") || rest.starts_with("+srv://"));
-        if !url.starts_with(&format!("{scheme}://")) && !is_secure {
+        if let Err((message, fix)) = transit::scheme(&url, sample) {
             self.refuse(
                 &format!("{section}.url"),
-                format!("`{section}.url` is not a {scheme}:// URL"),
-                &format!("write {sample}"),
+                format!("`{section}.url` {message}"),
+                &format!("{fix}{sample}"),
             );
         }
         if let Some(Value::Table(table)) = get_mut(self.table, section) {

@@ -1,4 +1,4 @@
-//! `beds audit subject TEMPLATE/ID`: who read and who wrote a record, and how far the answer is complete.
+//! `beds audit subject TEMPLATE/ID`: the acts on a record with their actors, and how far the list is complete.
 //!
 //! Not here: the hashes by which a record is found (`trail/record_keys.rs`).
 

@@ -5,8 +5,8 @@
 use anyhow::Result;
 use beds_core::digest::hex;
 use beds_trail::record_keys::RecordKeys;
-use reqwest::Client;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Client, ClientBuilder};
 use sha2::{Digest, Sha256};
 
 use super::Api;
@@ -37,9 +37,14 @@ pub(crate) fn record_keys() -> RecordKeys {
 
 /// A client whose requests show a credential.
 pub(crate) fn client(credential: &str) -> Result<Client> {
+    Ok(builder(credential)?.build()?)
+}
+
+/// The same, to be changed.
+pub(crate) fn builder(credential: &str) -> Result<ClientBuilder> {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {credential}"))?);
-    Ok(Client::builder().default_headers(headers).build()?)
+    Ok(Client::builder().default_headers(headers))
 }
 
 /// The API of a node as a caller with another credential asks it.

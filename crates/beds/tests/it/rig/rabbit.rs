@@ -12,6 +12,9 @@ use serde_json::{Value, json};
 use super::callers::ROLES;
 use super::{SOON, World, eventually, pause};
 
+/// The exchange that leads to the queue of a key's name, as RabbitMQ's interface calls it.
+pub(crate) const DEFAULT: &str = "amq.default";
+
 impl World {
     /// Waits until the world's one node takes messages from each of its queues: it has one consumer for reads and one for writes
     /// of each database, and one for each task that stores reports.
@@ -117,7 +120,8 @@ impl World {
         let subject = event["actor"]["subject"].as_str().unwrap_or_default();
         let actor = json!({"subject": subject, "roles": ROLES}).to_string();
         let place = Place {
-            exchange,
+            // RabbitMQ's interface has a name for the exchange without one.
+            exchange: if exchange == DEFAULT { "" } else { exchange },
             routing_key: key,
             reply_to: &reply_to,
             correlation_id: &correlation_id,

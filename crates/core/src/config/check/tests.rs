@@ -134,3 +134,35 @@ fn no_issuer_can_name_a_subject_of_another() {
         assert!(found[0].contains("begins that of"), "{first:?} {second:?}: {found:?}");
     }
 }
+
+#[test]
+fn production_names_services_of_other_machines_that_are_spoken_to_in_plain_text() {
+    let of = |amqp: &str, rel: &str, rec: &str| {
+        let text = format!(
+            "[node]\nenvironment = \"production\"\n[amqp]\nurl = \"{amqp}\"\n\
+             [databases.rel.main]\nurl = \"{rel}\"\n[databases.rec.main]\nurl = \"{rec}\"\n"
+        );
+        let warnings = crate::config::in_plain_text(&with(&text, &[]).unwrap());
+        assert!(warnings.iter().all(|warning| !warning.to_string().contains("s3cret")));
+        warnings.len()
+    };
+    let here = ["amqp://a:s3cret@127.0.0.1/v", "mysql://a:s3cret@[::1]:3306/d"];
+    assert_eq!(of(here[0], here[1], "mongodb://a:s3cret@localhost:1,127.0.0.1:2/d"), 0);
+    assert_eq!(
+        of(
+            "amqps://a:s3cret@mq.example/v",
+            "mysql://a:s3cret@db.example/d?require_ssl=true",
+            "mongodb://a:s3cret@db.example/d?replicaSet=r&tls=true"
+        ),
+        0
+    );
+    assert_eq!(of(here[0], here[1], "mongodb+srv://a:s3cret@db.example/d"), 0);
+    assert_eq!(
+        of(
+            "amqp://a:s3cret@mq.example/v",
+            "mysql://a:s3cret@10.0.0.7/d",
+            "mongodb://a:s3cret@localhost,db.example/d"
+        ),
+        3
+    );
+}

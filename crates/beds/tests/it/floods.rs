@@ -1,0 +1,83 @@
+//! Callers that ask too much: each is stopped for itself, and the others go on.
+//!
+//! Not here: connections and bodies (front.rs), credentials themselves (identity.rs).
+
+use std::net::IpAddr;
+
+use anyhow::{Result, ensure};
+
+use crate::audit::search;
+use crate::rig::issuer::Issuer;
+use crate::rig::{Api, World, as_caller, callers, eventually};
+
+/// The same gateway for a caller at another address of this machine.
+fn from_address(api: &Api, address: [u8; 4], credential: &str) -> Result<Api> {
+    let http = callers::builder(credential)?.local_address(IpAddr::from(address)).build()?;
+    Ok(Api { url: api.url.clone(), http })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_bad_credentials_ends_at_its_address_and_good_callers_go_on() -> Result<()> {
+    let world = World::new().await?;
+    let (issuer, other) = (Issuer::new("one")?, Issuer::new("one")?);
+    issuer.join(&world)?;
+    let live = world.node().await?;
+    let path = "/v1/templates";
+    let seen_before = as_caller(&live.api, &issuer.token("ana", &["clerk"]))?;
+    assert_eq!(seen_before.get(path).await?.status, 200);
+    let mut statuses = Vec::new();
+    for number in 0..300 {
+        let bad = as_caller(&live.api, &other.token(&format!("eve {number}"), &["clerk"]))?;
+        let answer = bad.get(path).await?;
+        statuses.push(answer.status);
+        if answer.status == 429 {
+            assert_eq!((answer.code(), answer.header("retry-after")), ("BEDS-0033", "1"));
+            break;
+        }
+    }
+    ensure!(statuses.len() > 100 && statuses.last() == Some(&429), "{statuses:?}");
+    // At that address, those that were accepted before go on, and a key needs no look at a signature.
+    assert_eq!(seen_before.get(path).await?.status, 200);
+    assert_eq!(live.api.get(path).await?.status, 200);
+    // At another address, new tokens are looked at.
+    let elsewhere = from_address(&live.api, [127, 0, 0, 2], &issuer.token("bob", &["clerk"]))?;
+    assert_eq!(elsewhere.get(path).await?.status, 200);
+    let late = as_caller(&live.api, &issuer.token("carl", &["clerk"]))?;
+    eventually("new tokens are looked at again", async || Ok(late.get(path).await?.status == 200))
+        .await?;
+    // One record a minute and address, whatever the number.
+    let told = search(&live.api, "&outcome=failed").await?;
+    let entered = told.iter().filter(|record| record["record"]["operation"] == "enter").count();
+    assert!(entered <= 2, "{told:#?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_caller_takes_its_own_places_and_no_more() -> Result<()> {
+    let world = World::new().await?;
+    let issuer = Issuer::new("one")?;
+    issuer.join(&world)?;
+    let live =
+        world.node_with(|config| config.services.appserver.per_subject_in_flight = 1).await?;
+    let slow = live.api.get("/v1/records/Things/by/sleep?seconds=1.5");
+    let others = async {
+        while !world.is_asleep()? {
+            tokio::task::yield_now().await;
+        }
+        let again = live.api.get("/v1/records/Things/1").await?;
+        let other = as_caller(&live.api, &issuer.token("ana", &["tester"]))?;
+        anyhow::Ok((again, other.get("/v1/records/Things/1").await?))
+    };
+    let (slow, others) = tokio::join!(slow, others);
+    assert_eq!(slow?.status, 200);
+    let (again, other) = others?;
+    assert_eq!(
+        (again.status, again.code(), again.header("retry-after")),
+        (429, "BEDS-0033", "1"),
+        "{}",
+        again.text
+    );
+    assert_eq!(other.status, 404, "{}", other.text);
+    assert_eq!(live.api.get("/v1/records/Things/1").await?.status, 404);
+    Ok(())
+}
