@@ -4,10 +4,11 @@
 
 mod connection;
 mod requests;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub(crate) use requests::{Path, bodies};
+pub(crate) use tokens::{ISSUER, Show, new_issuer};
 
 use connection::Client;
 use requests::Requests;
@@ -42,6 +44,21 @@ pub(crate) struct LoadOptions {
     pub(crate) warmup: u64,
     #[arg(long)]
     pub(crate) seconds: u64,
+    /// The credential that requests show.
+    #[arg(long, value_enum, default_value_t = Show::Key)]
+    pub(crate) show: Show,
+    /// The key of an issuer, which signs tokens.
+    #[arg(long)]
+    pub(crate) issuer: Option<PathBuf>,
+    /// Ask for this path instead.
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// The address from which the connections come.
+    #[arg(long)]
+    pub(crate) from: Option<IpAddr>,
+    /// Requests a second, of all connections together; without it, as many as are answered.
+    #[arg(long)]
+    pub(crate) rate: Option<u32>,
     /// Makes the idempotency keys of this round different from all others.
     #[arg(long)]
     pub(crate) tag: String,
@@ -61,6 +78,13 @@ pub(crate) struct Outcome {
     pub(crate) max: u64,
 }
 
+/// The measured time.
+#[derive(Clone, Copy)]
+struct Times {
+    begin: Instant,
+    end: Instant,
+}
+
 /// One connection's share.
 struct Tally {
     good: u64,
@@ -75,8 +99,10 @@ pub(crate) async fn run(options: LoadOptions) -> Result<()> {
     let begin = Instant::now() + Duration::from_secs(options.warmup);
     let end = begin + Duration::from_secs(options.seconds);
     let mut tasks = JoinSet::new();
+    let options = Arc::new(options);
     for number in 0..options.connections {
-        tasks.spawn(connect_and_repeat(options.address, Arc::clone(&requests), number, begin, end));
+        let times = Times { begin, end };
+        tasks.spawn(connect_and_repeat(Arc::clone(&options), Arc::clone(&requests), number, times));
     }
     tokio::time::sleep_until(begin).await;
     say("begin")?;
@@ -102,18 +128,24 @@ pub(crate) async fn run(options: LoadOptions) -> Result<()> {
 /// Repeats requests until the end; requests that completed between `begin` and `end` count. A request that is under way at
 /// the end is waited for, so that no work of this round falls into the next one.
 async fn connect_and_repeat(
-    address: SocketAddr,
+    options: Arc<LoadOptions>,
     requests: Arc<Requests>,
     number: u32,
-    begin: Instant,
-    end: Instant,
+    Times { begin, end }: Times,
 ) -> Result<Tally> {
+    // The connections take turns within one step of the pace.
+    let step = options.rate.map(|rate| Duration::from_secs(1) * options.connections / rate);
+    let mut due = Instant::now() + step.unwrap_or_default() * number / options.connections;
     let mut tally =
         Tally { good: 0, errors: BTreeMap::new(), body_bytes: 0, latency: histogram()? };
     let mut stream = requests.stream(number);
     let mut client: Option<Client> = None;
     let mut text = Vec::with_capacity(1024);
     loop {
+        if let Some(step) = step {
+            tokio::time::sleep_until(due).await;
+            due += step;
+        }
         let started = Instant::now();
         if started >= end {
             return Ok(tally);
@@ -121,7 +153,7 @@ async fn connect_and_repeat(
         stream.next_into(&mut text);
         let answer = match &mut client {
             Some(open) => open.exchange(&text).await,
-            None => match Client::connect(address).await {
+            None => match Client::connect(options.address, options.from).await {
                 Ok(fresh) => client.insert(fresh).exchange(&text).await,
                 Err(error) => Err(error),
             },

@@ -4,6 +4,7 @@
 //! load generator. How to run it and the meaning of the figures stand in bench/README.md; nothing here is part of BEDS.
 
 mod bulkhead;
+mod callers;
 mod contender;
 mod http_once;
 mod load;
@@ -86,6 +87,8 @@ fn whole_run(options: RunOptions) -> Result<()> {
             bulkhead::prepare(beds, second, &templates)?;
             environment.push(("BEDS__DATABASES__REL__SECOND__URL", second.maria.as_str()));
         }
+        let issuer = if settings.options.callers { callers::issuer(beds)? } else { Vec::new() };
+        environment.extend(issuer.iter().map(|(name, value)| (*name, value.as_str())));
         let started = setup::start(beds, &environment)?;
         note(&format!("BEDS was ready after {} ms", started.start.as_millis()));
         setup::load_flights(&settings, beds)?;
@@ -134,6 +137,15 @@ fn whole_run(options: RunOptions) -> Result<()> {
         note("measuring trees");
         let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
         text.push_str(&trees::measure(events, &settings, &contender)?);
+    }
+    if let (true, Some(beds)) = (settings.options.callers, &settings.beds)
+        && let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Beds)
+    {
+        note("measuring the cost of credentials, rights and seals");
+        let known = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
+        let (open, process) = setup::open(&settings, beds)?;
+        text.push_str(&callers::measure(&settings, beds, &services, &known, &open)?);
+        drop(process);
     }
     if let (Some(acts), Some(beds)) = (settings.options.subjects, &settings.beds) {
         note("measuring the search for a record in the trail");

@@ -107,8 +107,17 @@ fn round(
         format!("--seconds={}", options.seconds),
         format!("--tag={tag}"),
     ];
-    let mut load = Process::own(&arguments, &[])?;
-    let patience = Duration::from_secs(options.warmup + options.seconds + 60);
+    measured(&arguments, services, contender)
+}
+
+/// The outcome and the cost of one run of the load generator.
+pub(crate) fn measured(
+    arguments: &[String],
+    services: &Services,
+    contender: &Contender,
+) -> Result<Round> {
+    let mut load = Process::own(arguments, &[])?;
+    let patience = Duration::from_secs(120);
     load.expect("begin", patience)?;
     let memory = MemoryWatch::start(contender.pid());
     let before = (contender.cpu_micros()?, services.cpu_micros(), load_cpu(&load));

@@ -44,6 +44,9 @@ pub(crate) struct RunOptions {
     /// Then ask who saw a record, out of so many acts in the trail, such as 10000000.
     #[arg(long)]
     pub(crate) subjects: Option<u64>,
+    /// Then measure the cost of credentials, rights and seals.
+    #[arg(long)]
+    pub(crate) callers: bool,
     /// Measure the rivals without BEDS; the flights must be loaded already.
     #[arg(long)]
     pub(crate) without_beds: bool,
@@ -60,6 +63,8 @@ pub(crate) struct Services {
     pub(crate) amqp: String,
     /// The vhost of the BEDS that records.
     pub(crate) recording_amqp: String,
+    /// The vhost of the BEDS that asks for no credential.
+    pub(crate) open_amqp: String,
     pub(crate) maria: String,
     pub(crate) data: PathBuf,
     /// A JSON file with the process ids of the services, if there is one.
@@ -112,6 +117,7 @@ impl Settings {
                 "{}/recording",
                 variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')
             ),
+            open_amqp: format!("{}/open", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
             amqp: format!("{}/beds", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
             maria: format!("{}/{database}", variable("BEDS_TEST_MARIA_URL")?.trim_end_matches('/')),
             data: variable("BEDS_TEST_DATA")?.into(),

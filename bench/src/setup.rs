@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::contender;
+use crate::contender::{self, Contender, Kind};
 use crate::http_once;
 use crate::options::{Beds, Settings};
 use crate::process::Process;
@@ -40,6 +40,26 @@ pub(crate) fn start(beds: &Beds, environment: &[(&str, &str)]) -> Result<Running
     let start = began.elapsed();
     let idle_bytes = contender::idle(process.id());
     Ok(Running { process, idle_bytes, start })
+}
+
+/// A BEDS on a vhost of its own that asks for no credential and seals nothing; else as the measured one.
+pub(crate) fn open(settings: &Settings, beds: &Beds) -> Result<(Contender, Running)> {
+    let beside = beds.beside()?;
+    let address = beside.listen.to_string();
+    let environment = [
+        ("BEDS__AMQP__URL", settings.services.open_amqp.as_str()),
+        ("BEDS__SERVICES__APPSERVER__LISTEN", address.as_str()),
+        ("BEDS__NODE__CONTROL", "open.sock"),
+        ("BEDS__REPORTS__LINEAGE", "false"),
+        ("BEDS__REPORTS__AUDIT", "false"),
+        ("BEDS__AUTH__REQUIRED", "false"),
+        ("BEDS__TRUST__REQUIRE_SEAL", "false"),
+        ("BEDS__TRUST__SEAL_KEYS", ""),
+    ];
+    let running = start(&beside, &environment)?;
+    let contender =
+        Contender::beds(Kind::Beds, beside.listen, running.process.id(), running.idle_bytes);
+    Ok((contender, running))
 }
 
 /// Loads the rows that are read and written, in the way that an application would.

@@ -23,8 +23,8 @@ const RECORDS: u64 = 1_000_000;
 const LIST_EVERY: u64 = 20;
 const LISTED: u64 = 50;
 /// Acts in one message of a busy node, and messages in one insert.
-const IN_MESSAGE: u64 = 1_000;
-const AT_ONCE: usize = 8;
+const IN_MESSAGE: u64 = 250;
+const AT_ONCE: usize = 32;
 /// Questions, one after the other.
 const QUESTIONS: u64 = 200;
 /// The index by which a record is found. It is built behind the inserts, which takes less time.

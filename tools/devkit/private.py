@@ -84,8 +84,9 @@ def bench(arguments):
                 line.note = second.start_services(["mariadb"])
             node.build("beds", "beds-bench")
             node.prepare_schema(instance)
-            # The BEDS that records has a vhost of its own.
-            rabbitmq.add_vhost(instance.ports, instance.secret, "recording")
+            # The BEDS that records has a vhost of its own, and so has the one that asks for no credential.
+            for vhost in ("recording", "open"):
+                rabbitmq.add_vhost(instance.ports, instance.secret, vhost)
             extra = {
                 "BEDS_BENCH_DIR": str(instance.home),
                 "BEDS_BIN": str(node.beds()),

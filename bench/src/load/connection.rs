@@ -1,11 +1,11 @@
 //! One keep-alive connection: a request out, a status and a counted body back.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// No request may take longer.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -21,8 +21,12 @@ pub(super) struct Response {
 }
 
 impl Client {
-    pub(super) async fn connect(address: SocketAddr) -> Result<Self> {
-        let stream = tokio::time::timeout(PATIENCE, TcpStream::connect(address)).await??;
+    pub(super) async fn connect(address: SocketAddr, from: Option<IpAddr>) -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        if let Some(from) = from {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        let stream = tokio::time::timeout(PATIENCE, socket.connect(address)).await??;
         stream.set_nodelay(true)?;
         Ok(Self { stream, read: Vec::with_capacity(4096) })
     }

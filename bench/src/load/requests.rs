@@ -5,8 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::LoadOptions;
-use crate::http_once::credential;
+use super::{LoadOptions, tokens};
 
 /// The two paths that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -22,8 +21,9 @@ pub(super) struct Requests {
     path: Path,
     host: String,
     tag: String,
-    /// A line of the request.
-    credential: String,
+    target: Option<String>,
+    /// Lines of requests, in turn.
+    credentials: Vec<String>,
     ids: Vec<String>,
     bodies: Vec<String>,
 }
@@ -33,6 +33,7 @@ pub(super) struct Stream<'a> {
     requests: &'a Requests,
     connection: u32,
     sent: usize,
+    shown: usize,
     random: u64,
 }
 
@@ -44,14 +45,17 @@ impl Requests {
             Path::Write => (Vec::new(), bodies(&file, options.flights, BODIES)?),
         };
         let (host, tag) = (options.address.to_string(), options.tag.clone());
-        let credential = credential();
-        Ok(Self { path: options.path, host, tag, credential, ids, bodies })
+        let credentials = tokens::lines(options.show, options.issuer.as_deref())?;
+        let target = options.target.clone();
+        Ok(Self { path: options.path, host, tag, target, credentials, ids, bodies })
     }
 
     pub(super) fn stream(&self, connection: u32) -> Stream<'_> {
         // Every contender meets the same ids in the same order; connections differ from one another.
         let random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(connection) + 1);
-        Stream { requests: self, connection, sent: 0, random }
+        // Each begins at another credential.
+        let shown = connection as usize * self.credentials.len() / 64;
+        Stream { requests: self, connection, sent: 0, shown, random }
     }
 }
 
@@ -59,16 +63,21 @@ impl Stream<'_> {
     /// Replaces `text` with the next request.
     pub(super) fn next_into(&mut self, text: &mut Vec<u8>) {
         text.clear();
-        let Requests { path, host, tag, credential, ids, bodies } = self.requests;
-        let written = match path {
-            Path::Read => {
+        let Requests { path, host, tag, target, credentials, ids, bodies } = self.requests;
+        let credential = &credentials[self.shown % credentials.len()];
+        self.shown += 1;
+        let written = match (path, target) {
+            (Path::Read, Some(target)) => {
+                write!(text, "GET {target} HTTP/1.1\r\nHost: {host}\r\n{credential}\r\n")
+            }
+            (Path::Read, None) => {
                 let id = &ids[self.below(ids.len())];
                 write!(
                     text,
                     "GET /v1/records/Flights/{id} HTTP/1.1\r\nHost: {host}\r\n{credential}Accept: application/json\r\n\r\n"
                 )
             }
-            Path::Write => {
+            (Path::Write, _) => {
                 let body = &bodies[self.below(bodies.len())];
                 let (connection, sent, length) = (self.connection, self.sent, body.len());
                 write!(

@@ -111,6 +111,7 @@ fn overlay(
         let value = match key.kind {
             Kind::Integer => text.parse().ok().map(Value::Integer),
             Kind::Boolean => text.parse().ok().map(Value::Boolean),
+            Kind::Texts => Some(list(&text)),
             _ => Some(Value::String(text)),
         };
         match value {
@@ -327,6 +328,12 @@ impl Rules<'_> {
             table.insert("url".to_owned(), Value::String(url));
         }
     }
+}
+
+/// The texts between commas.
+fn list(text: &str) -> Value {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    Value::Array(parts.map(|part| Value::String(part.to_owned())).collect())
 }
 
 /// The names in a section.

@@ -21,8 +21,8 @@ use crate::{Guards, Publisher};
 
 /// Records that wait in a node.
 const ROOM: usize = 16_384;
-/// Records in one message.
-const MOST: usize = 1_000;
+/// Records in one message. A search for one record reads whole messages.
+const MOST: usize = 250;
 /// Bytes of records in one message; a larger record has one of its own.
 const MOST_BYTES: usize = 1 << 20;
 /// How long records without a waiting task are gathered.

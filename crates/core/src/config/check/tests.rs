@@ -69,6 +69,13 @@ fn the_environment_wins_and_is_checked_too() {
         with(GOOD, &[("BEDS__DATABASES__REC__MSLOGS__URL", "mongodb://a:b@127.0.0.1:1/logs")])
             .unwrap();
     assert!(logs.databases.rec.contains_key("msLogs"), "as BEDS itself spells it");
+    let lists = [
+        ("BEDS__SERVICES__APPSERVER__HOSTS", "a.example, b.example"),
+        ("BEDS__REPORTS__HASH_KEYS", ""),
+    ];
+    let config = with(GOOD, &lists).unwrap();
+    assert_eq!(config.services.appserver.hosts, ["a.example", "b.example"]);
+    assert!(config.reports.hash_keys.is_empty());
     let found = with(GOOD, &[("BEDS__NODE__NMAE", "x"), ("BEDS__AMQP__MAX_QUEUE_LENGTH", "many")])
         .unwrap_err();
     assert_eq!(found.len(), 2, "{found:?}");
