@@ -64,6 +64,8 @@ def missing_packages():
         wanted.append("mariadb-server")
     if not mongod_on_path() and not has_libcurl():
         wanted.append("libcurl4")
+    if not which("openssl"):
+        wanted.append("openssl")
     if not which("cc"):
         wanted += ["gcc", "g++", "cmake"]
     if not pins.has_pip():

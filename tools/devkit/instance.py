@@ -16,7 +16,7 @@ from devkit import mariadb, mongodb, net, paths, proc, rabbitmq
 from devkit.step import Failure
 
 SERVICES = {"rabbitmq": rabbitmq, "mariadb": mariadb, "mongodb": mongodb}
-UP_PORTS = {"amqp": 35672, "http": 35673, "dist": 35674, "epmd": 35675, "sql": 33306, "mongo": 37017, "gateway": 38080}
+UP_PORTS = {"amqp": 35672, "amqps": 35671, "http": 35673, "dist": 35674, "epmd": 35675, "sql": 33306, "mongo": 37017, "gateway": 38080}
 
 START_SECONDS = 90
 STOP_SECONDS = 30

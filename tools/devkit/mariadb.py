@@ -7,7 +7,7 @@ import getpass
 import os
 import subprocess
 
-from devkit import current, net, paths
+from devkit import current, net, paths, tls
 from devkit.install import which
 from devkit.step import Failure
 
@@ -45,6 +45,7 @@ def prepare(home, ports, secret, run_name):
     # A server that was killed can find the index of this table corrupt (10.11.19), and then makes no event any more.
     at_start = home / "start.sql"
     at_start.write_text("REPAIR TABLE mysql.event;\n")
+    certificates = tls.files(home)
     socket = paths.socket_dir(home) / "sql.sock"
     command = [
         current.program("mariadbd", which("mariadbd")), "--no-defaults", *as_user(), f"--datadir={data}",
@@ -52,6 +53,7 @@ def prepare(home, ports, secret, run_name):
         "--bind-address=127.0.0.1", f"--port={ports['sql']}", "--skip-name-resolve",
         "--character-set-server=utf8mb4", "--innodb-flush-log-at-trx-commit=1",
         "--innodb-buffer-pool-size=256M", "--max-connections=500", "--event-scheduler=ON", f"--init-file={at_start}",
+        f"--ssl-cert={certificates / 'server.pem'}", f"--ssl-key={certificates / 'server.key'}", f"--ssl-ca={certificates / 'ca.pem'}",
     ]
     return current.inside(command, home, socket.parent), {"HOME": str(home)}
 

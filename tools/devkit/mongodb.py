@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-from devkit import net, paths
+from devkit import net, paths, tls
 from devkit.install import PYTHON_PACKAGES, mongod
 from devkit.step import Failure
 
@@ -24,10 +24,13 @@ def prepare(home, ports, secret, run_name):
     key = home / "key"
     key.touch(mode=0o600)
     key.write_text(secret("mongo_key"))
+    certificates = tls.files(home)
     command = [
         mongod(), f"--dbpath={data}", "--bind_ip=127.0.0.1", f"--port={ports['mongo']}", "--nounixsocket",
         f"--replSet={REPLICA_SET}", "--auth", f"--keyFile={key}", "--noscripting",
         "--wiredTigerCacheSizeGB=0.5", "--setParameter=transactionLifetimeLimitSeconds=30",
+        "--tlsMode=allowTLS", f"--tlsCertificateKeyFile={certificates / 'both.pem'}", f"--tlsCAFile={certificates / 'ca.pem'}",
+        "--tlsAllowConnectionsWithoutCertificates",
     ]
     return command, {"HOME": str(home)}
 

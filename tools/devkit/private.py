@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 
-from devkit import config, current, install, mongodb, node, paths, proc, rabbitmq, sample
+from devkit import config, current, install, mongodb, node, paths, proc, rabbitmq, sample, tls
 from devkit.instance import SERVICES, Instance
 from devkit.lock import exclusive
 from devkit.step import Failure, say, step
@@ -153,6 +153,8 @@ def environment(instance):
         **os.environ,
         proc.MARK: str(instance.home / COMMAND),
         "BEDS_TEST_AMQP_URL": f"amqp://{rabbit}:{ports['amqp']}",
+        "BEDS_TEST_AMQPS_URL": f"amqps://beds:{secret('rabbitmq')}@127.0.0.1:{ports['amqps']}",
+        "BEDS_TEST_CA": str(tls.authority(instance.home)),
         "BEDS_TEST_RABBIT_API": f"http://{rabbit}:{ports['http']}",
         "BEDS_TEST_MARIA_URL": f"mysql://beds_dba:{secret('maria_dba')}@127.0.0.1:{ports['sql']}",
         "BEDS_TEST_MONGO_URL": mongodb.url("beds_dba", secret("mongo_dba"), ports),

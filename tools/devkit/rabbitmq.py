@@ -1,13 +1,18 @@
 """A private RabbitMQ: its files, its command and when it is ready. Starting and stopping it is instance.py's."""
 
-from devkit import current, net, paths
+from devkit import current, net, paths, tls
 from devkit.install import RABBITMQ_SERVER
 from devkit.step import Failure
 
-PORTS = ("amqp", "http", "dist", "epmd")
+PORTS = ("amqp", "amqps", "http", "dist", "epmd")
 
 CONFIG = """\
 listeners.tcp.local = 127.0.0.1:{amqp}
+listeners.ssl.local = 127.0.0.1:{amqps}
+ssl_options.cacertfile = {tls}/ca.pem
+ssl_options.certfile = {tls}/server.pem
+ssl_options.keyfile = {tls}/server.key
+ssl_options.verify = verify_none
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {http}
 default_vhost = beds
@@ -34,7 +39,7 @@ def prepare(home, ports, secret, run_name):
     (home / "advanced.config").write_text("[].\n")
     config = home / "rabbitmq.conf"
     config.touch(mode=0o600)
-    config.write_text(CONFIG.format(password=secret("rabbitmq"), **ports))
+    config.write_text(CONFIG.format(password=secret("rabbitmq"), tls=tls.files(home), **ports))
     cookie = home / ".erlang.cookie"
     if not cookie.exists():
         cookie.touch(mode=0o600)

@@ -38,6 +38,7 @@ struct Known {
     is_required: bool,
     needs_proof: bool,
     logins: HashMap<String, Arc<Actor>>,
+    certificates: HashMap<String, Arc<Actor>>,
     seals: Seals,
     leeway: i64,
     max_lifetime: i64,
@@ -87,6 +88,11 @@ impl Gatekeeper for Door {
             return known.keys.caller(credential, now).ok();
         }
         known.remembered(&hash(credential), known.times(now))?.ok()
+    }
+
+    fn certificate(&self, names: &[String]) -> Option<Arc<Actor>> {
+        let known = self.0.load();
+        names.iter().find_map(|name| known.certificates.get(name).cloned())
     }
 
     fn issuers(&self) -> Vec<String> {
@@ -168,14 +174,16 @@ fn known(auth: &Auth, trust: &Trust, files: &Files) -> Result<Known, Vec<Mistake
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    let login = |(name, login): (&String, &TrustedLogin)| {
+    let actor = |login: &TrustedLogin| {
         let TrustedLogin { subject, roles, claims } = login.clone();
-        (name.clone(), Arc::new(Actor { subject, roles, claims }))
+        Arc::new(Actor { subject, roles, claims })
     };
+    let certificates = auth.certificates.values();
     Ok(Known {
         is_required: auth.required,
         needs_proof: trust.require_seal,
-        logins: trust.logins.iter().map(login).collect(),
+        logins: trust.logins.iter().map(|(name, login)| (name.clone(), actor(login))).collect(),
+        certificates: certificates.map(|of| (of.san.clone(), actor(&of.caller))).collect(),
         seals,
         leeway: i64::try_from(auth.leeway.as_secs()).unwrap_or(i64::MAX),
         max_lifetime: i64::try_from(auth.max_lifetime.as_secs()).unwrap_or(i64::MAX),

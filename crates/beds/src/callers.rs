@@ -40,7 +40,10 @@ impl Callers {
 /// A warning where a gateway lets in no caller at all.
 pub fn lonely(config: &Config) -> Option<Mistake> {
     let auth = &config.auth;
-    let is_lonely = auth.required && auth.keys_file.is_none() && auth.issuers.is_empty();
+    let is_lonely = auth.required
+        && auth.keys_file.is_none()
+        && auth.issuers.is_empty()
+        && auth.certificates.is_empty();
     let text = "the gateway accepts no credential, so each request is 401";
     let fix = "set auth.keys_file and make a key with `beds keys new`, or add [auth.issuers.NAME]";
     (config.services.appserver.is_local && is_lonely).then(|| {

@@ -4,13 +4,13 @@
 
 use std::path::PathBuf;
 
+use beds_core::config::TlsFiles;
 use beds_core::{Config, Mistake};
-use beds_gateway::Tls;
+use beds_gateway::{Pem, Tls};
 
 /// The certificate of the gateway, and its files.
 pub struct Certificate {
-    chain: PathBuf,
-    key: PathBuf,
+    files: TlsFiles,
     pub tls: Tls,
 }
 
@@ -19,17 +19,21 @@ impl Certificate {
     pub fn read(config: &Config) -> Result<Option<Self>, Vec<Mistake>> {
         let gateway = &config.services.appserver;
         let Some(files) = gateway.tls.clone().filter(|_| gateway.is_local) else { return Ok(None) };
-        let (chain, key) = (files.cert_file, files.key_file);
-        let texts = (read(&chain)?, read(&key)?);
-        let tls = Tls::new(&texts.0, &texts.1).map_err(|reason| vec![unusable(&chain, &reason)])?;
-        Ok(Some(Self { chain, key, tls }))
+        let unusable = |reason: String| vec![unusable(&files.cert_file, &reason)];
+        let tls = Tls::new(&pem(&files)?).map_err(unusable)?;
+        Ok(Some(Self { files, tls }))
     }
 
     /// Reads the files again. With a mistake in them, the certificate of before stays.
     pub fn reload(&self) -> Result<(), Vec<Mistake>> {
-        let (chain, key) = (read(&self.chain)?, read(&self.key)?);
-        self.tls.replace(&chain, &key).map_err(|reason| vec![unusable(&self.chain, &reason)])
+        let unusable = |reason: String| vec![unusable(&self.files.cert_file, &reason)];
+        self.tls.replace(&pem(&self.files)?).map_err(unusable)
     }
+}
+
+fn pem(files: &TlsFiles) -> Result<Pem, Vec<Mistake>> {
+    let clients = files.client_ca_file.as_ref().map(read).transpose()?;
+    Ok(Pem { chain: read(&files.cert_file)?, key: read(&files.key_file)?, clients })
 }
 
 fn read(path: &PathBuf) -> Result<Vec<u8>, Vec<Mistake>> {

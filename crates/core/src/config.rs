@@ -17,7 +17,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
 
-pub use auth::{Auth, Issuer, NodeAccess, Trust, TrustedLogin, is_claim};
+pub use auth::{Auth, Issuer, NodeAccess, Trust, TrustedCertificate, TrustedLogin, is_claim};
 pub use check::{ReadFile, load};
 pub use secret::Url;
 pub use transit::in_plain_text;
@@ -240,6 +240,9 @@ pub struct AppServer {
 pub struct TlsFiles {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
+    /// The authorities of client certificates. Without it, none is asked for.
+    #[serde(default)]
+    pub client_ca_file: Option<PathBuf>,
 }
 
 /// `[services.rec]` and `[services.rel]`: a pool of broker tasks for each queue of the store's databases.

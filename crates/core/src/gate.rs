@@ -20,6 +20,9 @@ pub trait Gatekeeper: Send + Sync {
     /// The same without a look at a signature: keys, and tokens that were accepted before.
     fn known(&self, credential: &str) -> Option<Arc<Actor>>;
 
+    /// The caller for whom a client certificate with these names stands, which an authority of the gateway has signed.
+    fn certificate(&self, names: &[String]) -> Option<Arc<Actor>>;
+
     /// The `iss` of the issuers whose tokens are accepted.
     fn issuers(&self) -> Vec<String>;
 

@@ -15,7 +15,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use beds_core::access::{self, Roles};
 use beds_core::{Actor, BedsError, ErrorKind, Result};
+use jiff::Timestamp;
 
+use crate::client_certificate::Shown;
 use crate::problem::ProblemDocument;
 use crate::{Room, metadata};
 
@@ -94,13 +96,22 @@ fn address_of(room: &Room, request: &Request) -> Option<IpAddr> {
 
 fn caller(room: &Room, request: &Request) -> Result<Caller> {
     let gate = &room.lent.gate;
+    let certified = certified(room, request)?;
     let Some(credential) = credential(request.headers())? else {
+        if let Some(actor) = certified {
+            return Ok(Caller { actor, is_free: false });
+        }
         return match gate.is_required() {
             true => Err(unknown("send a token or a key, as Authorization: Bearer …")),
             // Workers look at rights too, and know nothing of this.
             false => Ok(Caller { actor: Arc::new(Actor::of_node("")), is_free: true }),
         };
     };
+    if certified.is_some() {
+        let text =
+            "two credentials in one request: the client certificate and the header Authorization";
+        return Err(BedsError::new(ErrorKind::BadHeader, text).with_field("Authorization"));
+    }
     let actor = match is_flooding(room, request) {
         // A good caller at the same address goes on.
         true => gate.known(credential).ok_or_else(|| {
@@ -123,6 +134,20 @@ fn caller(room: &Room, request: &Request) -> Result<Caller> {
 fn is_flooding(room: &Room, request: &Request) -> bool {
     !room.buckets.is_unused()
         && address_of(room, request).is_some_and(|address| room.buckets.is_empty(address))
+}
+
+/// The caller for whom the connection's certificate stands; none where it has none, or one that stands for no caller.
+fn certified(room: &Room, request: &Request) -> Result<Option<Arc<Actor>>> {
+    let shown = request.extensions().get::<Shown>().and_then(Option::as_ref);
+    let Some(certificate) = shown else { return Ok(None) };
+    let actor = room.lent.gate.certificate(&certificate.names);
+    // A connection can outlive the certificate that opened it.
+    match actor {
+        Some(_) if Timestamp::now().as_second() > certificate.until => {
+            Err(unknown("the client certificate has expired"))
+        }
+        actor => Ok(actor),
+    }
 }
 
 /// The bearer credential of a request; none where it shows none.

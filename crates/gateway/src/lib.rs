@@ -5,6 +5,7 @@
 
 mod buckets;
 mod caller;
+mod client_certificate;
 mod connections;
 mod dead_letters;
 mod front;
@@ -41,7 +42,7 @@ use tokio_util::task::TaskTracker;
 
 pub use axum::{Router, routing};
 pub use health::{Probes, Readiness, Service};
-pub use tls::Tls;
+pub use tls::{Pem, Tls};
 
 use crate::buckets::Buckets;
 use crate::metrics::Meters;
@@ -245,6 +246,7 @@ async fn serve(
             Some(Tls(config)) => {
                 let encrypted = RustlsAcceptor::new(config.clone());
                 let encrypted = encrypted.handshake_timeout(limits.header).acceptor(bounded);
+                let encrypted = client_certificate::Identified(encrypted);
                 let server = server.acceptor(encrypted);
                 let server = limited(server, limits);
                 server.serve(app.into_make_service_with_connect_info::<SocketAddr>()).await

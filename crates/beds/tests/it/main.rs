@@ -26,6 +26,7 @@ mod identity;
 mod least_privilege;
 mod lineage;
 mod loads;
+mod matrix;
 mod outages;
 mod proof;
 mod reconnect;

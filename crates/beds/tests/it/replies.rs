@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::rig::rabbit::DEFAULT;
-use crate::rig::{World, eventually};
+use crate::rig::{Api, World, eventually};
 
 /// The first request that a queue of the test's own gets a copy of.
 async fn copied(world: &World) -> Result<Value> {
@@ -45,6 +45,46 @@ async fn an_answer_that_no_node_has_sealed_is_not_believed() -> Result<()> {
         assert!(forged?, "the forged answer reached the queue");
         let read = read?;
         assert_eq!((read.status, read.text.contains("forged")), (200, is_forged), "{}", read.text);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_no_seal_is_demanded_a_gateway_without_a_key_gets_its_answers() -> Result<()> {
+    let world = World::new().await?;
+    let own = |text: &str| text.to_owned();
+    for (of_gateway, of_worker) in [("", ""), ("", "seal.key")] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+        let listen = listener.local_addr()?.to_string();
+        drop(listener);
+        let keys = |is_gateway: bool| {
+            let seal = if is_gateway { of_gateway } else { of_worker };
+            [
+                ("BEDS__TRUST__REQUIRE_SEAL", own("false")),
+                ("BEDS__TRUST__SEAL_KEYS", own(seal)),
+                ("BEDS__SERVICES__APPSERVER__LISTEN", listen.clone()),
+                ("BEDS__SERVICES__APPSERVER__IS_LOCAL", is_gateway.to_string()),
+                ("BEDS__SERVICES__REL__IS_LOCAL", (!is_gateway).to_string()),
+                ("BEDS__SERVICES__REC__IS_LOCAL", (!is_gateway).to_string()),
+                ("BEDS__SERVICES__ADMIN__IS_LOCAL", own("false")),
+            ]
+        };
+        let mut nodes = [world.role("gw", &keys(true))?, world.role("wk", &keys(false))?];
+        for node in &nodes {
+            eventually("the node is ready", async || {
+                Ok(node.api.get("/readyz").await.is_ok_and(|answer| answer.status == 200))
+            })
+            .await?;
+        }
+        let api = Api { url: format!("http://{listen}"), ..nodes[0].api.clone() };
+        let created = api.post("/v1/records/Things", &json!({"name": "x"})).await?;
+        let place = format!("{of_gateway:?} {of_worker:?}: {}", created.text);
+        assert!(matches!(created.status, 201 | 409), "{place}");
+        assert_eq!(api.get("/v1/records/Things").await?.status, 200, "{place}");
+        for node in &mut nodes {
+            node.signal("TERM")?;
+            node.ended().await?;
+        }
     }
     Ok(())
 }

@@ -14,13 +14,13 @@ use crate::rig::issuer::Issuer;
 use crate::rig::{Answer, Api, World, as_caller, eventually};
 
 /// A template with an exact right for each of its operations.
-const EXACT: &str = "name = \"Exact\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n\
+pub(crate) const EXACT: &str = "name = \"Exact\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n\
     [objects]\ncreate = \"things_create\"\nfetch = \"things_fetch\"\nlist = \"things_list\"\nupdate = \"things_update\"\ndelete = \"things_delete\"\n\
     [fetches]\nname = \"things_by_name\"\nview = \"things_view\"\n\
     [access]\nread = [\"reader\"]\nwrite = [\"writer\"]\ndelete = [\"chief\"]\nlist = [\"lister\", \"reader\"]\n\
     [access.fetches]\nview = [\"viewer\"]\n";
 
-const ROLES: [&str; 9] =
+pub(crate) const ROLES: [&str; 9] =
     ["reader", "writer", "chief", "lister", "viewer", "tester", "clerk", "analyst", "stranger"];
 
 /// Asks for an offer of a template, with an id and fields that fit no record.
@@ -46,7 +46,7 @@ async fn ask(
 }
 
 /// The roles that a template's file gives for an offer, read as TOML and by no code of BEDS.
-fn declared(text: &str, operation: Operation, name: Option<&str>) -> BTreeSet<String> {
+pub(crate) fn declared(text: &str, operation: Operation, name: Option<&str>) -> BTreeSet<String> {
     let file: toml::Table = text.parse().unwrap();
     let access = &file["access"];
     let roles = |value: &toml::Value| -> BTreeSet<String> {
@@ -74,6 +74,7 @@ async fn each_role_may_do_the_declared_things_and_no_others() -> Result<()> {
     for role in ROLES {
         let api = as_caller(&live.api, &issuer.token(role, &[role]))?;
         let listed = api.get("/v1/templates").await?;
+        let mut denied = 0;
         for template in &templates {
             let text = std::fs::read_to_string(&template.source.file)?;
             let offers = template.offers();
@@ -94,6 +95,7 @@ async fn each_role_may_do_the_declared_things_and_no_others() -> Result<()> {
                     template.name, offer.operation, offer.name, answer.text
                 );
                 cells += 1;
+                denied += usize::from(!may(offer.operation, offer.name));
                 match (may(offer.operation, offer.name), knows) {
                     (true, _) => {
                         allowed += 1;
@@ -122,6 +124,14 @@ async fn each_role_may_do_the_declared_things_and_no_others() -> Result<()> {
                 );
             }
         }
+        let query = format!("&outcome=failed&subject=corp/{role}");
+        eventually("each refusal is recorded", async || {
+            let found = search(&live.api, &query).await?;
+            let refused = ["BEDS-0001", "BEDS-0031"].map(Value::from);
+            let told = found.iter().filter(|record| refused.contains(&record["record"]["code"]));
+            Ok(told.count() == denied)
+        })
+        .await?;
     }
     ensure!(cells > 300 && allowed > 60, "{cells} cells, {allowed} of them allowed");
     Ok(())

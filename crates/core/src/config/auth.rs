@@ -30,6 +30,9 @@ pub struct Auth {
     pub keys_file: Option<PathBuf>,
     #[serde(default)]
     pub issuers: BTreeMap<String, Issuer>,
+    /// Client certificates that an authority of `services.appserver.tls.client_ca_file` has signed.
+    #[serde(default)]
+    pub certificates: BTreeMap<String, TrustedCertificate>,
 }
 
 /// `[access]`: the roles of the things that are no template of the user's.
@@ -68,6 +71,15 @@ pub struct TrustedLogin {
     pub roles: Vec<String>,
     #[serde(default)]
     pub claims: BTreeMap<String, Claim>,
+}
+
+/// `[auth.certificates.NAME]`: a client certificate, and the caller for whom it stands.
+#[derive(Debug, Clone, Deserialize)]
+pub struct TrustedCertificate {
+    /// A name that it has as an alternative name of its subject: of DNS, or a URI. To the letter.
+    pub san: String,
+    #[serde(flatten)]
+    pub caller: TrustedLogin,
 }
 
 /// `[auth.issuers.NAME]`: an authority whose tokens are accepted.

@@ -63,6 +63,7 @@ pub fn load(
     if let Some(tls) = &mut config.services.appserver.tls {
         tls.cert_file = base.join(&tls.cert_file);
         tls.key_file = base.join(&tls.key_file);
+        tls.client_ca_file = tls.client_ca_file.take().map(|file| base.join(file));
     }
     config.auth.below(base);
     config.trust.below(base);

@@ -30,9 +30,10 @@ pub(super) enum Proof {
 }
 
 impl Proof {
-    /// True where a node has sealed the message: the headers that nodes write are believed.
+    /// True where a node has sent the message, or is believed to have: the headers that nodes write are believed, and the answer may go
+    /// to the queue of a node.
     pub(super) fn is_of_node(&self) -> bool {
-        matches!(self, Proof::Sealed(_))
+        matches!(self, Proof::Sealed(_) | Proof::Believed)
     }
 
     /// True where an attempt before may have had an effect. The word of a node that has put the message aside counts, and that of a

@@ -53,7 +53,7 @@ impl Worker<'_> {
 
     /// Answers a message that is no event.
     pub(super) async fn refuse(&self, delivery: &Delivery, id: &EventId, error: &BedsError) {
-        let is_of_node = self.publisher.is_sealed(delivery);
+        let is_of_node = self.publisher.is_sealed(delivery) || !self.publisher.needs_proof();
         self.reply(delivery, id, &Reply::of(id, 0, Err(error)), is_of_node).await;
     }
 

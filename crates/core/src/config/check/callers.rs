@@ -5,7 +5,7 @@
 use toml::{Table, Value};
 
 use crate::Mistake;
-use crate::config::{Config, Environment, Issuer, is_claim};
+use crate::config::{Config, Environment, Issuer, TrustedCertificate, is_claim};
 use crate::text::{is_name, is_unseen};
 use crate::toml_check::Checked;
 
@@ -59,20 +59,45 @@ pub(super) fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Mi
 /// Takes the path of a key, a message and a fix.
 type Refuse<'r> = dyn FnMut(&str, String, &str) + 'r;
 
+/// Logins of RabbitMQ and client certificates, and the callers for whom they stand.
 fn logins(config: &Config, refuse: &mut Refuse<'_>) {
-    for (name, login) in &config.trust.logins {
-        let path = format!("trust.logins.{name}");
-        let subject = &login.subject;
+    let logins = &config.trust.logins;
+    let certificates = &config.auth.certificates;
+    let callers =
+        logins.iter().map(|(name, login)| (format!("trust.logins.{name}"), name, login)).chain(
+            certificates
+                .iter()
+                .map(|(name, of)| (format!("auth.certificates.{name}"), name, &of.caller)),
+        );
+    for (path, name, caller) in callers {
+        let subject = &caller.subject;
         if !subject.starts_with("app:") || subject.contains(is_unseen) || subject.trim() != subject
         {
-            let message = format!("the login {name} stands for the subject {subject:?}");
+            let message = format!("{name} stands for the subject {subject:?}");
             let fix = "begin it with app:, which no token of an issuer can have";
             refuse(&format!("{path}.subject"), message, fix);
         }
-        for role in login.roles.iter().filter(|role| !is_name(role)) {
-            let message = format!("the login {name} has the role {role:?}");
+        for role in caller.roles.iter().filter(|role| !is_name(role)) {
+            let message = format!("{name} has the role {role:?}");
             refuse(&format!("{path}.roles"), message, "use 1 to 64 letters, digits, - or _");
         }
+    }
+    for (name, certificate) in certificates {
+        let path = format!("auth.certificates.{name}.san");
+        let is_twin = |(other, of): (&String, &TrustedCertificate)| {
+            other != name && of.san.eq_ignore_ascii_case(&certificate.san)
+        };
+        if certificate.san.is_empty() || certificates.iter().any(is_twin) {
+            let message = format!("the certificate {name} has the name {:?}", certificate.san);
+            let fix = "write a DNS name or a URI of it that no other certificate has";
+            refuse(&path, message, fix);
+        }
+    }
+    let tls = config.services.appserver.tls.as_ref();
+    if !certificates.is_empty() && tls.is_none_or(|tls| tls.client_ca_file.is_none()) {
+        let message = "client certificates are named, and no authority of theirs".to_owned();
+        let fix = "set services.appserver.tls.client_ca_file";
+        refuse("auth.certificates", message, fix);
     }
 }
 
