@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use beds_core::reply::{Answer, Stored};
 use beds_core::{Attempt, BedsError, ErrorKind, Result};
 use fail::fail_point;
@@ -15,9 +15,9 @@ use crate::inbox;
 /// How often a write is tried when a connection is lost or a server has no place.
 const ATTEMPTS: u32 = 4;
 
-/// How long a write makes way for others that are in its way, at most. MongoDB refuses one of two writes to a document at
-/// once, where MariaDB lets it wait.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a write with a requester makes way for others that are in its way, at most. MongoDB refuses one of two writes to a
+/// document at once, where MariaDB lets it wait. A write without one waits in a queue, and holds up no task.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The end of one attempt that gave no answer.
 pub(crate) enum Miss {
@@ -61,6 +61,40 @@ impl Miss {
     }
 }
 
+/// The pauses of a write, as long as another attempt is worth it.
+struct Patience {
+    begun: Instant,
+    /// Attempts that ended otherwise than by another write in the way.
+    lost: u32,
+    pauses: ExponentialBackoff,
+}
+
+impl Patience {
+    fn new() -> Self {
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(20))
+            .with_max_delay(Duration::from_millis(320))
+            .without_max_times()
+            .with_jitter();
+        Self { begun: Instant::now(), lost: 0, pauses: pauses.build() }
+    }
+
+    /// The pause before the next attempt; none where this one was the last.
+    fn next(&mut self, kind: ErrorKind, attempt: &Attempt) -> Option<Duration> {
+        let pause = self.pauses.next()?;
+        let is_worth_it = match kind {
+            ErrorKind::Unavailable if attempt.is_awaited => {
+                self.begun.elapsed() < PATIENCE && pause < attempt.time_to_call()
+            }
+            _ => {
+                self.lost += 1;
+                self.lost < ATTEMPTS
+            }
+        };
+        is_worth_it.then_some(pause)
+    }
+}
+
 /// A write that can be tried again and again under its key.
 pub(crate) trait Repeatable: Sync {
     /// One attempt, in a transaction of its own.
@@ -77,13 +111,8 @@ pub(crate) async fn write(
     object: &str,
     write: &impl Repeatable,
 ) -> Result<Option<Answer>> {
-    let (mut may_have_happened, mut number, begun) = (false, 0, Instant::now());
-    let mut pauses = ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(Duration::from_millis(320))
-        .without_max_times()
-        .with_jitter()
-        .build();
+    let (mut may_have_happened, mut number) = (false, 0);
+    let mut patience = Patience::new();
     loop {
         number += 1;
         let step = attempt.steps.begin(object);
@@ -118,14 +147,9 @@ pub(crate) async fn write(
                 unless_certain(error)
             }
         };
-        let pause = pauses.next().unwrap_or_default();
-        let is_patient = match error.kind {
-            ErrorKind::Unavailable => begun.elapsed() < PATIENCE && pause < attempt.time_to_call(),
-            _ => number < ATTEMPTS,
-        };
-        if !is_patient {
+        let Some(pause) = patience.next(error.kind, attempt) else {
             return Err(error);
-        }
+        };
         fail_point!("in_doubt", may_have_happened, |_| unreachable!("only waits are set on it"));
         tokio::time::sleep(pause).await;
     }

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription,
+    Attempt, BedsError, ErrorKind, Event, Mistake, Result, Template, TemplateAdapter,
+    TemplateDescription,
 };
 
 pub(crate) use connect::Database;
@@ -130,6 +131,12 @@ impl TemplateAdapter for RecTemplate {
             }
             None => once::write(&self.database, binding, arguments, attempt).await,
         }
+    }
+
+    fn asked_id(&self, event: &Event) -> Option<String> {
+        let binding = self.operations.of(&self.template, event).ok();
+        let canonical = binding.and_then(|binding| binding.asked_id(event));
+        canonical.or_else(|| event.record_id().map(str::to_owned))
     }
 
     fn describe(&self) -> TemplateDescription {

@@ -21,7 +21,8 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, ErrorKind, Mistake, Result, Template, TemplateAdapter, TemplateDescription,
+    Attempt, BedsError, ErrorKind, Event, Mistake, Result, Template, TemplateAdapter,
+    TemplateDescription,
 };
 
 pub(crate) use connect::Database;
@@ -160,6 +161,12 @@ impl TemplateAdapter for RelTemplate {
             }
         }
         Err(self.replaced())
+    }
+
+    fn asked_id(&self, event: &Event) -> Option<String> {
+        let operations = self.operations.load();
+        let canonical = operations.of(&self.template, event).ok().and_then(|b| b.asked_id(event));
+        canonical.or_else(|| event.record_id().map(str::to_owned))
     }
 
     fn describe(&self) -> TemplateDescription {

@@ -1,5 +1,5 @@
 //! A token (RFC 7519), checked in a fixed order: its form, its header, its signature, its claims. Nothing of the payload is
-//! looked at before the signature has been verified.
+//! believed before the signature has been verified.
 //!
 //! Not here: the keys of issuers (issuer.rs), the memory of verified tokens (door.rs).
 
@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use beds_core::Fields;
 use beds_core::actor::{Actor, Claim, MAX_CLAIM_BYTES, MAX_ROLE_BYTES, MAX_ROLES};
-use beds_core::gate::Unproved;
+use beds_core::gate::{BAD_SIGNATURE, Unproved};
 use serde_json::{Map, Value};
 
 use crate::issuer::{Issuer, IssuerKey};
@@ -49,16 +49,22 @@ pub(crate) fn check(token: &str, issuers: &[Issuer], times: Times) -> Checked<Ve
         return Err(Unproved("the token does not have three parts"));
     };
     let header = Header::read(header)?;
+    let payload = part(payload).ok_or(Unproved("the payload is not JSON that can be trusted"))?;
+    // The one look before the signature: an old token costs nothing, and its caller learns that it needs a new one.
+    if seconds(&payload, "exp")?.is_some_and(|expires| has_expired(expires, times)) {
+        return Err(Unproved("the token has expired"));
+    }
     let signed = &token[..token.len() - signature.len() - 1];
     // A kid is unique within its issuer only: the signature tells which issuer it is.
-    let issuer = issuers
-        .iter()
-        .find(|issuer| {
-            let key = header.key_of(issuer);
-            key.is_some_and(|key| is_signed(signed, signature, key))
-        })
-        .ok_or(Unproved("no key of an issuer verifies the signature"))?;
-    let payload = part(payload).ok_or(Unproved("the payload is not JSON that can be trusted"))?;
+    let named = issuers.iter().filter_map(|issuer| Some((issuer, header.key_of(issuer)?)));
+    let mut named = named.peekable();
+    if named.peek().is_none() {
+        return Err(Unproved("no issuer has the key that the header names"));
+    }
+    let issuer = named
+        .find(|(_, key)| is_signed(signed, signature, key))
+        .map(|(issuer, _)| issuer)
+        .ok_or(BAD_SIGNATURE)?;
     let expires = check_claims(&payload, issuer, times)?;
     Ok(Verified { actor: actor(&payload, issuer)?, expires })
 }

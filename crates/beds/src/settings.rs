@@ -9,15 +9,21 @@ use beds_core::{Config, Mistake, Template, Templates, config};
 
 /// The configuration of a node, or every mistake in it.
 pub fn load(path: &Path) -> Result<Config, Vec<Mistake>> {
+    let (config, refused) = inspect(path)?;
+    if refused.is_empty() { Ok(config) } else { Err(refused) }
+}
+
+/// The same, with the combinations that keep a node from its start beside it.
+pub fn inspect(path: &Path) -> Result<(Config, Vec<Mistake>), Vec<Mistake>> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|e| {
         let fix = "name the file with --config; `beds defaults` prints one to start from";
         vec![Mistake::new(&file, 0, format!("cannot be read: {e}"), fix)]
     })?;
     let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let config =
-        config::load(&file, &text, &base, std::env::vars(), &|path| std::fs::read_to_string(path));
-    config.map(|config| Config { file: path.to_path_buf(), ..config })
+    let read = |path: &Path| std::fs::read_to_string(path);
+    let (config, refused) = config::inspect(&file, &text, &base, std::env::vars(), &read)?;
+    Ok((Config { file: path.to_path_buf(), ..config }, refused))
 }
 
 /// The templates of a folder. Files with mistakes are left out and reported.

@@ -116,14 +116,25 @@ impl Factory {
         self.slots.load().get(template).is_some_and(|slot| slot.is_audit_required)
     }
 
-    /// The ids of the records in an answer, as far as they have one.
-    pub(crate) fn ids(&self, template: &str, answer: &Answer) -> Vec<String> {
+    /// The id that an event asks for, as its store writes it.
+    pub(crate) fn asked_id(&self, event: &Event) -> Option<String> {
         let slots = self.slots.load();
-        let Some(slot) = slots.get(template) else { return Vec::new() };
+        match slots.get(&event.template).and_then(|slot| slot.adapter.as_ref()) {
+            Some(adapter) => adapter.asked_id(event),
+            None => event.record_id().map(str::to_owned),
+        }
+    }
+
+    /// The ids of the rows in an answer, as far as they have one, and the number of all.
+    pub(crate) fn ids(&self, template: &str, answer: &Answer) -> (Vec<String>, usize) {
+        let slots = self.slots.load();
+        let Some(slot) = slots.get(template) else { return (Vec::new(), 0) };
         let sets = answer.result_sets.iter().flatten();
         let sets = sets.filter_map(|set| serde_json::from_str::<Vec<&RawValue>>(set.get()).ok());
-        let records = answer.records.iter().map(|record| &**record).chain(sets.flatten());
-        records.filter_map(|record| id_of(record, &slot.id_field)).collect()
+        let records = answer.records.iter().map(|record| &**record);
+        let rows: Vec<&RawValue> = records.chain(sets.flatten()).collect();
+        let ids = rows.iter().filter_map(|row| id_of(row, &slot.id_field)).collect();
+        (ids, rows.len())
     }
 
     /// The operations of each bound template.

@@ -15,6 +15,8 @@ pub struct Attempt {
     pub event: Event,
     /// The calls of named objects so far.
     pub steps: Steps,
+    /// A requester waits for the answer: the work may make way for others for a while, in place of a wait in a queue.
+    pub is_awaited: bool,
     /// The end of the node's work on it, beside the event's deadline. Nothing is begun or committed after that.
     until: Timestamp,
 }
@@ -24,7 +26,7 @@ impl Attempt {
     pub fn new(event: Event, longest: Duration) -> Self {
         let longest = SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX);
         let until = Timestamp::now().checked_add(longest).unwrap_or(Timestamp::MAX);
-        Self { event, steps: Steps::default(), until }
+        Self { event, steps: Steps::default(), is_awaited: false, until }
     }
 
     /// The time left for the work itself: until the deadline, and not longer than the node works on one event.

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer};
 
 pub use auth::{Auth, Issuer, NodeAccess, Trust, TrustedCertificate, TrustedLogin, is_claim};
-pub use check::{ReadFile, load};
+pub use check::{ReadFile, inspect, load};
 pub use secret::Url;
 pub use transit::in_plain_text;
 

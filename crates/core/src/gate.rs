@@ -54,6 +54,9 @@ pub trait Seal: Send + Sync {
     fn is_sealed(&self, place: &Place<'_>, body: &[u8], seal: &str) -> bool;
 }
 
+/// The one reason that takes time to find.
+pub const BAD_SIGNATURE: Unproved = Unproved("no key of an issuer verifies the signature");
+
 /// The reason why a credential proves no caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use crate::attempt::Attempt;
 use crate::reply::Answer;
-use crate::{Payload, Query, Response, Result, TemplateDescription};
+use crate::{Event, Payload, Query, Response, Result, TemplateDescription};
 
 /// The unified interface to the records of one template.
 ///
@@ -40,6 +40,12 @@ pub trait TemplateAdapter: Send + Sync {
     /// # Errors
     /// Each kind says how certain the end is: only [`crate::ErrorKind::OutcomeUnknown`] may have had an effect.
     async fn work(&self, attempt: &Arc<Attempt>) -> Result<Answer>;
+
+    /// The id that the event asks for, as the store writes it: a caller can spell one in several ways. As it was asked for, where
+    /// the store cannot tell.
+    fn asked_id(&self, event: &Event) -> Option<String> {
+        event.record_id().map(str::to_owned)
+    }
 
     /// The operations that are bound, with their parameters as the store declares them.
     fn describe(&self) -> TemplateDescription;

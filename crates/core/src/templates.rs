@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(templates.len(), template::node::FILES.len());
         assert_eq!(
             templates.get("Audit").unwrap().object(Operation::Create, None),
-            Some("audit_create")
+            Some("audit_keep")
         );
         assert!(mistakes.len() == 1 && mistakes[0].is_warning(), "{mistakes:?}");
         assert!(

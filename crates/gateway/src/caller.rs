@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use beds_core::access::{self, Roles};
+use beds_core::gate::BAD_SIGNATURE;
 use beds_core::{Actor, BedsError, ErrorKind, Result};
 use jiff::Timestamp;
 
@@ -90,7 +91,7 @@ fn address_of(room: &Room, request: &Request) -> Option<IpAddr> {
     }
     let told = request.headers().get_all("X-Forwarded-For").iter().filter_map(|v| v.to_str().ok());
     let told: Vec<&str> = told.flat_map(|text| text.split(',')).collect();
-    let mut addresses = told.iter().rev().map_while(|text| text.trim().parse::<IpAddr>().ok());
+    let mut addresses = told.iter().rev().map_while(|text| told_address(text));
     Some(addresses.find(|address| !is_proxy(address)).unwrap_or(peer))
 }
 
@@ -115,11 +116,15 @@ fn caller(room: &Room, request: &Request) -> Result<Caller> {
     let actor = match is_flooding(room, request) {
         // A good caller at the same address goes on.
         true => gate.known(credential).ok_or_else(|| {
-            let text = "this address has shown too many bad credentials; try again later";
+            let text =
+                "this address has shown too many tokens with bad signatures; try again later";
             BedsError::new(ErrorKind::TooMany, text)
         })?,
         false => gate.caller(credential).map_err(|unproved| {
-            if let Some(address) = address_of(room, request) {
+            // The others took no time.
+            if unproved == BAD_SIGNATURE
+                && let Some(address) = own_address(room, request)
+            {
                 room.buckets.take(address);
             }
             // One text for all of them: a caller who guesses learns nothing.
@@ -130,16 +135,35 @@ fn caller(room: &Room, request: &Request) -> Result<Caller> {
     Ok(Caller { actor, is_free: false })
 }
 
-/// True where the address of a request has shown too many bad credentials of late.
+/// True where the address of a request has shown too many bad signatures of late.
 fn is_flooding(room: &Room, request: &Request) -> bool {
     !room.buckets.is_unused()
-        && address_of(room, request).is_some_and(|address| room.buckets.is_empty(address))
+        && own_address(room, request).is_some_and(|address| room.buckets.is_empty(address))
+}
+
+/// The address of a caller that is its own: none where it is that of a proxy, behind which all callers would share it.
+fn own_address(room: &Room, request: &Request) -> Option<IpAddr> {
+    let address = address_of(room, request)?;
+    let is_hidden = room.config.behind_proxy
+        && (room.config.proxies.is_empty() || room.config.proxies.contains(&address));
+    (!is_hidden).then_some(address)
+}
+
+/// An address with or without a port, as proxies write it.
+fn told_address(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let plain = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    plain.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 /// The caller for whom the connection's certificate stands; none where it has none, or one that stands for no caller.
 fn certified(room: &Room, request: &Request) -> Result<Option<Arc<Actor>>> {
     let shown = request.extensions().get::<Shown>().and_then(Option::as_ref);
-    let Some(certificate) = shown else { return Ok(None) };
+    let authorities = room.lent.tls.as_ref().map(|tls| tls.authorities.number());
+    // One of authorities that are not believed any more is as none.
+    let Some(certificate) = shown.filter(|shown| Some(shown.authorities) == authorities) else {
+        return Ok(None);
+    };
     let actor = room.lent.gate.certificate(&certificate.names);
     // A connection can outlive the certificate that opened it.
     match actor {

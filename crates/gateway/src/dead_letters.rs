@@ -172,7 +172,7 @@ async fn sort(
     judge: impl FnMut(&DeadLetter) -> Verdict + Send + 'static,
 ) -> Result<Vec<(DeadLetter, Verdict)>> {
     caller.check(&room.lent.templates.load().access().dead_letters, "look after dead letters")?;
-    let _permit = limits::in_flight(room, caller)?;
+    let _permit = limits::in_flight(room, limits::share(room, caller)?)?;
     let actor = Actor::clone(&caller.actor);
     let dead_letters = room.lent.client.dead_letters(actor, room.lent.inbox);
     let pass = room.tasks.spawn(async move { dead_letters.sort(judge).await });

@@ -88,16 +88,20 @@ pub(crate) type RoomState = State<Arc<Room>>;
 pub(crate) struct Room {
     pub(crate) config: AppServer,
     pub(crate) lent: Lent,
-    pub(crate) in_flight: Semaphore,
+    pub(crate) in_flight: Arc<Semaphore>,
     /// KiB of bodies that are being read.
     pub(crate) bodies: Semaphore,
     pub(crate) meters: Meters,
     /// Failures that were said already.
     pub(crate) complaints: Complaints,
     /// Requests in flight by caller.
-    pub(crate) shares: Shares,
+    pub(crate) shares: Arc<Shares>,
+    /// KiB of bodies that are being read, by caller.
+    pub(crate) body_shares: Arc<Shares>,
     /// Bad credentials by address.
     pub(crate) buckets: Buckets,
+    /// Callers whose refusals were recorded already.
+    pub(crate) refusals: Complaints,
     /// Addresses whose refusals were recorded already.
     pub(crate) denials: Complaints,
     /// Work that goes on when its caller has gone away.
@@ -115,7 +119,7 @@ impl Gateway {
     /// Takes the port; serves nothing yet.
     pub fn bind(config: &AppServer, lent: Lent) -> Result<Self, GatewayError> {
         let (listener, address) = listen(config.listen)?;
-        let in_flight = Semaphore::new(config.max_in_flight);
+        let in_flight = Arc::new(Semaphore::new(config.max_in_flight));
         let bodies = Semaphore::new(limits::KIB_OF_BODIES);
         let (meters, tasks) = (Meters::new(), TaskTracker::new());
         let config = AppServer { listen: address, ..config.clone() };
@@ -124,7 +128,9 @@ impl Gateway {
             lent,
             meters,
             complaints: Complaints::default(),
-            shares: Shares::default(),
+            shares: Arc::default(),
+            body_shares: Arc::default(),
+            refusals: Complaints::default(),
             buckets: Buckets::default(),
             denials: Complaints::default(),
             in_flight,
@@ -167,7 +173,8 @@ impl Gateway {
         let tls = self.room.lent.tls.as_ref();
         let served = serve(self.listener, app, limits, tls, &stop, grace, on_stop).await;
         self.room.tasks.close();
-        self.room.tasks.wait().await;
+        // Of writes whose callers have gone, and of passes over dead letters.
+        drop(tokio::time::timeout(grace, self.room.tasks.wait()).await);
         served
     }
 }
@@ -243,10 +250,13 @@ async fn serve(
     let serving = async {
         match tls {
             // The bound counts a connection before its handshake.
-            Some(Tls(config)) => {
+            Some(Tls { config, authorities }) => {
                 let encrypted = RustlsAcceptor::new(config.clone());
                 let encrypted = encrypted.handshake_timeout(limits.header).acceptor(bounded);
-                let encrypted = client_certificate::Identified(encrypted);
+                let encrypted = client_certificate::Identified {
+                    inner: encrypted,
+                    authorities: authorities.clone(),
+                };
                 let server = server.acceptor(encrypted);
                 let server = limited(server, limits);
                 server.serve(app.into_make_service_with_connect_info::<SocketAddr>()).await

@@ -45,7 +45,7 @@ pub(crate) async fn lineage(
     context.actor = context.actor.with_every_right();
     let (event_id, caller) = (context.event_id.clone(), Caller::of(&request));
     let handled = async {
-        let _permit = limits::in_flight(&room, &caller)?;
+        let _permit = limits::in_flight(&room, limits::share(&room, &caller)?)?;
         headers_read?;
         let id = path_of(path)?;
         let bad = |_| {

@@ -11,15 +11,18 @@ use beds_core::{
     BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response,
     Result, Select,
 };
-use beds_transport::RemoteTemplate;
+use beds_transport::{Context, Refused, RemoteTemplate};
 
 use crate::caller::Caller;
 use crate::problem::{ProblemDocument, with_event_id};
 use crate::request::{Params, path_of};
 use crate::{Room, RoomState, limits, request};
 
+/// Refusals of one caller and code that have a record each in a minute; beyond them, they are counted.
+const RECORDED_EACH: u64 = 100;
+
 pub(crate) async fn create(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    let wanted = path_of(path).map(|template| Wanted { template, named: None });
+    let wanted = path_of(path).map(|template| Wanted { template, named: None, id: None });
     answer(&room, request, Operation::Create, wanted, async |request| {
         Ok(What::Create(Payload {
             fields: request::fields(&room, request).await?,
@@ -42,7 +45,7 @@ pub(crate) async fn fetch(
 }
 
 pub(crate) async fn list(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    let wanted = path_of(path).map(|template| Wanted { template, named: None });
+    let wanted = path_of(path).map(|template| Wanted { template, named: None, id: None });
     answer(&room, request, Operation::List, wanted, async |request| {
         Ok(What::Many(Query { select: Select::List, params: request::query(request.uri())? }))
     })
@@ -54,7 +57,8 @@ pub(crate) async fn named(
     path: Params<(String, String)>,
     request: Request,
 ) -> Http {
-    let wanted = path_of(path).map(|(template, name)| Wanted { template, named: Some(name) });
+    let wanted =
+        path_of(path).map(|(template, name)| Wanted { template, named: Some(name), id: None });
     let name = wanted.as_ref().ok().and_then(|wanted| wanted.named.clone()).unwrap_or_default();
     answer(&room, request, Operation::Fetch, wanted, async |request| {
         Ok(What::Many(Query {
@@ -95,12 +99,14 @@ struct Wanted {
     template: String,
     /// The named fetch.
     named: Option<String>,
+    /// The record.
+    id: Option<String>,
 }
 
 /// A path with a record's id.
 fn of_one(path: Params<(String, String)>) -> (Result<Wanted>, String) {
     match path_of(path) {
-        Ok((template, id)) => (Ok(Wanted { template, named: None }), id),
+        Ok((template, id)) => (Ok(Wanted { template, named: None, id: Some(id.clone()) }), id),
         Err(error) => (Err(error), String::new()),
     }
 }
@@ -137,6 +143,7 @@ async fn answer(
     let event_id = context.event_id.clone();
     let caller = Caller::of(&request);
     let template = request::template(room, request.uri(), &caller);
+    let id = wanted.as_ref().ok().and_then(|wanted| wanted.id.clone());
     let asked = async {
         limits::is_open(room)?;
         headers_read?;
@@ -146,18 +153,28 @@ async fn answer(
         if operation.is_write() {
             request::check_write(&request)?;
         }
+        let share = limits::share(room, &caller)?;
         let what = read(request).await?;
         // A caller that is slow to send takes no place from the others.
-        let permit = limits::in_flight(room, &caller)?;
-        Ok((permit, wanted.template, what))
+        let place = limits::in_flight(room, share)?;
+        Ok((place, wanted.template, what))
     };
     let answered = match asked.await {
-        Ok((_permit, template, what)) => {
-            send(room.lent.client.open(&template, context), &template, what).await
+        Ok((place, template, what)) => {
+            let core = room.lent.client.open(&template, context);
+            let work = async move {
+                let _place = place;
+                send(core, &template, what).await
+            };
+            match operation.is_write() {
+                // Goes on without its caller, and keeps its place until then.
+                true => room.tasks.spawn(work).await.unwrap_or_else(|_| Err(panicked())),
+                false => work.await,
+            }
         }
         Err(error) => {
-            // No other part reports this event.
-            room.lent.client.refused(&context, template.as_deref(), operation, &error);
+            let names = (template.as_deref(), id.as_deref());
+            report_refused(room, &context, operation, names, &error);
             Err(error)
         }
     };
@@ -170,6 +187,26 @@ async fn answer(
     };
     measured.end(response.status());
     response
+}
+
+/// Reports a request that no other part reports. A caller decides how often it is refused, and must not decide how many records of
+/// others find room.
+fn report_refused(
+    room: &Room,
+    context: &Context,
+    operation: Operation,
+    (template, id): (Option<&str>, Option<&str>),
+    error: &BedsError,
+) {
+    let cause = format!("{} {}", context.actor.subject, error.code());
+    if let Some(unrecorded) = room.refusals.say_first(RECORDED_EACH, &cause) {
+        let refused = Refused { template, operation, id, unrecorded };
+        room.lent.client.refused(context, &refused, error);
+    }
+}
+
+fn panicked() -> BedsError {
+    BedsError::new(ErrorKind::Internal, "the request could not be answered")
 }
 
 /// Failures that the caller can do nothing about, each cause once a minute.

@@ -134,6 +134,7 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
     if announced.is_some_and(|length: u64| length > most as u64) {
         return Err(too_large());
     }
+    let caller = Caller::of(&request);
     let reading = async {
         let mut chunks = request.into_body().into_data_stream();
         let (mut bytes, mut room_for_it) = (Vec::new(), Vec::new());
@@ -144,7 +145,7 @@ pub(crate) async fn fields(room: &Room, request: Request) -> Result<Fields> {
             if bytes.len() + chunk.len() > most {
                 return Err(too_large());
             }
-            room_for_it.push(limits::body(room, chunk.len())?);
+            room_for_it.push(limits::body(room, &caller, chunk.len())?);
             bytes.extend_from_slice(&chunk);
         }
         Ok((bytes, room_for_it))

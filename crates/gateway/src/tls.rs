@@ -10,6 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
+use crate::client_certificate::Authorities;
+
 /// The texts of a certificate's files, all PEM.
 pub struct Pem {
     /// The certificate, and those of the authorities above it.
@@ -21,7 +23,10 @@ pub struct Pem {
 
 /// The certificate with which a gateway serves.
 #[derive(Clone)]
-pub struct Tls(pub(crate) RustlsConfig);
+pub struct Tls {
+    pub(crate) config: RustlsConfig,
+    pub(crate) authorities: Authorities,
+}
 
 impl Tls {
     /// Takes the certificate of a gateway.
@@ -29,7 +34,8 @@ impl Tls {
     /// # Errors
     /// The sentence that says which of its parts is unusable, and how.
     pub fn new(files: &Pem) -> Result<Self, String> {
-        Ok(Self(RustlsConfig::from_config(config(files)?)))
+        let authorities = Authorities::new(files.clients.as_deref());
+        Ok(Self { config: RustlsConfig::from_config(config(files)?), authorities })
     }
 
     /// Serves new connections with another certificate. With a mistake in it, the one of before stays.
@@ -37,7 +43,8 @@ impl Tls {
     /// # Errors
     /// As [`Tls::new`].
     pub fn replace(&self, files: &Pem) -> Result<(), String> {
-        self.0.reload_from_config(config(files)?);
+        self.config.reload_from_config(config(files)?);
+        self.authorities.replace(files.clients.as_deref());
         Ok(())
     }
 }

@@ -49,6 +49,9 @@ pub struct AuditRecord {
     /// The records of the answer, where it may be more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// Rows of the answer that are none of these: they had no id, or stood beyond the hashes that are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<u32>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<String>,
     pub rows: u32,
@@ -79,8 +82,15 @@ impl AuditRecord {
     pub fn touched(&self) -> Vec<String> {
         let is_drop = self.operation == Self::DROP && self.template.is_empty();
         let drop = is_drop.then(|| Self::DROP.to_owned());
+        let unnamed = self.unnamed.map(|_| Self::unnamed_of(&self.template));
         let one = self.record.iter().filter(|hash| hash.contains('.')).cloned();
-        drop.into_iter().chain(one).chain(self.seen.iter().flat_map(Seen::named)).collect()
+        let seen = self.seen.iter().flat_map(Seen::named);
+        drop.into_iter().chain(unnamed).chain(one).chain(seen).collect()
+    }
+
+    /// Under this, acts of a template are found that handed out rows without a hash.
+    pub fn unnamed_of(template: &str) -> String {
+        format!("unnamed.{template}")
     }
 
     pub fn id(&self) -> EventId {
@@ -138,6 +148,7 @@ impl AuditRecord {
             target: None,
             record: None,
             seen: None,
+            unnamed: None,
             fields: Vec::new(),
             rows: 0,
             outcome,
@@ -182,7 +193,7 @@ impl SealedRecord {
     }
 
     /// True where the copies match the record.
-    fn is_faithful(&self) -> bool {
+    pub fn is_faithful(&self) -> bool {
         self.open().is_some_and(|record| {
             self.id == record.id()
                 && self.at == time_text(record.at)

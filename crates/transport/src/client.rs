@@ -83,6 +83,17 @@ impl Context {
     }
 }
 
+/// A request that is not sent.
+pub struct Refused<'r> {
+    /// None where the caller may not know of it.
+    pub template: Option<&'r str>,
+    pub operation: Operation,
+    /// Of the record that is asked for.
+    pub id: Option<&'r str>,
+    /// Requests of the same caller that were refused as well and have no record of their own.
+    pub unrecorded: u64,
+}
+
 impl Client {
     pub(crate) fn start(
         transport: &Transport,
@@ -184,15 +195,11 @@ impl Client {
 
     /// Reports a request that was refused before it became an event on the wire. `template` is None where there is no such
     /// template.
-    pub fn refused(
-        &self,
-        context: &Context,
-        template: Option<&str>,
-        operation: Operation,
-        error: &BedsError,
-    ) {
-        let event = context.clone().event(template.unwrap_or_default(), operation);
-        report_refused(&self.reports, &event, error);
+    pub fn refused(&self, context: &Context, refused: &Refused<'_>, error: &BedsError) {
+        let template = refused.template.unwrap_or_default();
+        let mut event = context.clone().event(template, refused.operation);
+        event.id = refused.id.map(str::to_owned);
+        report_refused(&self.reports, &event, error, refused.unrecorded);
     }
 
     /// Reports a request whose caller is not known, and how many like it have no record of their own.
@@ -205,7 +212,7 @@ impl Client {
         let key = match self.templates.load().get(&event.template) {
             Ok(template) => RoutingKey::new(template.store, is_write, &template.database),
             Err(error) => {
-                report_refused(&self.reports, &event, &error);
+                report_refused(&self.reports, &event, &error, 0);
                 return Err(error);
             }
         };

@@ -3,6 +3,7 @@
 //!
 //! Not here: databases (crate adapters), HTTP (crate gateway).
 
+mod awaited;
 mod client;
 mod consume;
 mod consumers;
@@ -35,7 +36,7 @@ use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use client::{Cause, Client, Context, RemoteTemplate};
+pub use client::{Cause, Client, Context, Refused, RemoteTemplate};
 pub use consume::{Delivery, Subscription, Sweep, Waited};
 pub use consumers::OfQueue;
 pub use dead_letters::{DeadLetter, DeadLetters, Verdict};

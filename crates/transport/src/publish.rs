@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::awaited::Awaited;
 use crate::consume::{IN_DOUBT, WAITS};
 use crate::link::{Link, Live, Through};
 use crate::marks::{ACTOR, Marks};
@@ -128,13 +129,16 @@ impl Publisher {
 
     /// Sends an answer to where the request asked for it, and waits until it is written. Best effort: the requester may be
     /// gone.
+    ///
+    /// `is_sealed`: a node has sealed the request, so its answer gets a seal too. Any other one could name the queue and the id of
+    /// another request.
     pub async fn reply(
         &self,
-        reply_to: &str,
-        correlation_id: &str,
+        (reply_to, correlation_id): (&str, &str),
         reply: &ReplyRef<'_>,
+        is_sealed: bool,
     ) -> TransportResult<()> {
-        let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
+        let (sending, live) = self.sending(reply_to, correlation_id, reply, is_sealed)?;
         // Awaited at once: lapin would keep a dropped one for ever.
         self.checked(sending.await, &live)?.await?;
         Ok(())
@@ -144,11 +148,11 @@ impl Publisher {
     /// so a caller waits for one in a few with [`Publisher::reply`]: then all before it are written too.
     pub fn reply_unwaited(
         &self,
-        reply_to: &str,
-        correlation_id: &str,
+        (reply_to, correlation_id): (&str, &str),
         reply: &ReplyRef<'_>,
+        is_sealed: bool,
     ) -> TransportResult<()> {
-        let (sending, live) = self.sending(reply_to, correlation_id, reply)?;
+        let (sending, live) = self.sending(reply_to, correlation_id, reply, is_sealed)?;
         // Polls once, which hands the answer to the connection;
         // only the wait for the socket is left out.
         sending.now_or_never().map_or(Ok(()), |sent| self.checked(sent, &live).map(drop))
@@ -159,6 +163,7 @@ impl Publisher {
         reply_to: &'a str,
         correlation_id: &'a str,
         reply: &ReplyRef<'_>,
+        is_sealed: bool,
     ) -> TransportResult<(impl Future<Output = lapin::Result<PublisherConfirm>> + use<'a>, Arc<Live>)>
     {
         // The other queues of BEDS, such as that for the name of a node, are no place for answers.
@@ -173,7 +178,7 @@ impl Publisher {
             .with_type("reply".into())
             .with_correlation_id(correlation_id.into());
         // Nodes believe sealed answers only; a client has no key to look at one with.
-        let properties = match reply_to.starts_with(topology::REPLY_PREFIX) {
+        let properties = match is_sealed && reply_to.starts_with(topology::REPLY_PREFIX) {
             true => self.marks.mark("", reply_to, properties, &body),
             false => self.marks.login(properties),
         };
@@ -307,7 +312,7 @@ impl Publisher {
         let channel = live.confirmed(through);
         let sent =
             channel.basic_publish(exchange.into(), key.into(), options, body, properties).await;
-        let mut confirm = Awaited { confirm: Some(self.checked(sent, &live)?), tasks: &self.tasks };
+        let mut confirm = Awaited::new(self.checked(sent, &live)?, &self.tasks);
         match tokio::time::timeout(self.confirm_timeout, confirm.wait()).await {
             Ok(Ok(Confirmation::Ack(Some(back)) | Confirmation::Nack(Some(back))))
                 if *back.delivery.properties.message_id() == id =>
@@ -373,28 +378,4 @@ fn of_records(key: &str, id: &str) -> BasicProperties {
         .with_type(key.into())
         .with_message_id(id.into())
         .with_delivery_mode(PERSISTENT)
-}
-
-/// A confirm that is waited for to its end, even if its publisher stops waiting: lapin keeps a confirm that is dropped too
-/// early for as long as the channel lives, and callers that go away would make it grow.
-struct Awaited<'t> {
-    confirm: Option<PublisherConfirm>,
-    tasks: &'t TaskTracker,
-}
-
-impl Awaited<'_> {
-    async fn wait(&mut self) -> lapin::Result<Confirmation> {
-        let Some(confirm) = &mut self.confirm else { return Ok(Confirmation::NotRequested) };
-        let confirmation = confirm.await;
-        self.confirm = None;
-        confirmation
-    }
-}
-
-impl Drop for Awaited<'_> {
-    fn drop(&mut self) {
-        if let Some(confirm) = self.confirm.take() {
-            self.tasks.spawn(async move { drop(confirm.await) });
-        }
-    }
 }

@@ -6,13 +6,14 @@ mod envelope;
 mod lane;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use beds_core::Outcome;
 use beds_core::{EventId, ReportStream, config};
 use beds_trail::audit::AuditRecord;
 use beds_trail::record_keys::RecordKeys;
 use beds_trail::span::LineageReport;
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,7 @@ struct Parts {
     enabled: config::Reports,
     record_keys: RecordKeys,
     /// Audit records that found no room, and that no record tells of yet.
-    untold: AtomicU64,
+    untold: Mutex<Untold>,
     lineage: Lane<LineageReport>,
     audit: Lane<String>,
     logs: Lane<Value>,
@@ -45,6 +46,20 @@ struct Parts {
     finish: CancellationToken,
     lanes: TaskTracker,
     publisher: Publisher,
+}
+
+/// Audit records that were dropped since the last record that said so.
+#[derive(Default)]
+struct Untold {
+    count: u64,
+    since: Option<Timestamp>,
+}
+
+impl Untold {
+    fn add(&mut self, count: u64, at: Timestamp) {
+        self.count += count;
+        self.since.get_or_insert(at);
+    }
 }
 
 /// Records on their way. Resolves when RabbitMQ has all of them.
@@ -90,7 +105,7 @@ impl Reports {
             environment: environment.to_owned(),
             enabled,
             record_keys,
-            untold: AtomicU64::new(0),
+            untold: Mutex::default(),
             lineage: Lane::start(ReportStream::Lineage, &origin, &lanes),
             audit: Lane::start(ReportStream::Audit, &origin, &lanes),
             logs: Lane::start(ReportStream::Log, &origin, &lanes),
@@ -135,26 +150,26 @@ impl Reports {
         if let Some(text) = audit.and_then(|record| serde_json::to_string(&record).ok()) {
             self.tell_of_drops();
             if !self.shared.audit.offer(text) {
-                self.shared.untold.fetch_add(1, Ordering::Relaxed);
+                self.untold().add(1, Timestamp::now());
             }
         }
     }
 
-    /// Puts a record into the trail that says how many others found no room, once there is room.
+    /// Puts a record into the trail that says how many others found no room, once there is room. Its time is that of the first.
     fn tell_of_drops(&self) {
-        let untold = &self.shared.untold;
-        if untold.load(Ordering::Relaxed) == 0 || !self.shared.audit.has_room() {
-            return;
-        }
+        let mut untold = self.untold();
+        let Some(since) = untold.since.filter(|_| self.shared.audit.has_room()) else { return };
         let (id, node) = (self.event_id(), self.node());
         let act = AuditRecord::of_act(id, "", AuditRecord::DROP, Outcome::Failed, node);
-        let count = untold.swap(0, Ordering::Relaxed);
-        let record = AuditRecord { unrecorded: Some(count), ..act };
-        let is_told =
-            serde_json::to_string(&record).is_ok_and(|text| self.shared.audit.offer(text));
-        if !is_told {
-            untold.fetch_add(count, Ordering::Relaxed);
+        let record = AuditRecord { at: since, unrecorded: Some(untold.count), ..act };
+        let text = serde_json::to_string(&record);
+        if text.is_ok_and(|text| self.shared.audit.offer(text)) {
+            *untold = Untold::default();
         }
+    }
+
+    fn untold(&self) -> MutexGuard<'_, Untold> {
+        self.shared.untold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reports the end of a write. Waits for room; its result tells when RabbitMQ has the records.

@@ -66,14 +66,19 @@ impl<'r> Begun<'r> {
 }
 
 /// The request was refused before it was sent: this is all that there will be of it.
-pub(crate) fn report_refused(reports: &Reports, event: &Event, error: &BedsError) {
+///
+/// `unrecorded` others like it have no record of their own.
+pub(crate) fn report_refused(reports: &Reports, event: &Event, error: &BedsError, unrecorded: u64) {
     let enabled = reports.enabled();
     let lineage = enabled.lineage.then(|| {
         let mut request = Span::of(event, reports.node(), Outcome::Failed);
         request.code = Some(error.code().to_owned());
         LineageReport::ended(event.root_id.clone(), vec![request], None)
     });
-    let audit = enabled.audit.then(|| refusal(reports, event, error.code()));
+    let audit = enabled.audit.then(|| AuditRecord {
+        unrecorded: (unrecorded > 0).then_some(unrecorded),
+        ..refusal(reports, event, error.code())
+    });
     reports.offer(lineage, audit);
 }
 
@@ -100,6 +105,8 @@ fn refusal(reports: &Reports, event: &Event, code: &str) -> AuditRecord {
     let mut record = AuditRecord::of(event, reports.node(), event.issued_at);
     record.outcome = Outcome::Failed;
     record.code = Some(code.to_owned());
+    let id = event.record_id().filter(|_| !event.template.is_empty());
+    record.record = id.and_then(|id| reports.record_keys().hash(&event.template, id));
     record
 }
 

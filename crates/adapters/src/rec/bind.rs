@@ -14,6 +14,7 @@ use serde_json::Value as Json;
 use super::catalog::Catalog;
 use super::command::{Arguments, Command};
 use super::convert::{Kind, Spec};
+use super::json::id_text;
 use super::{convert, lint};
 use crate::answer::{Form, Page};
 use crate::misfit::Misfit;
@@ -158,6 +159,12 @@ impl Binding {
             }
         }
         Ok(arguments)
+    }
+
+    /// The id that the event asks for, as the server writes it.
+    pub(super) fn asked_id(&self, event: &Event) -> Option<String> {
+        let slot = self.slots.values().find(|slot| slot.source == Source::Id)?;
+        slot.spec.read("id", event.record_id()?).ok().as_ref().and_then(id_text)
     }
 
     /// The value of one parameter; none where the request has none.

@@ -202,6 +202,17 @@ impl Binding {
         self.slots.iter().map(|slot| self.argument(slot, event)).collect()
     }
 
+    /// The id that the event asks for, as the server writes it.
+    pub(super) fn asked_id(&self, event: &Event) -> Option<String> {
+        let slot = self.slots.iter().find(|slot| slot.source == Source::Id)?;
+        match slot.sql_type.parse("id", event.record_id()?).ok()? {
+            Sql::Int(number) => Some(number.to_string()),
+            Sql::UInt(number) => Some(number.to_string()),
+            Sql::Bytes(text) => String::from_utf8(text).ok(),
+            _ => None,
+        }
+    }
+
     /// The page that the arguments ask for.
     pub(super) fn page(&self, arguments: &[Sql]) -> Page {
         let asked = match self.limit_at.and_then(|at| arguments.get(at)) {

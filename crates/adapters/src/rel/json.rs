@@ -44,7 +44,8 @@ enum ColumnKind {
 
 impl ResultColumns {
     pub(super) fn new(columns: Arc<[Column]>, id: &str, json: &JsonNames) -> Self {
-        let id = columns.iter().position(|column| column.name_ref() == id.as_bytes());
+        let id =
+            columns.iter().position(|column| column.name_ref().eq_ignore_ascii_case(id.as_bytes()));
         let kinds = columns.iter().map(|column| kind(column, json)).collect();
         Self { columns, kinds, id }
     }

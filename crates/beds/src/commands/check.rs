@@ -58,11 +58,14 @@ struct CheckedTemplate {
 
 pub(super) async fn check(args: CheckArgs) -> ExitCode {
     let mut findings = Report::default();
-    match settings::load(&args.config.config) {
+    match settings::inspect(&args.config.config) {
         Err(mistakes) if !args.config.config.is_file() => {
             findings.not_checked = mistakes.iter().map(ToString::to_string).collect();
         }
-        Ok(config) => findings.take(config).await,
+        Ok((config, refused)) => {
+            findings.take(config).await;
+            findings.mistakes.extend(refused);
+        }
         Err(mistakes) => findings.mistakes = mistakes,
     }
     findings.sort();

@@ -140,3 +140,27 @@ async fn an_inbox_that_nothing_prunes_or_that_forgets_too_soon_is_told() -> Resu
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn production_is_told_everything_at_once_that_keeps_it_from_its_start() -> Result<()> {
+    let world = World::new().await?;
+    world.change_config("[node]\n", "[node]\nenvironment = \"production\"\n")?;
+    world.change_config("hash_keys = [\"hash.key\"]", "hash_keys = []")?;
+    world.change_config("[\"seal.key\"]", "[\"absent.key\"]\nrequire_seal = false")?;
+    let text = std::fs::read_to_string(world.config_file())?;
+    let issuer = "[auth.issuers.corp]\nissuer = \"https://id.example\"\naudience = \"beds\"\njwks_file = \"absent.jwks\"\nroles = \"realm\"\n";
+    std::fs::write(world.config_file(), format!("{text}\n{issuer}"))?;
+    let (code, said) = world.check()?;
+    for part in [
+        "would take credentials in plain text in production",
+        "reports.hash_keys is not set",
+        "trust.require_seal is false in production",
+        "absent.key",
+        "absent.jwks",
+        "no JSON pointer",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+    assert_eq!(code, 1, "{said}");
+    Ok(())
+}

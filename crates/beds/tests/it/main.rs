@@ -7,6 +7,7 @@ mod answers;
 mod attacks;
 mod audit;
 mod bad_input;
+mod captured;
 mod certainty;
 mod check;
 mod command_line;

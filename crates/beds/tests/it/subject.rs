@@ -94,7 +94,7 @@ async fn records_that_were_dropped_are_in_the_trail_as_a_number() -> Result<()> 
         Ok(!remarks.starts_with("0 records"))
     })
     .await?;
-    assert!(remarks.contains("2 records of reads found no room"), "{remarks}");
+    assert!(remarks.contains("2 records found no room"), "{remarks}");
     let things = world.folder.join("templates/things.toml");
     let text = std::fs::read_to_string(&things)?;
     std::fs::write(&things, text.replacen("\n[", "\naudit = \"required\"\n[", 1))?;

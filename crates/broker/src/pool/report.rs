@@ -46,8 +46,18 @@ struct Told<'a> {
     dead: Option<&'a str>,
     digest: String,
     noted: Noted,
-    /// The records of the answer, where it may hold more than one.
-    seen: Option<Seen>,
+    touched: Touched,
+}
+
+/// The records that an event touched, as the trail names them.
+#[derive(Default, Clone)]
+pub(super) struct Touched {
+    /// The one that it is about.
+    pub(super) record: Option<String>,
+    /// The others.
+    pub(super) seen: Option<Seen>,
+    /// Rows without a name.
+    pub(super) unnamed: Option<u32>,
 }
 
 impl Told<'_> {
@@ -71,7 +81,7 @@ impl Reporter<'_> {
         delivery: &Delivery,
         outcome: Result<&Answer, &BedsError>,
         dead: Option<&str>,
-        seen: Option<Seen>,
+        touched: Touched,
     ) -> (Option<LineageReport>, Option<AuditRecord>) {
         let enabled = self.reports.enabled();
         let (event, noted) = (&attempt.event, attempt.steps.take());
@@ -86,7 +96,7 @@ impl Reporter<'_> {
                 format!("{}-{}", digest(delivery.body()), unique(&self.reports.event_id()))
             }
         };
-        let told = Told { begun, event, delivery, outcome, dead, digest, noted, seen };
+        let told = Told { begun, event, delivery, outcome, dead, digest, noted, touched };
         let wait =
             Duration::try_from(begun.start.duration_since(event.issued_at)).unwrap_or_default();
         self.meters.event(told.code(), wait, begun.clock.elapsed());
@@ -178,13 +188,11 @@ impl Reporter<'_> {
 
     fn audit(self, told: &Told<'_>) -> AuditRecord {
         let Told { begun, event, outcome, noted, .. } = told;
-        // As the store writes the id, which a caller may spell in more than one way.
-        let answered = outcome.as_ref().ok().and_then(|answer| answer.id.as_deref());
-        let id = answered.or(event.id.as_deref());
-        let keys = self.reports.record_keys();
+        let Touched { record, seen, unnamed } = told.touched.clone();
         AuditRecord {
-            record: id.and_then(|id| keys.hash(&event.template, id)),
-            seen: told.seen.clone(),
+            record,
+            seen,
+            unnamed,
             // A name that is no field's is the caller's text.
             fields: match outcome {
                 Err(error) if error.kind == ErrorKind::UnknownField => Vec::new(),

@@ -147,7 +147,9 @@ impl Worker<'_> {
         proof: Proof,
     ) -> Taken<'m> {
         // Work that this worker does not wait for any more must not be committed either.
-        let attempt = Arc::new(Attempt::new(event, self.pool.handler_timeout));
+        let mut attempt = Attempt::new(event, self.pool.handler_timeout);
+        attempt.is_awaited = delivery.reply_to().is_some();
+        let attempt = Arc::new(attempt);
         Taken { delivery, begun, attempt, proof }
     }
 

@@ -31,6 +31,18 @@ pub fn load(
     env: impl IntoIterator<Item = (String, String)>,
     read: ReadFile<'_>,
 ) -> Result<Config, Vec<Mistake>> {
+    let (config, refused) = inspect(file, text, base, env, read)?;
+    if refused.is_empty() { Ok(config) } else { Err(refused) }
+}
+
+/// The same, with the combinations that keep a node from its start beside it: the files that it names can be looked at all the same.
+pub fn inspect(
+    file: &str,
+    text: &str,
+    base: &Path,
+    env: impl IntoIterator<Item = (String, String)>,
+    read: ReadFile<'_>,
+) -> Result<(Config, Vec<Mistake>), Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let checked = check(file, text, KEYS, &mut mistakes);
     let mut defaults_problems = Vec::new();
@@ -73,10 +85,7 @@ pub fn load(
     }
     let mut refused = combinations::refusals(file, &checked, &config);
     refused.extend(callers::refusals(file, &checked, &config));
-    match refused {
-        refused if refused.is_empty() => Ok(config),
-        refused => Err(refused),
-    }
+    Ok((config, refused))
 }
 
 fn merge(base: &mut Table, over: Table) {

@@ -38,16 +38,25 @@ pub fn in_plain_text(config: &Config) -> Vec<Mistake> {
             Store::Rec => is_open_mongodb(database),
         };
         let fix = match store {
-            Store::Rel => "set ca_file beside the url, or add require_ssl=true to it",
-            Store::Rec => "add tls=true to the url",
+            Store::Rel => {
+                "set ca_file beside the url, or add require_ssl=true to it, and let no other argument switch the look at the certificate off"
+            }
+            Store::Rec => {
+                "add tls=true to the url, and let no other argument switch the look at the certificate off"
+            }
         };
         let names = config.databases.of(store).iter().filter(is_open).map(|(name, _)| name);
         open.extend(names.map(|name| (format!("databases.{store}.{name}.url"), fix)));
     }
+    let otlp = config.reports.otlp.as_deref().and_then(|url| url.strip_prefix("http://"));
+    if otlp.is_some_and(|rest| is_elsewhere(rest.split('/').next().unwrap_or_default())) {
+        open.push(("reports.otlp".to_owned(), "write https://"));
+    }
     let file = config.file.display().to_string();
     let warning = |(key, fix): (String, &str)| {
-        let message =
-            format!("{key}: passwords and records travel in plain text to another machine");
+        let message = format!(
+            "{key}: passwords and records travel to another machine in plain text, or to any that answers"
+        );
         Mistake::new(&file, 0, message, fix).as_warning()
     };
     open.into_iter().map(warning).collect()
@@ -55,7 +64,8 @@ pub fn in_plain_text(config: &Config) -> Vec<Mistake> {
 
 fn is_open_mariadb(database: &Database) -> bool {
     let is_asked = has_argument(database, &["require_ssl=true"]) || database.ca_file.is_some();
-    !is_asked && is_elsewhere(database.url.address())
+    let is_blind = has_argument(database, &["verify_ca=false", "verify_identity=false"]);
+    (!is_asked || is_blind) && is_elsewhere(database.url.address())
 }
 
 fn is_open_mongodb(database: &Database) -> bool {
@@ -63,7 +73,9 @@ fn is_open_mongodb(database: &Database) -> bool {
     let is_srv = database.url.expose().starts_with("mongodb+srv://");
     let is_asked = has_argument(database, &["tls=true", "ssl=true"])
         || (is_srv && !has_argument(database, &["tls=false", "ssl=false"]));
-    !is_asked && database.url.address().split(',').any(is_elsewhere)
+    let is_blind = ["tlsInsecure=true", "tlsAllowInvalidCertificates=true"];
+    (!is_asked || has_argument(database, &is_blind))
+        && database.url.address().split(',').any(is_elsewhere)
 }
 
 fn has_argument(database: &Database, wanted: &[&str]) -> bool {

@@ -24,6 +24,7 @@ fn record(number: u64) -> AuditRecord {
         target: None,
         record: Some(format!("k.{number:x}")),
         seen: None,
+        unnamed: None,
         fields: vec!["email".into(), "name".into()],
         rows: 1,
         outcome: Outcome::Ok,

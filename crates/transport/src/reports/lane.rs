@@ -65,7 +65,10 @@ impl<T: Serialize + Send + Sync + 'static> Lane<T> {
         let (urgent, is_taken) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
         let lane = Self { sender, urgent, stream, dropped: Arc::clone(&origin.dropped), is_taken };
         let (urgent, is_taken) = (Arc::clone(&lane.urgent), Arc::clone(&lane.is_taken));
-        tasks.spawn(Work { stream, key, origin: origin.clone(), entries, urgent, is_taken }.run());
+        tasks.spawn(
+            Work { stream, key, origin: origin.clone(), entries, urgent, is_taken, give_up: None }
+                .run(),
+        );
         lane
     }
 
@@ -114,6 +117,8 @@ struct Work<T> {
     entries: mpsc::Receiver<Entry<T>>,
     urgent: Arc<Notify>,
     is_taken: Arc<AtomicBool>,
+    /// The end of the last chance of a node that stops: one for all that it still has.
+    give_up: Option<Instant>,
 }
 
 impl<T: Serialize + Send + Sync + 'static> Work<T> {
@@ -164,8 +169,8 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
     }
 
     /// Sends a batch until RabbitMQ has it.
-    async fn send(&self, batch: Vec<Entry<Box<RawValue>>>) {
-        let origin = &self.origin;
+    async fn send(&mut self, batch: Vec<Entry<Box<RawValue>>>) {
+        let origin = self.origin.clone();
         // One id serves all attempts: a batch that RabbitMQ took twice is stored once.
         let id = EventId::new(&origin.node, &origin.environment);
         let records: Vec<&RawValue> = batch.iter().map(|entry| &*entry.record).collect();
@@ -178,13 +183,12 @@ impl<T: Serialize + Send + Sync + 'static> Work<T> {
             Err(error) => return tracing::error!(%error, "Records could not be written as JSON."),
         };
         fail_point!("sending", awaited(&batch), |_| std::process::abort());
-        let mut give_up = None;
         while let Err(error) = origin.publisher.lane(self.stream, &self.key, &id.0, &body).await {
             if self.is_taken.swap(false, Ordering::Relaxed) {
                 tracing::warn!(stream = self.stream.as_str(), %error, "Records cannot be sent; trying again.");
             }
             if origin.finish.is_cancelled() {
-                let end = *give_up.get_or_insert_with(|| Instant::now() + LAST_CHANCE);
+                let end = *self.give_up.get_or_insert_with(|| Instant::now() + LAST_CHANCE);
                 if Instant::now() >= end {
                     tracing::error!(
                         stream = self.stream.as_str(),

@@ -8,19 +8,29 @@ use std::time::Duration;
 use beds_core::reply::{Answer, ReplyRef};
 use beds_core::{Actor, Attempt, BedsError, ErrorKind, Event, EventId, Operation, Reply, Result};
 use beds_trail::audit::AuditRecord;
-use beds_trail::record_keys::Seen;
 use beds_trail::span::LineageReport;
 use beds_transport::Delivery;
 use fail::fail_point;
 
 use super::proof::Proof;
 use super::{REPLY_PATIENCE, Worker};
-use crate::pool::report::Begun;
+use crate::pool::report::{Begun, Touched};
 
 /// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
 const WAIT_FOR_EVERY: u64 = 8;
 /// The pause before a message goes back whose dead letter RabbitMQ did not take.
 const UNKEPT: Duration = Duration::from_millis(200);
+
+/// How far a message may name the queue for its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trust {
+    /// A node has sealed it: the answer is sealed too.
+    Sealed,
+    /// It is believed without a seal: the answer has none either, so no node is deceived that asks for one.
+    Believed,
+    /// It is a client's: its queue is not one of a node.
+    None,
+}
 
 /// A message that a worker has read, and its work on it.
 pub(super) struct Taken<'m> {
@@ -48,13 +58,22 @@ impl Worker<'_> {
         let event = &taken.attempt.event;
         let success = if event.operation == Operation::Create { 201 } else { 200 };
         let reply = Reply::of(&event.event_id, success, outcome);
-        self.reply(taken.delivery, &event.event_id, &reply, taken.proof.is_of_node()).await;
+        let trust = match &taken.proof {
+            Proof::Sealed(_) => Trust::Sealed,
+            Proof::Believed => Trust::Believed,
+            Proof::Caller(_) => Trust::None,
+        };
+        self.reply(taken.delivery, &event.event_id, &reply, trust).await;
     }
 
     /// Answers a message that is no event.
     pub(super) async fn refuse(&self, delivery: &Delivery, id: &EventId, error: &BedsError) {
-        let is_of_node = self.publisher.is_sealed(delivery) || !self.publisher.needs_proof();
-        self.reply(delivery, id, &Reply::of(id, 0, Err(error)), is_of_node).await;
+        let trust = match (self.publisher.is_sealed(delivery), self.publisher.needs_proof()) {
+            (true, _) => Trust::Sealed,
+            (false, false) => Trust::Believed,
+            (false, true) => Trust::None,
+        };
+        self.reply(delivery, id, &Reply::of(id, 0, Err(error)), trust).await;
     }
 
     pub(super) fn reports(
@@ -63,18 +82,39 @@ impl Worker<'_> {
         outcome: Result<&Answer, &BedsError>,
         dead: Option<&str>,
     ) -> Reports {
-        let seen = outcome.ok().and_then(|answer| self.seen(&taken.attempt.event, answer));
-        self.reporter.records(&taken.begun, &taken.attempt, taken.delivery, outcome, dead, seen)
+        let touched = self.touched(&taken.attempt.event, outcome.ok());
+        self.reporter.records(&taken.begun, &taken.attempt, taken.delivery, outcome, dead, touched)
     }
 
-    /// The hashes of the records in an answer, unless it is the one that the report names anyway.
-    fn seen(&self, event: &Event, answer: &Answer) -> Option<Seen> {
+    /// The records that an event touched. As the store writes their ids: a caller could hide behind another spelling.
+    fn touched(&self, event: &Event, answer: Option<&Answer>) -> Touched {
         let keys = self.reporter.reports.record_keys();
-        let is_of_one = event.record_id().is_some() || event.operation == Operation::Create;
-        if keys.is_empty() || (is_of_one && answer.result_sets.is_none()) {
-            return None;
+        if keys.is_empty() {
+            return Touched::default();
         }
-        keys.seen(&event.template, &self.factory.ids(&event.template, answer))
+        let asked = self.factory.asked_id(event);
+        let hash = |id: &String| keys.hash(&event.template, id);
+        let Some(answer) = answer else {
+            return Touched { record: asked.as_ref().and_then(hash), ..Touched::default() };
+        };
+        let is_of_one = asked.is_some() || event.operation == Operation::Create;
+        // The usual case: nothing has to be read.
+        let is_plain = is_of_one && answer.id.is_some() && answer.result_sets.is_none();
+        let (mut others, rows) = match is_plain {
+            true => (Vec::new(), 0),
+            false => self.factory.ids(&event.template, answer),
+        };
+        let unnamed = rows - others.len();
+        let first = || answer.id.clone().or_else(|| others.first().cloned());
+        let about = if is_of_one { first().or_else(|| asked.clone()) } else { None };
+        // An update can give a record another id: it is found under both.
+        others.extend(asked.filter(|_| is_of_one));
+        others.retain(|id| Some(id) != about.as_ref());
+        let seen = keys.seen(&event.template, &others);
+        let beyond = seen.as_ref().map_or(0, |seen| seen.more as usize);
+        let unnamed = u32::try_from(unnamed + beyond).unwrap_or(u32::MAX);
+        let unnamed = (unnamed > 0).then_some(unnamed);
+        Touched { record: about.as_ref().and_then(hash), seen, unnamed }
     }
 
     /// Reports, and acknowledges: a write only when its records are confirmed. The next message may begin meanwhile, as far
@@ -189,22 +229,21 @@ impl Worker<'_> {
         delivery: &Delivery,
         event_id: &EventId,
         reply: &ReplyRef<'_>,
-        is_of_node: bool,
+        trust: Trust,
     ) {
         let Some(reply_to) = delivery.reply_to() else { return };
         // The node publishes there with its own rights: only a node's message may name the queue of a node.
-        if reply_to.starts_with("beds.") && !is_of_node {
+        if reply_to.starts_with("beds.") && trust == Trust::None {
             return;
         }
+        let (to, is_sealed) = ((reply_to, delivery.correlation_id()), trust == Trust::Sealed);
         if !self.pool.key.is_write() && !delivery.number().is_multiple_of(WAIT_FOR_EVERY) {
-            if let Err(error) =
-                self.publisher.reply_unwaited(reply_to, delivery.correlation_id(), reply)
-            {
+            if let Err(error) = self.publisher.reply_unwaited(to, reply, is_sealed) {
                 self.unsent(event_id, &error.to_string());
             }
             return;
         }
-        let sent = self.publisher.reply(reply_to, delivery.correlation_id(), reply);
+        let sent = self.publisher.reply(to, reply, is_sealed);
         match tokio::time::timeout(REPLY_PATIENCE, sent).await {
             Ok(Ok(())) => {}
             // The requester learns "outcome unknown" from its own side and repeats with the same key.
