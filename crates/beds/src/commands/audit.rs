@@ -67,6 +67,13 @@ pub struct LsArgs {
     /// ok, failed or unknown
     #[arg(long)]
     outcome: Option<String>,
+    #[command(flatten)]
+    page: PageArgs,
+}
+
+/// The time and the number of records that are asked for.
+#[derive(Args)]
+struct PageArgs {
     /// From this time on, such as 2026-11-23T10:00:00Z
     #[arg(long)]
     since: Option<Timestamp>,
@@ -177,14 +184,14 @@ async fn heads(connection: &Connection) -> Result<ExitCode> {
 }
 
 async fn ls(connection: &Connection, args: &LsArgs) -> Result<ExitCode> {
-    let mut params = vec![("limit", json!(args.limit))];
+    let mut params = vec![("limit", json!(args.page.limit))];
     let filters = [
         // A parameter called actor is given the actor of the call itself.
         ("subject", args.actor.clone()),
         ("template", args.template.clone()),
         ("outcome", args.outcome.clone()),
-        ("since", args.since.map(time_text)),
-        ("until", args.until.map(time_text)),
+        ("since", args.page.since.map(time_text)),
+        ("until", args.page.until.map(time_text)),
     ];
     params.extend(filters.into_iter().filter_map(|(name, value)| Some((name, json!(value?)))));
     let records: Vec<SealedRecord> = connection.reader.fetch("Audit", "search", params).await?;

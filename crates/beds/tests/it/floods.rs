@@ -81,3 +81,57 @@ async fn one_caller_takes_its_own_places_and_no_more() -> Result<()> {
     assert_eq!(live.api.get("/v1/records/Things/1").await?.status, 404);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_keeps_its_place_when_its_caller_goes_away() -> Result<()> {
+    let world = World::new().await?;
+    let live =
+        world.node_with(|config| config.services.appserver.per_subject_in_flight = 1).await?;
+    // The name makes the procedure slow.
+    let body = serde_json::json!({"name": "slow one"});
+    let slow = live.api.post("/v1/records/Things", &body);
+    let gone = tokio::time::timeout(std::time::Duration::from_millis(300), slow).await;
+    ensure!(gone.is_err(), "{gone:?}");
+    let mut statuses = Vec::new();
+    eventually("the place is free again", async || {
+        let status = live.api.get("/v1/records/Things/999999").await?.status;
+        statuses.push(status);
+        Ok(status == 404)
+    })
+    .await?;
+    ensure!(statuses.first() == Some(&429), "{statuses:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_no_caller_is_stopped_for_the_others() -> Result<()> {
+    let world = World::new().await?;
+    let (issuer, other) = (Issuer::new("one")?, Issuer::new("one")?);
+    issuer.join(&world)?;
+    for proxies in [Vec::new(), vec![IpAddr::from([127, 0, 0, 1])]] {
+        let name = format!("behind{}", proxies.len());
+        let live = world
+            .node_with(|config| {
+                config.node.name = name;
+                config.node.control = None;
+                config.services.appserver.behind_proxy = true;
+                config.services.appserver.proxies = proxies.clone();
+            })
+            .await?;
+        let ask = async |token: String, from: &str| -> Result<u16> {
+            let request = callers::client(&token)?.get(format!("{}/v1/templates", live.api.url));
+            Ok(live.api.send(request.header("X-Forwarded-For", from)).await?.status)
+        };
+        for number in 0..150 {
+            ask(other.token(&format!("eve {number}"), &[]), "10.0.0.66:4711").await?;
+        }
+        let evil = ask(other.token("eve", &[]), "10.0.0.66:4712").await?;
+        // Without the proxy's name, the address of a caller is not known, and none is stopped.
+        assert_eq!(evil, if proxies.is_empty() { 401 } else { 429 });
+        assert_eq!(
+            ask(issuer.token(&format!("ana{}", proxies.len()), &["clerk"]), "10.0.0.7").await?,
+            200
+        );
+    }
+    Ok(())
+}

@@ -121,3 +121,47 @@ async fn a_record_is_named_in_one_form_and_found_with_the_key_only() -> Result<(
     assert!(code != 0 && said.contains("absent.key") && said.contains("beds keys hash"), "{said}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_act_hides_behind_another_spelling_a_refusal_or_a_row_without_an_id() -> Result<()> {
+    let world = World::new().await?;
+    let issuer = Issuer::new("one")?;
+    issuer.join(&world)?;
+    world.domain(
+        "CREATE PROCEDURE nameless() READS SQL DATA SELECT name FROM things;
+         GRANT EXECUTE ON PROCEDURE nameless TO beds_runtime;",
+        &[],
+    )?;
+    let things = world.folder.join("templates/things.toml");
+    let text = std::fs::read_to_string(&things)?;
+    std::fs::write(
+        &things,
+        text.replacen("[fetches]\n", "[fetches]\nnameless = \"nameless\"\n", 1),
+    )?;
+    let live = world.node().await?;
+    let id = created(&live.api, "/v1/records/Things", "one").await?;
+    // The same record in other words, and a caller without the right to it.
+    let spelled = live.api.get(&format!("/v1/records/Things/00{id}")).await?;
+    assert_eq!(spelled.status, 200, "{}", spelled.text);
+    let stranger = as_caller(&live.api, &issuer.token("eve", &["stranger"]))?;
+    let refused = stranger.get(&format!("/v1/records/Things/{id}")).await?;
+    assert_eq!(refused.status, 404, "{}", refused.text);
+    let gone = live.api.delete(&format!("/v1/records/Things/000{id}")).await?;
+    assert_eq!(gone.status, 200, "{}", gone.text);
+    let again = live.api.delete(&format!("/v1/records/Things/0{id}")).await?;
+    assert_eq!(again.status, 404, "{}", again.text);
+    // Created, fetched, deleted, not there any more. To eve the template is none, so her request has no record of it.
+    let (found, _) = acts(&world, &format!("Things/{id}"), 4).await?;
+    assert!(!found.iter().any(|act| act.contains("corp/eve")), "{found:#?}");
+    let nameless = live.api.get("/v1/records/Things/by/nameless").await?;
+    assert_eq!(nameless.status, 200, "{}", nameless.text);
+    created(&live.api, "/v1/records/Things", "two").await?;
+    live.api.get("/v1/records/Things/by/nameless").await?;
+    let mut remarks = String::new();
+    eventually("the rows without an id are told", async || {
+        remarks = acts(&world, &format!("Things/{id}"), 4).await?.1;
+        Ok(remarks.contains("1 acts in this time handed out rows"))
+    })
+    .await
+    .with_context(|| remarks.clone())
+}

@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::audit::search;
 use crate::rig::callers::HEADER;
@@ -62,6 +63,21 @@ async fn ask_with(
     own: Option<&Own>,
     header: &str,
 ) -> Result<String> {
+    let mut stream = connect(address, trusted, own).await?;
+    let request = format!(
+        "GET /v1/records/Things HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+async fn connect(
+    address: &str,
+    trusted: &rcgen::Certificate,
+    own: Option<&Own>,
+) -> Result<TlsStream<TcpStream>> {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(trusted.der().clone())?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -76,14 +92,35 @@ async fn ask_with(
     };
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost")?;
-    let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-    let request = format!(
-        "GET /v1/records/Things HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
-    Ok(answer)
+    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+}
+
+/// A connection that is asked more than once.
+struct Standing(TlsStream<TcpStream>);
+
+impl Standing {
+    async fn open(address: &str, trusted: &rcgen::Certificate, own: &Own) -> Result<Self> {
+        Ok(Self(connect(address, trusted, Some(own)).await?))
+    }
+
+    /// The head of the answer to a request without a header of the caller.
+    async fn ask(&mut self) -> Result<String> {
+        let request = "GET /v1/templates/Things HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        self.0.write_all(request.as_bytes()).await?;
+        let (mut read, mut part) = (Vec::new(), vec![0; 16 << 10]);
+        // The head names the length of the body, which is read to its end.
+        loop {
+            let count = self.0.read(&mut part).await?;
+            ensure!(count > 0, "the connection was closed");
+            read.extend_from_slice(&part[..count]);
+            let text = String::from_utf8_lossy(&read).into_owned();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if length.and_then(|length| length.parse().ok()) == Some(body.len()) {
+                return Ok(text);
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,10 +233,22 @@ async fn a_client_certificate_stands_for_its_caller_and_for_no_other() -> Result
     let forged = foreign.sign("loader.example")?;
     let forged = ask_with(&address, &server, Some(&forged), "").await;
     ensure!(forged.as_ref().map_or(true, String::is_empty), "{forged:?}");
+    // On a connection that stands, a certificate ends with the authority that has signed it.
+    let mut standing = Standing::open(&address, &server, &loader).await?;
+    ensure!(standing.ask().await?.starts_with("HTTP/1.1 200"));
+    world.write("clients.pem", foreign.0.pem())?;
+    let reload = || -> Result<()> {
+        let output = world.beds(&["reload"])?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    reload()?;
+    ensure!(standing.ask().await?.starts_with("HTTP/1.1 401"));
+    world.write("clients.pem", authority.0.pem())?;
+    reload()?;
     // Its caller is gone with a reload, while the certificate stays good.
     world.change_config("san = \"loader.example\"", "san = \"retired.example\"")?;
-    let output = world.beds(&["reload"])?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    reload()?;
     let gone = ask_with(&address, &server, Some(&loader), "").await?;
     ensure!(gone.starts_with("HTTP/1.1 401"), "{gone}");
     Ok(())

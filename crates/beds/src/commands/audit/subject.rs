@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::connection::Connection;
 use super::super::{ConfigArgs, EX_USAGE, fail, report, say, warn};
-use super::line;
+use super::{PageArgs, line};
 use crate::record_keys::record_keys;
 use crate::settings;
 
@@ -30,15 +30,8 @@ pub struct SubjectArgs {
     pub(super) config: ConfigArgs,
     /// The record: its template and its id as the database writes it, such as Users/ana@example.com
     record: String,
-    /// From this time on, such as 2026-11-23T10:00:00Z
-    #[arg(long)]
-    since: Option<Timestamp>,
-    /// Before this time
-    #[arg(long)]
-    until: Option<Timestamp>,
-    /// How many, 1 to 500
-    #[arg(long, default_value = "50")]
-    limit: u32,
+    #[command(flatten)]
+    page: PageArgs,
 }
 
 impl SubjectArgs {
@@ -51,7 +44,7 @@ impl SubjectArgs {
         limit: u32,
     ) -> Result<Acts> {
         let mut params = vec![("hashes", json!(hashes)), ("limit", json!(limit))];
-        let times = [("since", since), ("until", self.until)];
+        let times = [("since", since), ("until", self.page.until)];
         let given = times.into_iter().filter_map(|(name, at)| Some((name, at?)));
         params.extend(given.map(|(name, at)| (name, Value::from(time_text(at)))));
         let found: Vec<SealedRecord> = connection.reader.fetch("Audit", "touching", params).await?;
@@ -85,7 +78,7 @@ pub(super) async fn subject(
     let Some((template, id)) = args.record.split_once('/').filter(|(_, id)| !id.is_empty()) else {
         return Ok(fail(EX_USAGE, "name a record as TEMPLATE/ID, such as Users/ana@example.com"));
     };
-    if !(1..=MOST).contains(&args.limit) {
+    if !(1..=MOST).contains(&args.page.limit) {
         return Ok(fail(EX_USAGE, "--limit is a number from 1 to 500"));
     }
     let keys = match record_keys(config) {
@@ -97,7 +90,7 @@ pub(super) async fn subject(
         return Ok(fail(2, text));
     }
     let hashes = keys.hashes(template, id);
-    let acts = args.acts(connection, &hashes, args.since, args.limit).await?;
+    let acts = args.acts(connection, &hashes, args.page.since, args.page.limit).await?;
     acts.read.iter().for_each(|act| say(&line(act)));
     match acts.read.last() {
         Some(oldest) if acts.is_full => {
@@ -128,7 +121,7 @@ async fn remarks(
     name: &str,
 ) -> Result<Vec<String>> {
     let unnamed = [AuditRecord::unnamed_of(name)];
-    let unnamed = args.acts(connection, &unnamed, args.since, MOST).await?;
+    let unnamed = args.acts(connection, &unnamed, args.page.since, MOST).await?;
     let (count, name_shown) = (unnamed.read.len() as u64, quote(name));
     let mut remarks = Vec::new();
     if count > 0 {
@@ -149,7 +142,7 @@ async fn remarks(
         return Ok(remarks);
     }
     // Drops are told under the time of their first, which can lie before.
-    let since = args.since.and_then(|since| since.checked_sub(DROPS_BEFORE).ok());
+    let since = args.page.since.and_then(|since| since.checked_sub(DROPS_BEFORE).ok());
     let drops = args.acts(connection, &[AuditRecord::DROP.to_owned()], since, MOST).await?;
     let dropped = drops.read.iter().filter_map(|drop| drop.unrecorded).sum();
     let dropped = drops.counted(dropped);
