@@ -30,7 +30,12 @@ impl Callers {
     /// Reads `[auth]` of beds.toml and its files again, and answers `[access]`, which stands beside it. With a mistake in them,
     /// the credentials of before stay.
     pub fn reload(&self) -> Result<NodeAccess, Vec<Mistake>> {
-        let Config { auth, trust, access, .. } = settings::load(&self.file)?;
+        let Config { auth, trust, access, node, .. } = settings::load(&self.file)?;
+        if node.environment != self.environment {
+            let text = "node.environment is another one than at the start";
+            let fix = "restart the node: production demands more of its credentials";
+            return Err(vec![Mistake::new(self.file.display().to_string(), 0, text, fix)]);
+        }
         let files = files(&auth, &trust, self.environment)?;
         self.door.replace(&auth, &trust, files)?;
         Ok(access)

@@ -79,7 +79,13 @@ async fn converse(mut stream: UnixStream, reloading: &Reloading) -> std::io::Res
         .await
         .map_err(|_| std::io::ErrorKind::TimedOut)??;
     let answer = match line.trim() {
-        "reload" => serde_json::to_string(&reloading.run(&actor).await),
+        // Goes on without its caller: its act is recorded also where it takes long.
+        "reload" => {
+            let reloading = reloading.clone();
+            let tasks = reloading.tasks.clone();
+            let work = tasks.spawn(async move { reloading.run(&actor).await });
+            serde_json::to_string(&work.await.map_err(std::io::Error::other)?)
+        }
         other => serde_json::to_string(
             &serde_json::json!({ "error": format!("unknown command {other:?}; known: reload") }),
         ),

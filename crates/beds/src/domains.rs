@@ -153,9 +153,13 @@ impl Domains {
         Ok(mistakes)
     }
 
-    /// Takes other rights on BEDS's own templates, from the next reading of the files on.
+    /// Takes other rights on BEDS's own templates and routes. At once: a role that was taken away must not live on while a
+    /// template has a mistake.
     pub fn take_access(&self, access: NodeAccess) {
-        self.access.store(Arc::new(access));
+        self.access.store(Arc::new(access.clone()));
+        let templates = Templates::clone(&self.templates.load()).with_access(access);
+        self.factory.renew_rights(&templates);
+        self.templates.store(Arc::new(templates));
     }
 
     /// Reads the files again and binds them. A file with mistakes stops the reload: running work goes on as it was.

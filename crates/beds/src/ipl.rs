@@ -36,7 +36,8 @@ pub async fn boot_with(config: Config, routes: Router) -> Result<Node, IplError>
     ipl.databases(&domains).await?;
     let certificate = ipl.certificate()?;
     let reports = amqp.reports.clone();
-    let reloading = Reloading { domains, callers, certificate, reports };
+    let (one_at_a_time, tasks) = (Arc::default(), ipl.tasks.clone());
+    let reloading = Reloading { domains, callers, certificate, reports, one_at_a_time, tasks };
     let domains = &reloading.domains;
     let (pools, lease) = ipl.pools(&amqp, &reloading).await?;
     ipl.watchers(&amqp, &reloading, &pools)?;

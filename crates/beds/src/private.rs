@@ -23,6 +23,13 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes())
 }
 
+/// Waits for a lock beside a file, and holds it for as long as the value lives: other processes wait likewise.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let lock = append(&path.with_extension("lock"))?;
+    lock.lock()?;
+    Ok(lock)
+}
+
 /// Writes a new file. One that is there, or a link of that name, stays. Mode 0600.
 pub(crate) fn write_new(path: &Path, text: &str) -> Result<()> {
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use beds_core::Outcome;
 use beds_transport::Reports;
+use tokio::sync::Mutex;
+use tokio_util::task::TaskTracker;
 
 use crate::callers::Callers;
 use crate::certificate::Certificate;
@@ -18,11 +20,16 @@ pub struct Reloading {
     pub callers: Arc<Callers>,
     pub certificate: Option<Arc<Certificate>>,
     pub reports: Reports,
+    /// Of two at once, the one that has read older files could be the last to take them.
+    pub one_at_a_time: Arc<Mutex<()>>,
+    /// A reload is seen through, whoever asked for it.
+    pub tasks: TaskTracker,
 }
 
 impl Reloading {
     /// Reads everything again. The audit trail keeps the name of the user.
     pub async fn run(&self, actor: &str) -> Reloaded {
+        let _turn = self.one_at_a_time.lock().await;
         // First, and for itself: a key is revoked also while a template has a mistake.
         let mut refused = match self.callers.reload() {
             Ok(access) => {

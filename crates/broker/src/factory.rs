@@ -11,7 +11,7 @@ use beds_core::reply::Answer;
 use beds_core::text::quote;
 use beds_core::{
     BedsError, ErrorKind, Event, Result, Rights, RoutingKey, Store, TemplateAdapter,
-    TemplateDescription,
+    TemplateDescription, Templates,
 };
 use serde_json::value::RawValue;
 
@@ -97,6 +97,19 @@ impl Factory {
         access.check(actor, event.operation, &event.template, event.fetch_name())?;
         slot.rights.check_fields(event)?;
         Ok(Arc::clone(&slot.rights))
+    }
+
+    /// Takes the rights that these templates give; all else stays.
+    pub fn renew_rights(&self, templates: &Templates) {
+        self.slots.rcu(|slots| {
+            let mut slots = HashMap::clone(slots);
+            for template in templates.iter() {
+                if let Some(slot) = slots.get_mut(&template.name) {
+                    slot.rights = Arc::new(Rights::given_by(template));
+                }
+            }
+            slots
+        });
     }
 
     /// True where this node knows the template.

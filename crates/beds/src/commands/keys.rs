@@ -80,6 +80,11 @@ pub(super) async fn keys(command: KeysCommand) -> ExitCode {
         let text = "auth.keys_file is not set; name a file for the keys, such as secrets/keys.toml";
         return fail(EX_USAGE, text);
     };
+    // Of two commands at once, the second reads the first one's file: a key that was revoked must not come back.
+    let _turn = match private::lock(&path) {
+        Ok(lock) => lock,
+        Err(error) => return fail(1, &format!("{} cannot be locked: {error}", path.display())),
+    };
     let mut file = match read(&path) {
         Ok(file) => file,
         Err(code) => return code,

@@ -276,3 +276,54 @@ async fn while_keys_change_under_load_no_old_token_is_good_behind_the_reload() -
     ensure!(counts.iter().all(|(good, refused)| *good > 0 && *refused > 0), "{counts:?}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_was_taken_away_ends_also_while_a_template_has_a_mistake() -> Result<()> {
+    let world = World::new().await?;
+    let process = world.process("").await?;
+    let trail = "/v1/records/Audit/by/search";
+    assert_eq!(process.api.get(trail).await?.status, 200);
+    let things = world.folder.join("templates/things.toml");
+    let text = std::fs::read_to_string(&things)?;
+    std::fs::write(&things, format!("{text}\n[nonsense]\n"))?;
+    let config = std::fs::read_to_string(world.config_file())?;
+    std::fs::write(world.config_file(), format!("{config}\n[access]\naudit = []\n"))?;
+    let refused = world.beds(&["reload"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("nonsense"), "{said}");
+    // By the gateway, and by the worker for one who comes another way.
+    let gone = process.api.get(trail).await?;
+    assert_eq!((gone.status, gone.code()), (404, "BEDS-0001"), "{}", gone.text);
+    assert_eq!(process.api.get("/v1/records/Things").await?.status, 200);
+    // A node of production does not become one of development by a reload, nor the other way round.
+    std::fs::write(&things, text)?;
+    world.change_config("[node]\n", "[node]\nenvironment = \"production\"\n")?;
+    world.change_config("[services.rec]\n", "behind_proxy = true\n[services.rec]\n")?;
+    let refused = world.beds(&["reload"])?;
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("node.environment is another one"), "{said}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_keys_that_are_made_at_once_none_is_lost() -> Result<()> {
+    let world = World::new().await?;
+    let commands: Vec<_> = (0..8)
+        .map(|number| {
+            std::process::Command::new(env!("CARGO_BIN_EXE_beds"))
+                .args(["keys", "new", "--subject", &format!("app:p{number}")])
+                .current_dir(&world.folder)
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+        })
+        .collect::<std::io::Result<_>>()?;
+    for mut command in commands {
+        command.wait()?;
+    }
+    let listed = String::from_utf8(world.beds(&["keys", "ls"])?.stdout)?;
+    let missing: Vec<_> =
+        (0..8).filter(|number| !listed.contains(&format!("app:p{number} "))).collect();
+    ensure!(missing.is_empty(), "{missing:?} of\n{listed}");
+    Ok(())
+}
