@@ -134,10 +134,8 @@ async fn no_act_hides_behind_another_spelling_a_refusal_or_a_row_without_an_id()
     )?;
     let things = world.folder.join("templates/things.toml");
     let text = std::fs::read_to_string(&things)?;
-    std::fs::write(
-        &things,
-        text.replacen("[fetches]\n", "[fetches]\nnameless = \"nameless\"\n", 1),
-    )?;
+    let text = text.replacen("[fetches]\n", "[fetches]\nnameless = \"nameless\"\n", 1);
+    std::fs::write(&things, text.replacen("read = [", "read = [\"reader\", ", 1))?;
     let live = world.node().await?;
     let id = created(&live.api, "/v1/records/Things", "one").await?;
     // The same record in other words, and a caller without the right to it.
@@ -146,20 +144,25 @@ async fn no_act_hides_behind_another_spelling_a_refusal_or_a_row_without_an_id()
     let stranger = as_caller(&live.api, &issuer.token("eve", &["stranger"]))?;
     let refused = stranger.get(&format!("/v1/records/Things/{id}")).await?;
     assert_eq!(refused.status, 404, "{}", refused.text);
+    // One that may read it and not change it is refused by the gateway.
+    let reader = as_caller(&live.api, &issuer.token("rob", &["reader"]))?;
+    let path = format!("/v1/records/Things/{id}");
+    assert_eq!(reader.patch(&path, &json!({"name": "x"})).await?.status, 403);
     let gone = live.api.delete(&format!("/v1/records/Things/000{id}")).await?;
     assert_eq!(gone.status, 200, "{}", gone.text);
     let again = live.api.delete(&format!("/v1/records/Things/0{id}")).await?;
     assert_eq!(again.status, 404, "{}", again.text);
-    // Created, fetched, deleted, not there any more. To eve the template is none, so her request has no record of it.
-    let (found, _) = acts(&world, &format!("Things/{id}"), 4).await?;
-    assert!(!found.iter().any(|act| act.contains("corp/eve")), "{found:#?}");
+    // Created, fetched, refused, deleted, not there any more. To eve the template is none, so her request has no record of it.
+    let (found, _) = acts(&world, &format!("Things/{id}"), 5).await?;
+    let of = |name: &str| found.iter().filter(|act| act.contains(name)).count();
+    assert_eq!((of("corp/eve"), of("corp/rob")), (0, 1), "{found:#?}");
     let nameless = live.api.get("/v1/records/Things/by/nameless").await?;
     assert_eq!(nameless.status, 200, "{}", nameless.text);
     created(&live.api, "/v1/records/Things", "two").await?;
     live.api.get("/v1/records/Things/by/nameless").await?;
     let mut remarks = String::new();
     eventually("the rows without an id are told", async || {
-        remarks = acts(&world, &format!("Things/{id}"), 4).await?.1;
+        remarks = acts(&world, &format!("Things/{id}"), 5).await?.1;
         Ok(remarks.contains("1 acts in this time handed out rows"))
     })
     .await
