@@ -30,7 +30,7 @@ async fn a_captured_event_takes_effect_once_and_is_not_begun_behind_its_deadline
     let world = World::new().await?;
     let _live = world.node().await?;
     world.own_queue("mine").await?;
-    let deadline = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
+    let deadline = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(20);
     let event = |id: &str, operation: &str, params: Value| {
         let mut event = envelope(id, "Things", operation, params);
         event["deadline"] = json!(deadline.to_string());
