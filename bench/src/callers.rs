@@ -3,6 +3,8 @@
 //!
 //! Not here: the credentials that the load generator shows (load/tokens.rs).
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use crate::contender::Contender;
@@ -15,6 +17,8 @@ use crate::services::Services;
 
 /// Rounds with and without credentials, in turn.
 const ROUNDS: usize = 20;
+/// Longer than a round of four seconds ever takes.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A flood: requests a second, and the address from which it comes.
 const FLOOD: u32 = 5_000;
 const ELSEWHERE: &str = "127.0.0.2";
@@ -106,7 +110,8 @@ impl Run<'_> {
     fn reads(&self, contender: &Contender, show: &str, connections: u32) -> Result<Round> {
         let show = format!("--show={show}");
         let more = [show.as_str(), "--warmup=1", "--seconds=3"];
-        measured(&self.arguments(contender, connections, &more), self.services, contender)
+        let arguments = self.arguments(contender, connections, &more);
+        measured(&arguments, self.services, contender, PATIENCE)
     }
 
     /// Reads of good callers while a flood comes from elsewhere.

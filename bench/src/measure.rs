@@ -107,17 +107,18 @@ fn round(
         format!("--seconds={}", options.seconds),
         format!("--tag={tag}"),
     ];
-    measured(&arguments, services, contender)
+    let patience = Duration::from_secs(options.warmup + options.seconds + 60);
+    measured(&arguments, services, contender, patience)
 }
 
-/// The outcome and the cost of one run of the load generator.
+/// The outcome and the cost of one run of the load generator, which must be over within `patience`.
 pub(crate) fn measured(
     arguments: &[String],
     services: &Services,
     contender: &Contender,
+    patience: Duration,
 ) -> Result<Round> {
     let mut load = Process::own(arguments, &[])?;
-    let patience = Duration::from_secs(120);
     load.expect("begin", patience)?;
     let memory = MemoryWatch::start(contender.pid());
     let before = (contender.cpu_micros()?, services.cpu_micros(), load_cpu(&load));

@@ -134,9 +134,7 @@ impl TemplateAdapter for RecTemplate {
     }
 
     fn asked_id(&self, event: &Event) -> Option<String> {
-        let binding = self.operations.of(&self.template, event).ok();
-        let canonical = binding.and_then(|binding| binding.asked_id(event));
-        canonical.or_else(|| event.record_id().map(str::to_owned))
+        self.operations.of(&self.template, event).ok()?.asked_id(event)
     }
 
     fn describe(&self) -> TemplateDescription {

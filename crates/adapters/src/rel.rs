@@ -165,8 +165,7 @@ impl TemplateAdapter for RelTemplate {
 
     fn asked_id(&self, event: &Event) -> Option<String> {
         let operations = self.operations.load();
-        let canonical = operations.of(&self.template, event).ok().and_then(|b| b.asked_id(event));
-        canonical.or_else(|| event.record_id().map(str::to_owned))
+        operations.of(&self.template, event).ok()?.asked_id(event)
     }
 
     fn describe(&self) -> TemplateDescription {

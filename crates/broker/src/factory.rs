@@ -129,13 +129,12 @@ impl Factory {
         self.slots.load().get(template).is_some_and(|slot| slot.is_audit_required)
     }
 
-    /// The id that an event asks for, as its store writes it.
+    /// The id that an event asks for, as its store writes it; where that cannot tell, as the caller has written it.
     pub(crate) fn asked_id(&self, event: &Event) -> Option<String> {
         let slots = self.slots.load();
-        match slots.get(&event.template).and_then(|slot| slot.adapter.as_ref()) {
-            Some(adapter) => adapter.asked_id(event),
-            None => event.record_id().map(str::to_owned),
-        }
+        let adapter = slots.get(&event.template).and_then(|slot| slot.adapter.as_ref());
+        let written = adapter.and_then(|adapter| adapter.asked_id(event));
+        written.or_else(|| event.record_id().map(str::to_owned))
     }
 
     /// The ids of the rows in an answer, as far as they have one, and the number of all.

@@ -118,7 +118,7 @@ error_kinds! {
     NotAllowed = "BEDS-0031", 403, "The caller has no right to this";
     /// The object chooses rows by a claim that the caller does not have, or has in another form.
     MissingClaim = "BEDS-0032", 403, "The caller lacks a claim";
-    /// The caller has as many requests in flight as one may have, or its address has shown too many bad credentials.
+    /// The caller has as many requests in flight as one may have, or its address has shown too many bad signatures.
     TooMany = "BEDS-0033", 429, "Too many at once from this caller";
 }
 

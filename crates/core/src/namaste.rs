@@ -41,10 +41,10 @@ pub trait TemplateAdapter: Send + Sync {
     /// Each kind says how certain the end is: only [`crate::ErrorKind::OutcomeUnknown`] may have had an effect.
     async fn work(&self, attempt: &Arc<Attempt>) -> Result<Answer>;
 
-    /// The id that the event asks for, as the store writes it: a caller can spell one in several ways. As it was asked for, where
-    /// the store cannot tell.
-    fn asked_id(&self, event: &Event) -> Option<String> {
-        event.record_id().map(str::to_owned)
+    /// The id that the event asks for, as the store writes it: a caller can spell one in several ways. None where it asks for none,
+    /// or the store cannot tell.
+    fn asked_id(&self, _event: &Event) -> Option<String> {
+        None
     }
 
     /// The operations that are bound, with their parameters as the store declares them.

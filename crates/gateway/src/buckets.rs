@@ -1,4 +1,4 @@
-//! [`Buckets`]: the bad credentials that an address may show before they are not looked at any more. A look at a signature takes
+//! [`Buckets`]: the bad signatures that an address may show before its tokens are not looked at any more. A look at one takes
 //! time, and anyone can send one.
 //!
 //! Not here: the look itself (crate auth).
@@ -31,7 +31,7 @@ impl Default for Buckets {
 }
 
 impl Buckets {
-    /// True where no address has shown a bad credential.
+    /// True where no address has shown a bad signature.
     pub(crate) fn is_unused(&self) -> bool {
         self.0.is_empty()
     }
@@ -43,7 +43,7 @@ impl Buckets {
         })
     }
 
-    /// Counts a bad credential.
+    /// Counts a bad signature.
     pub(crate) fn take(&self, address: IpAddr) {
         let now = Instant::now();
         let new = || Ok::<_, std::convert::Infallible>(Bucket::full(now));

@@ -158,12 +158,14 @@ fn told_address(text: &str) -> Option<IpAddr> {
 
 /// The caller for whom the connection's certificate stands; none where it has none, or one that stands for no caller.
 fn certified(room: &Room, request: &Request) -> Result<Option<Arc<Actor>>> {
-    let shown = request.extensions().get::<Shown>().and_then(Option::as_ref);
-    let authorities = room.lent.tls.as_ref().map(|tls| tls.authorities.number());
-    // One of authorities that are not believed any more is as none.
-    let Some(certificate) = shown.filter(|shown| Some(shown.authorities) == authorities) else {
+    let Some(certificate) = request.extensions().get::<Shown>().and_then(Option::as_ref) else {
         return Ok(None);
     };
+    let authorities = room.lent.tls.as_ref().map(|tls| tls.authorities.number());
+    // One of authorities that are not believed any more is as none.
+    if authorities != Some(certificate.authorities) {
+        return Ok(None);
+    }
     let actor = room.lent.gate.certificate(&certificate.names);
     // A connection can outlive the certificate that opened it.
     match actor {

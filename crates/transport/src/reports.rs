@@ -56,8 +56,8 @@ struct Untold {
 }
 
 impl Untold {
-    fn add(&mut self, count: u64, at: Timestamp) {
-        self.count += count;
+    fn add(&mut self, at: Timestamp) {
+        self.count += 1;
         self.since.get_or_insert(at);
     }
 }
@@ -150,13 +150,17 @@ impl Reports {
         if let Some(text) = audit.and_then(|record| serde_json::to_string(&record).ok()) {
             self.tell_of_drops();
             if !self.shared.audit.offer(text) {
-                self.untold().add(1, Timestamp::now());
+                self.untold().add(Timestamp::now());
             }
         }
     }
 
     /// Puts a record into the trail that says how many others found no room, once there is room. Its time is that of the first.
     fn tell_of_drops(&self) {
+        // The usual case, for each read of the node.
+        if self.dropped() == 0 {
+            return;
+        }
         let mut untold = self.untold();
         let Some(since) = untold.since.filter(|_| self.shared.audit.has_room()) else { return };
         let (id, node) = (self.event_id(), self.node());

@@ -28,7 +28,7 @@ pub enum KeysCommand {
         /// The file, which must not be there yet
         file: PathBuf,
     },
-    /// Make a key of the hashes that stand for records in the audit trail, in a new file; all nodes with stores have the same
+    /// Make a key of the hashes that stand for records in the audit trail, in a new file; all nodes have the same
     Hash {
         /// The file, which must not be there yet
         file: PathBuf,

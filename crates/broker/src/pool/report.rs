@@ -50,7 +50,7 @@ struct Told<'a> {
 }
 
 /// The records that an event touched, as the trail names them.
-#[derive(Default, Clone)]
+#[derive(Default)]
 pub(super) struct Touched {
     /// The one that it is about.
     pub(super) record: Option<String>,
@@ -104,7 +104,8 @@ impl Reporter<'_> {
         if event.replay_of.is_some() {
             self.meters.replay();
         }
-        (enabled.lineage.then(|| self.lineage(&told)), enabled.audit.then(|| self.audit(&told)))
+        let lineage = enabled.lineage.then(|| self.lineage(&told));
+        (lineage, enabled.audit.then(|| self.audit(told)))
     }
 
     fn lineage(self, told: &Told<'_>) -> LineageReport {
@@ -186,9 +187,10 @@ impl Reporter<'_> {
         }
     }
 
-    fn audit(self, told: &Told<'_>) -> AuditRecord {
-        let Told { begun, event, outcome, noted, .. } = told;
-        let Touched { record, seen, unnamed } = told.touched.clone();
+    fn audit(self, told: Told<'_>) -> AuditRecord {
+        let code = told.code().map(str::to_owned);
+        let Told { begun, event, delivery, outcome, digest, noted, touched, .. } = told;
+        let Touched { record, seen, unnamed } = touched;
         AuditRecord {
             record,
             seen,
@@ -198,19 +200,18 @@ impl Reporter<'_> {
                 Err(error) if error.kind == ErrorKind::UnknownField => Vec::new(),
                 _ => event.params.keys().take(MOST_NAMES).map(|name| shortened(name)).collect(),
             },
-            rows: outcome.as_ref().map_or(0, |answer| {
+            rows: outcome.map_or(0, |answer| {
                 answer
                     .rows
                     .unwrap_or_else(|| u32::try_from(answer.records.len()).unwrap_or(u32::MAX))
             }),
-            outcome: Outcome::of(outcome),
-            code: told.code().map(str::to_owned),
-            digest: Some(told.digest.clone()),
+            outcome: Outcome::of(&outcome),
+            code,
+            digest: Some(digest),
             // A redelivery that finds its own effect has done it.
             repeat_of: noted
                 .repeat_of
-                .clone()
-                .filter(|first| *first != event.event_id || !told.delivery.is_redelivered()),
+                .filter(|first| *first != event.event_id || !delivery.is_redelivered()),
             ..AuditRecord::of(event, self.reports.node(), begun.start)
         }
     }

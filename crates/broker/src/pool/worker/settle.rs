@@ -89,7 +89,7 @@ impl Worker<'_> {
     /// The records that an event touched. As the store writes their ids: a caller could hide behind another spelling.
     fn touched(&self, event: &Event, answer: Option<&Answer>) -> Touched {
         let keys = self.reporter.reports.record_keys();
-        if keys.is_empty() {
+        if keys.is_empty() || !self.reporter.reports.enabled().audit {
             return Touched::default();
         }
         let asked = self.factory.asked_id(event);

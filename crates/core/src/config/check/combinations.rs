@@ -36,7 +36,7 @@ pub(super) fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Mi
             file,
             checked.line("reports.audit"),
             "the audit trail would not tell who saw a record: reports.hash_keys is not set",
-            "make a key with `beds keys hash secrets/hash.key`, give it to all nodes with stores, and name it in reports.hash_keys",
+            "make a key with `beds keys hash secrets/hash.key`, give it to all nodes, and name it in reports.hash_keys",
         ));
     }
     if config.services.admin.is_local && !config.databases.rec.contains_key(LOGS_DATABASE) {
