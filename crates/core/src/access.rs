@@ -62,11 +62,12 @@ impl ByName {
         }
     }
 
-    fn sets(&self) -> Vec<&Roles> {
-        match self {
-            ByName::All(roles) => vec![roles],
-            ByName::Each(by_name) => by_name.values().collect(),
-        }
+    fn sets(&self) -> impl Iterator<Item = &Roles> {
+        let (all, each) = match self {
+            ByName::All(roles) => (Some(roles), None),
+            ByName::Each(by_name) => (None, Some(by_name.values())),
+        };
+        all.into_iter().chain(each.into_iter().flatten())
     }
 }
 
@@ -102,7 +103,7 @@ impl Access {
         let exact = [&self.create, &self.fetch, &self.list, &self.update, &self.delete];
         let sets =
             [&self.read, &self.write, &self.changes].into_iter().chain(exact.into_iter().flatten());
-        let named = self.jobs.sets().into_iter().chain(self.fetches.iter().flat_map(ByName::sets));
+        let named = self.jobs.sets().chain(self.fetches.iter().flat_map(ByName::sets));
         sets.chain(named).any(|roles| has_one(actor, roles))
     }
 

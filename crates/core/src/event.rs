@@ -3,7 +3,7 @@
 //!
 //! Not here: the work on it (attempt.rs), keys and digests of other things (digest.rs).
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,7 @@ pub struct Event {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub text: bool,
     #[serde(default)]
-    pub actor: Actor,
+    pub actor: Arc<Actor>,
     /// The caller's idempotency key; without one a write is once per event id.
     #[serde(default)]
     pub key: Option<String>,
@@ -109,7 +109,7 @@ impl Event {
             id: None,
             params: Fields::new(),
             text: false,
-            actor: Actor::default(),
+            actor: Arc::default(),
             key: None,
             issued_at,
             deadline: issued_at.checked_add(patience).unwrap_or(Timestamp::MAX),

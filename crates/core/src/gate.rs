@@ -42,6 +42,9 @@ pub struct Place<'m> {
     pub actor: &'m str,
 }
 
+/// The beginning of each seal, by which it is told from another text.
+pub const SEAL_BEGINS: &str = "beds-seal-";
+
 /// The mark of a node on its messages: only a node of the same installation can make it.
 pub trait Seal: Send + Sync {
     /// False where a message without proof is believed, which is for the time of an upgrade and for development.

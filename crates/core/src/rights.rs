@@ -196,7 +196,8 @@ mod tests {
             operation,
             jiff::SignedDuration::from_secs(1),
         );
-        event.actor.roles = roles.iter().map(|role| (*role).to_owned()).collect();
+        std::sync::Arc::make_mut(&mut event.actor).roles =
+            roles.iter().map(|role| (*role).to_owned()).collect();
         event
     }
 

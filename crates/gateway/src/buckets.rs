@@ -4,6 +4,7 @@
 //! Not here: the look itself (crate auth).
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -16,7 +17,11 @@ const EACH_SECOND: f64 = 20.0;
 const ADDRESSES: usize = 4096;
 
 /// By address; of version 6, by its first 64 bits, which one caller has as a whole.
-pub(crate) struct Buckets(Cache<IpAddr, Arc<Mutex<Bucket>>>);
+pub(crate) struct Buckets {
+    of: Cache<IpAddr, Arc<Mutex<Bucket>>>,
+    /// The first bad signature sets it: until then, no request looks for its address.
+    is_used: AtomicBool,
+}
 
 #[derive(Clone, Copy)]
 struct Bucket {
@@ -26,28 +31,29 @@ struct Bucket {
 
 impl Default for Buckets {
     fn default() -> Self {
-        Self(Cache::new(ADDRESSES))
+        Self { of: Cache::new(ADDRESSES), is_used: AtomicBool::new(false) }
     }
 }
 
 impl Buckets {
     /// True where no address has shown a bad signature.
     pub(crate) fn is_unused(&self) -> bool {
-        self.0.is_empty()
+        !self.is_used.load(Ordering::Relaxed)
     }
 
     /// True where the address has shown too many of late.
     pub(crate) fn is_empty(&self, address: IpAddr) -> bool {
-        self.0.get(&whole(address)).is_some_and(|bucket| {
+        self.of.get(&whole(address)).is_some_and(|bucket| {
             bucket.lock().unwrap_or_else(PoisonError::into_inner).at(Instant::now()) < 1.0
         })
     }
 
     /// Counts a bad signature.
     pub(crate) fn take(&self, address: IpAddr) {
+        self.is_used.store(true, Ordering::Relaxed);
         let now = Instant::now();
         let new = || Ok::<_, std::convert::Infallible>(Bucket::full(now));
-        let Ok(bucket) = self.0.get_or_insert_with(&whole(address), new);
+        let Ok(bucket) = self.of.get_or_insert_with(&whole(address), new);
         let mut bucket = bucket.lock().unwrap_or_else(PoisonError::into_inner);
         *bucket = Bucket { left: (bucket.at(now) - 1.0).max(0.0), at: now };
     }
@@ -86,7 +92,7 @@ mod tests {
         }
         assert!(buckets.is_empty(one) && !buckets.is_empty(other));
         let soon = Instant::now() + std::time::Duration::from_secs(1);
-        let bucket = *buckets.0.get(&one).unwrap().lock().unwrap();
+        let bucket = *buckets.of.get(&one).unwrap().lock().unwrap();
         assert!(bucket.at(soon) > 1.0);
         // One caller has a whole network of version 6.
         let [a, b] = ["2001:db8::1", "2001:db8::ffff:1"].map(|text| text.parse().unwrap());

@@ -2,12 +2,14 @@
 //!
 //! Not here: how a tree is read (`transport::Reader`).
 
+use std::sync::Arc;
+
 use axum::extract::{Query as UrlQuery, Request, State};
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::access::has_one;
-use beds_core::{BedsError, ErrorKind, Result};
+use beds_core::{Actor, BedsError, ErrorKind, Result};
 use beds_trail::span::Span;
 use beds_trail::tree::{Tree, unknown};
 use beds_transport::Reader;
@@ -42,7 +44,7 @@ pub(crate) async fn lineage(
 ) -> Http {
     let (mut context, headers_read) = request::context(&room, &request);
     // The tree is read with every right, and shown to its caller or to an operator.
-    context.actor = context.actor.with_every_right();
+    context.actor = Arc::new(Actor::clone(&context.actor).with_every_right());
     let (event_id, caller) = (context.event_id.clone(), Caller::of(&request));
     let handled = async {
         let _permit = limits::in_flight(&room, limits::share(&room, &caller)?)?;

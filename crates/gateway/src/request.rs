@@ -14,7 +14,7 @@ use beds_core::fields::values_in;
 use beds_core::text::quote;
 use beds_core::text::what_is_wrong;
 use beds_core::traceparent::{TRACEPARENT, is_traceparent};
-use beds_core::{Actor, BedsError, ErrorKind, Fields, Origin, Result};
+use beds_core::{BedsError, ErrorKind, Fields, Origin, Result};
 use beds_transport::Context;
 use futures_util::StreamExt;
 use jiff::SignedDuration;
@@ -27,7 +27,7 @@ use crate::{Room, caller, limits};
 /// The context of a request, a new root event, with the caller's deadline and key. A bad header leaves the defaults.
 pub(crate) fn context(room: &Room, request: &Request) -> (Context, Result<()>) {
     let mut context = room.lent.client.context(room.config.default_timeout);
-    context.actor = Actor::clone(&Caller::of(request).actor);
+    context.actor = Caller::of(request).actor;
     context.origin = Some(Origin {
         address: caller::address(room, request),
         traceparent: traceparent(request.headers()),

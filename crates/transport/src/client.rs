@@ -39,6 +39,8 @@ pub struct Client {
     /// The templates by whose stores calls find their queues.
     templates: Arc<ArcSwap<Templates>>,
     node: Arc<str>,
+    /// The node itself, for calls in its own name.
+    as_node: Arc<Actor>,
     environment: Arc<str>,
 }
 
@@ -50,7 +52,7 @@ pub struct Context {
     pub cause: Option<Cause>,
     /// Where the request came from; none for an event that begins in an application.
     pub origin: Option<Origin>,
-    pub actor: Actor,
+    pub actor: Arc<Actor>,
     /// The idempotency key of a write. Without one, the event id is the key.
     pub key: Option<String>,
     /// How long the caller waits.
@@ -128,6 +130,7 @@ impl Client {
             dead_letter_passes: Arc::new(Semaphore::new(1)),
             templates,
             node: Arc::from(node),
+            as_node: Arc::new(Actor::of_node(format!("node:{node}"))),
             environment: Arc::from(environment),
         }
     }
@@ -164,7 +167,7 @@ impl Client {
             event_id,
             cause: None,
             origin: None,
-            actor: Actor::of_node(format!("node:{}", self.node)),
+            actor: Arc::clone(&self.as_node),
             key: None,
             patience,
         }

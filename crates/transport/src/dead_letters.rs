@@ -175,7 +175,7 @@ impl DeadLetters {
         let mut event = dead.clone();
         if let Some(actor) = letter.actor.clone() {
             // A client's event: a node has proved its caller, and nothing else of it.
-            event.actor = actor;
+            event.actor = Arc::new(actor);
             event.origin = None;
             event.bind_to_actor();
         }

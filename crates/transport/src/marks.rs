@@ -1,18 +1,18 @@
 //! [`Marks`]: the proof that goes with each message of a node: its login, which RabbitMQ compares with that of the connection, and
-//! its seal, which covers the message and its place.
+//! its seal, which covers the message and its place. The seal is the property `app_id`: it says that a node has made the message, and a
+//! header would cost each message a table.
 //!
 //! Not here: the keys (crate auth), the decision on a message without proof (crate broker).
 
 use std::sync::Arc;
 
+use beds_core::gate::SEAL_BEGINS;
 use beds_core::{Place, Seal};
 use lapin::BasicProperties;
-use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::topology::{EVENTS, LATER, WAITING};
 
-/// The header with the seal.
-pub(crate) const SEAL: &str = "beds-seal";
 /// The header with the caller whom a node has proved, as JSON, where the body does not name it.
 pub(crate) const ACTOR: &str = "beds-actor";
 
@@ -41,11 +41,11 @@ impl Marks {
         properties: BasicProperties,
         body: &[u8],
     ) -> BasicProperties {
-        let mut headers = properties.headers().clone().unwrap_or_default();
-        if let Some(seal) = self.seal.seal(&place(exchange, key, &properties), body) {
-            headers.insert(SEAL.into(), AMQPValue::LongString(LongString::from(seal)));
-        }
-        self.login(properties.with_headers(headers))
+        let seal = self.seal.seal(&place(exchange, key, &properties), body);
+        self.login(match seal {
+            Some(seal) => properties.with_app_id(seal.into()),
+            None => properties,
+        })
     }
 
     /// True where a node has sealed a message with these properties for this place.
@@ -56,10 +56,15 @@ impl Marks {
         properties: &BasicProperties,
         body: &[u8],
     ) -> bool {
-        let headers = properties.headers().as_ref();
-        let seal = headers.and_then(|headers| text(headers, SEAL));
+        let seal = seal_of(properties);
         seal.is_some_and(|seal| self.seal.is_sealed(&place(exchange, key, properties), body, seal))
     }
+}
+
+/// The seal of a message, good or bad.
+pub(crate) fn seal_of(properties: &BasicProperties) -> Option<&str> {
+    let text = properties.app_id().as_ref()?.as_str();
+    text.starts_with(SEAL_BEGINS).then_some(text)
 }
 
 /// The text in a header.

@@ -90,7 +90,6 @@ impl Publisher {
         let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_type(key.as_str().into())
-            .with_app_id(event.event_id.0.split('.').next().unwrap_or_default().into())
             .with_message_id(id.clone())
             .with_correlation_id(id)
             .with_reply_to(reply_to.into())

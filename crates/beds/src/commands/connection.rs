@@ -84,6 +84,6 @@ impl Connection {
 
 fn own_root(client: &Client, patience: Duration) -> Context {
     let mut context = client.context(patience);
-    context.actor.subject = Connection::user();
+    Arc::make_mut(&mut context.actor).subject = Connection::user();
     context
 }

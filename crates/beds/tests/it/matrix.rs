@@ -129,9 +129,8 @@ impl Matrix {
                     correlation_id: &cell.id,
                     actor: &actor,
                 };
-                properties["headers"] = json!({
-                    "beds-actor": actor, "beds-seal": callers.door.seal(&place, body.as_bytes()),
-                });
+                properties["headers"] = json!({"beds-actor": actor});
+                properties["app_id"] = json!(callers.door.seal(&place, body.as_bytes()));
                 world.publish_unproved("beds.events", key, &body, properties).await?
             }
             Door::Token => {

@@ -77,8 +77,8 @@ async fn of_forged_events_none_is_executed_and_each_is_recorded() -> Result<()> 
         event[name] = value;
         event.to_string()
     };
-    let bearer = |token: &str| json!({"authorization": format!("Bearer {token}")});
-    let sealed = |seal: &str| json!({"beds-seal": seal});
+    let bearer = |token: &str| json!({"headers": {"authorization": format!("Bearer {token}")}});
+    let sealed = |seal: &str| json!({"app_id": seal});
     let whole = good("py.forged", &place)?;
     let forged: Vec<(&str, String, Value)> = vec![
         ("no proof", body("py.forged"), json!({})),
@@ -108,12 +108,12 @@ async fn of_forged_events_none_is_executed_and_each_is_recorded() -> Result<()> 
         (
             "a seal of a retired key",
             body("py.forged"),
-            sealed(&whole.replacen(&whole[2..10], "00000000", 1)),
+            sealed(&whole.replacen(&whole["beds-seal-1.".len()..][..8], "00000000", 1)),
         ),
         (
             "an actor beside the seal",
             body("py.forged"),
-            json!({"beds-seal": whole, "beds-actor": "{\"subject\":\"root\",\"roles\":[\"node:all\"]}"}),
+            json!({"app_id": whole, "headers": {"beds-actor": "{\"subject\":\"root\",\"roles\":[\"node:all\"]}"}}),
         ),
         ("a token of another issuer", body("py.forged"), bearer(&other.token("ana", &["tester"]))),
         ("an expired token", body("py.forged"), bearer(&expired)),
@@ -138,8 +138,10 @@ async fn of_forged_events_none_is_executed_and_each_is_recorded() -> Result<()> 
         ),
     ];
     let count = forged.len();
-    for (forgery, body, headers) in forged {
-        let properties = json!({"message_id": "py.forged", "reply_to": "mine", "correlation_id": "c", "headers": headers});
+    for (forgery, body, mut properties) in forged {
+        properties["message_id"] = json!("py.forged");
+        properties["reply_to"] = json!("mine");
+        properties["correlation_id"] = json!("c");
         ensure!(
             world.publish_unproved("beds.events", "rel.write.main", &body, properties).await?,
             "{forgery}"

@@ -12,7 +12,7 @@ use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ShortString};
 
 use super::acks::Acks;
-use crate::marks::{self, ACTOR, Marks, SEAL};
+use crate::marks::{self, ACTOR, Marks};
 use crate::topology::{EVENTS, LOGS, Queue};
 
 /// Headers of a message that has waited: how often, and that an attempt before may have had an effect.
@@ -95,7 +95,7 @@ impl Delivery {
 
     /// True where the message has a seal, good or bad.
     pub fn has_seal(&self) -> bool {
-        self.header(SEAL).is_some()
+        marks::seal_of(&self.inner.properties).is_some()
     }
 
     /// The caller whom a node has proved, where the body does not name it. To be read of a sealed message only.
@@ -143,10 +143,9 @@ impl Delivery {
     pub(crate) fn essence(&self) -> BasicProperties {
         let of = &self.inner.properties;
         let mut essence = BasicProperties::default();
-        let texts: [(&Option<ShortString>, With); 6] = [
+        let texts: [(&Option<ShortString>, With); 5] = [
             (of.content_type(), BasicProperties::with_content_type),
             (of.kind(), BasicProperties::with_type),
-            (of.app_id(), BasicProperties::with_app_id),
             (of.message_id(), BasicProperties::with_message_id),
             (of.correlation_id(), BasicProperties::with_correlation_id),
             (of.reply_to(), BasicProperties::with_reply_to),

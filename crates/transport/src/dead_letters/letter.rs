@@ -2,6 +2,8 @@
 //!
 //! Not here: how the queue is gone through (`dead_letters.rs`), rights on dead letters, which are the caller's.
 
+use std::sync::Arc;
+
 use beds_core::rights::may_see;
 use beds_core::template::Field;
 use beds_core::{Actor, Event, Fields, ReportStream, Templates, config};
@@ -119,7 +121,7 @@ impl DeadLetter {
             }
         }
         event.key = None;
-        event.actor = self.actor.clone().unwrap_or(event.actor);
+        event.actor = self.actor.clone().map_or(event.actor, Arc::new);
         if self.is_of_records() {
             event.params = Fields::new();
         }

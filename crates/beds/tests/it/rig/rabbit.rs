@@ -130,7 +130,7 @@ impl World {
         let config = beds::settings::load(&self.config_file()).map_err(|p| anyhow!("{p:?}"))?;
         let callers = beds::callers::Callers::read(&config).map_err(|p| anyhow!("{p:?}"))?;
         properties["headers"]["beds-actor"] = json!(actor);
-        properties["headers"]["beds-seal"] = json!(callers.door.seal(&place, body.as_bytes()));
+        properties["app_id"] = json!(callers.door.seal(&place, body.as_bytes()));
         self.publish_unproved(exchange, key, body, properties).await
     }
 

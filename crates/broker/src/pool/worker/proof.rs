@@ -22,7 +22,7 @@ const FARTHEST_DEADLINE: SignedDuration = SignedDuration::from_hours(24);
 #[derive(Debug, Clone)]
 pub(super) enum Proof {
     /// A node has sealed it: its body is believed. It names another caller where the node has proved one.
-    Sealed(Option<Actor>),
+    Sealed(Option<Arc<Actor>>),
     /// Its publisher has proved a caller, and no more.
     Caller(Arc<Actor>),
     /// It is not proved, and this node believes it all the same.
@@ -50,7 +50,7 @@ impl Proof {
     /// The caller that a node has proved, where the body does not name it: it has to go with the message.
     pub(super) fn actor(&self) -> Option<&Actor> {
         match self {
-            Proof::Sealed(actor) => actor.as_ref(),
+            Proof::Sealed(actor) => actor.as_deref(),
             Proof::Caller(actor) => Some(actor),
             Proof::Believed => None,
         }
@@ -66,10 +66,10 @@ impl Proof {
             // A node has put a client's event aside.
             Proof::Sealed(Some(actor)) => {
                 refuse_words_of_nodes(&event)?;
-                event.actor = Actor::clone(actor);
+                event.actor = Arc::clone(actor);
                 event.bind_to_actor();
             }
-            Proof::Believed => event.actor.roles.push(NODE_ROLE.to_owned()),
+            Proof::Believed => Arc::make_mut(&mut event.actor).roles.push(NODE_ROLE.to_owned()),
             Proof::Caller(actor) => {
                 let told = &event.actor;
                 let is_same = told.subject.is_empty() || told.subject == actor.subject;
@@ -87,7 +87,7 @@ impl Proof {
                 if event.deadline.duration_since(Timestamp::now()) > FARTHEST_DEADLINE {
                     return Err(Unproved("the deadline is more than a day away"));
                 }
-                event.actor = Actor::clone(actor);
+                event.actor = Arc::clone(actor);
                 event.bind_to_actor();
             }
         }
@@ -108,7 +108,7 @@ impl Worker<'_> {
     pub(super) fn proof(&self, delivery: &Delivery) -> std::result::Result<Proof, Unproved> {
         if delivery.has_seal() {
             return match self.publisher.is_sealed(delivery) {
-                true => Ok(Proof::Sealed(delivery.proved_actor())),
+                true => Ok(Proof::Sealed(delivery.proved_actor().map(Arc::new))),
                 false => Err(Unproved("the seal is not that of a node on this message")),
             };
         }
