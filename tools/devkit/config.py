@@ -35,6 +35,9 @@ instances = {{ read = 8, write = 8 }}
 is_local = true
 signing_key_file = "secrets/audit.key"
 
+[services.calgon]
+is_local = true
+
 [auth]
 keys_file = "keys.toml"
 
@@ -72,6 +75,9 @@ url_file = "secrets/rec{who}.url"
 
 [databases.rec.msLogs]
 url_file = "secrets/logs{who}.url"
+
+[databases.rec.beds]
+url_file = "secrets/tickets{who}.url"
 
 [databases.rel.main]
 url_file = "secrets/rel{who}.url"
@@ -133,6 +139,8 @@ def urls(ports, secret):
         "rec.dba": mongodb.url("beds_dba", secret("mongo_dba"), ports, "main", replica_set),
         "logs": mongodb.url("beds_run", secret("mongo_run"), ports, "msLogs", replica_set),
         "logs.dba": mongodb.url("beds_dba", secret("mongo_dba"), ports, "msLogs", replica_set),
+        "tickets": mongodb.url("beds_run", secret("mongo_run"), ports, "beds", replica_set),
+        "tickets.dba": mongodb.url("beds_dba", secret("mongo_dba"), ports, "beds", replica_set),
         "rel": f"mysql://beds_run:{secret('maria_run')}@127.0.0.1:{ports['sql']}/main",
         "rel.dba": f"mysql://beds_dba:{secret('maria_dba')}@127.0.0.1:{ports['sql']}/main",
     }

@@ -14,7 +14,7 @@ from devkit.step import Failure
 
 PORTS = ("mongo",)
 REPLICA_SET = "beds"
-DATABASES = ("main", "msLogs")
+DATABASES = ("main", "msLogs", "beds")
 
 
 def prepare(home, ports, secret, run_name):

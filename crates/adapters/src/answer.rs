@@ -172,7 +172,7 @@ impl Form {
         })
     }
 
-    fn wrong(&self, found: &str) -> BedsError {
+    pub(crate) fn wrong(&self, found: &str) -> BedsError {
         let text = format!("{} answered {found}, which its template does not say", self.object);
         BedsError::new(ErrorKind::WrongAnswer, text)
     }

@@ -22,12 +22,12 @@ pub(crate) trait ToEnd {
     fn end_once(&self, before: u32) -> impl Future<Output = Result<bool, String>> + Send;
 }
 
-/// Waits until a call has ended in its server.
-pub(crate) async fn until_ended(call: &impl ToEnd) {
+/// Waits until a call has ended in its server; false where it did not.
+pub(crate) async fn until_ended(call: &impl ToEnd) -> bool {
     let (begun, mut before) = (Instant::now(), 0);
     while begun.elapsed() < LONGEST {
         match tokio::time::timeout(ANSWERED_WITHIN, call.end_once(before)).await {
-            Ok(Ok(false)) => return,
+            Ok(Ok(false)) => return true,
             Ok(Ok(true)) => {}
             Ok(Err(error)) => {
                 tracing::debug!(error, "A call that was given up could not be ended yet.")
@@ -40,4 +40,5 @@ pub(crate) async fn until_ended(call: &impl ToEnd) {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     tracing::warn!("A call that was given up did not end; the server's own limits have to end it.");
+    false
 }

@@ -19,7 +19,8 @@ use crate::misfit::Misfit;
 /// The operations of one template that fit the database.
 pub(crate) struct Operations<B> {
     basic: HashMap<Operation, B>,
-    named: HashMap<String, B>,
+    /// By operation and name: fetches, jobs, and acts of BEDS's own templates.
+    named: HashMap<Operation, HashMap<String, B>>,
 }
 
 impl<B> Operations<B> {
@@ -30,10 +31,14 @@ impl<B> Operations<B> {
         mistakes: &mut Vec<Mistake>,
         bind: impl Fn(&Offer<'_>, &mut Vec<Mistake>) -> std::result::Result<B, Misfit>,
     ) -> Self {
-        let (mut basic, mut named) = (HashMap::new(), HashMap::new());
+        let mut basic = HashMap::new();
+        let mut named: HashMap<Operation, HashMap<String, B>> = HashMap::new();
         for offer in template.offers() {
             match (bind(&offer, mistakes), offer.name) {
-                (Ok(binding), Some(name)) => drop(named.insert(name.to_owned(), binding)),
+                (Ok(binding), Some(name)) => {
+                    let named = named.entry(offer.operation).or_default();
+                    drop(named.insert(name.to_owned(), binding));
+                }
                 (Ok(binding), None) => drop(basic.insert(offer.operation, binding)),
                 (Err(Misfit { message, fix }), _) => {
                     mistakes.push(template.mistake(&offer.key, message, fix));
@@ -45,9 +50,9 @@ impl<B> Operations<B> {
 
     /// The operation that an event asks for.
     pub(crate) fn of(&self, template: &Template, event: &Event) -> Result<&B> {
-        let (operation, name) = (event.operation, event.fetch_name());
+        let (operation, name) = (event.operation, event.name());
         let binding = match name {
-            Some(name) => self.named.get(name),
+            Some(name) => self.named.get(&operation).and_then(|named| named.get(name)),
             None => self.basic.get(&operation),
         };
         binding.ok_or_else(|| match template.object(operation, name) {
@@ -58,7 +63,7 @@ impl<B> Operations<B> {
             None => {
                 let what = name.map_or_else(
                     || operation.to_string(),
-                    |name| format!("the fetch {}", quote(name)),
+                    |name| format!("the {operation} {}", quote(name)),
                 );
                 BedsError::new(
                     ErrorKind::NoSuchOperation,
@@ -69,7 +74,7 @@ impl<B> Operations<B> {
     }
 
     pub(crate) fn bindings(&self) -> impl Iterator<Item = &B> {
-        self.basic.values().chain(self.named.values())
+        self.basic.values().chain(self.named.values().flat_map(HashMap::values))
     }
 
     pub(crate) fn describe(
@@ -77,10 +82,11 @@ impl<B> Operations<B> {
         parameters: impl Fn(&B) -> BTreeMap<String, String>,
     ) -> TemplateDescription {
         let basic = self.basic.iter().map(|(operation, binding)| (*operation, None, binding));
-        let named = self
-            .named
-            .iter()
-            .map(|(name, binding)| (Operation::Fetch, Some(name.clone()), binding));
+        // No caller can ask for an act.
+        let shown = self.named.iter().filter(|(operation, _)| **operation != Operation::Update);
+        let named = shown.flat_map(|(operation, named)| {
+            named.iter().map(|(name, binding)| (*operation, Some(name.clone()), binding))
+        });
         let mut operations: Vec<Description> = basic
             .chain(named)
             .map(|(operation, name, binding)| Description {
@@ -92,19 +98,6 @@ impl<B> Operations<B> {
         operations.sort_by(|a, b| (a.operation, &a.name).cmp(&(b.operation, &b.name)));
         TemplateDescription { operations }
     }
-}
-
-/// The jobs of a template whose objects are absent.
-pub(crate) fn absent_jobs(
-    template: &Template,
-    has_object: impl Fn(&str) -> bool,
-) -> impl Iterator<Item = Mistake> {
-    template.jobs.iter().filter(move |(_, object)| !has_object(object)).map(|(job, object)| {
-        let message =
-            format!("the database {} has no {object} that this login may use", template.database);
-        let fix = "ask the DBA to create it, or correct the name";
-        template.mistake(&format!("jobs.{job}"), message, fix)
-    })
 }
 
 /// Sensitive fields, and fields of some roles, under a name that neither an operation takes nor, as far as the store can tell (`answers`), an object

@@ -10,6 +10,7 @@ mod command;
 mod connect;
 mod convert;
 mod error;
+mod job;
 mod json;
 mod lint;
 mod once;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, ErrorKind, Event, Mistake, Result, Template, TemplateAdapter,
-    TemplateDescription,
+    Attempt, BedsError, ErrorKind, Event, JobEnd, JobRun, Mistake, Result, Stop, TakesRows,
+    Template, TemplateAdapter, TemplateDescription,
 };
 
 pub(crate) use connect::Database;
@@ -29,7 +30,7 @@ pub(crate) use schema::apply;
 
 use crate::bound::{self, Bound};
 use crate::inbox;
-use crate::operations::{Operations, absent_jobs, lost_fields};
+use crate::operations::{Operations, lost_fields};
 use bind::Binding;
 
 /// A template bound to a MongoDB database.
@@ -57,7 +58,6 @@ pub(crate) async fn bind(
             let names = |field: &str| {
                 takes_any_field || operations.bindings().any(|binding| binding.names_field(field))
             };
-            mistakes.extend(absent_jobs(template, |object| catalog.contains_key(object)));
             // A find without a projection answers fields that no command names, so this is no mistake.
             let lost = lost_fields(template, &description, names);
             mistakes.extend(lost.map(Mistake::as_warning));
@@ -121,6 +121,9 @@ impl TemplateAdapter for RecTemplate {
         if !event.operation.is_write() {
             return call::read(&self.database, binding, arguments, attempt).await;
         }
+        if event.act.is_some() {
+            return call::act(&self.database, binding, &arguments, attempt).await;
+        }
         match binding.bulk() {
             // It has no claim to ask, so it is unknown whether an earlier delivery was done.
             Some(_) if attempt.time_to_work().is_zero() => {
@@ -131,6 +134,23 @@ impl TemplateAdapter for RecTemplate {
             }
             None => once::write(&self.database, binding, arguments, attempt).await,
         }
+    }
+
+    fn check(&self, event: &Event) -> Result<()> {
+        self.operations.of(&self.template, event)?.arguments(event).map(drop)
+    }
+
+    async fn run(&self, run: &JobRun, rows: &mut dyn TakesRows, stop: Stop<'_>) -> Result<JobEnd> {
+        let event = &run.attempt.event;
+        let binding = self.operations.of(&self.template, event)?;
+        let arguments = binding.arguments(event)?;
+        self.database.check_there()?;
+        job::run(&self.database, binding, &arguments, run, rows, stop).await
+    }
+
+    async fn end_runs_before(&self, ticket: &str, epoch: i64) -> Result<()> {
+        self.database.check_there()?;
+        job::end_before(&self.database, ticket, epoch).await
     }
 
     fn asked_id(&self, event: &Event) -> Option<String> {

@@ -10,6 +10,7 @@ mod catalog;
 mod connect;
 mod convert;
 mod error;
+mod job;
 mod json;
 mod lint;
 mod once;
@@ -19,17 +20,18 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use beds_core::job_run::marks_before;
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, ErrorKind, Event, Mistake, Result, Template, TemplateAdapter,
-    TemplateDescription,
+    Attempt, BedsError, ErrorKind, Event, JobEnd, JobRun, Mistake, Result, Stop, TakesRows,
+    Template, TemplateAdapter, TemplateDescription,
 };
 
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
 use crate::bound::{self, Bound};
-use crate::operations::{Operations, absent_jobs, lost_fields};
+use crate::operations::{Operations, lost_fields};
 use bind::Binding;
 use catalog::Catalog;
 
@@ -103,12 +105,8 @@ fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding
     let takes_any_field = operations.bindings().any(|binding| binding.takes_any_field());
     let names = bind::answers(catalog, template);
     let description = operations.describe(Binding::parameters);
-    let has_object =
-        |object: &str| catalog.routines.contains_key(object) || catalog.views.contains_key(object);
     let answers = |name: &str| takes_any_field || names.contains(name);
-    let mut mistakes: Vec<Mistake> = absent_jobs(template, has_object)
-        .chain(lost_fields(template, &description, answers))
-        .collect();
+    let mut mistakes: Vec<Mistake> = lost_fields(template, &description, answers).collect();
     // A catalog that tells no name at all cannot refute the id.
     if !names.is_empty() && !names.contains(template.id.as_str()) {
         let near = names.iter().find(|name| name.eq_ignore_ascii_case(&template.id));
@@ -161,6 +159,29 @@ impl TemplateAdapter for RelTemplate {
             }
         }
         Err(self.replaced())
+    }
+
+    fn check(&self, event: &Event) -> Result<()> {
+        self.operations.load().of(&self.template, event)?.arguments(event).map(drop)
+    }
+
+    async fn run(&self, run: &JobRun, rows: &mut dyn TakesRows, stop: Stop<'_>) -> Result<JobEnd> {
+        let event = &run.attempt.event;
+        let operations = self.operations.load_full();
+        let binding = operations.of(&self.template, event)?;
+        let arguments = binding.arguments(event)?;
+        self.database.check_there()?;
+        job::run(&self.database, binding, &arguments, run, rows, stop).await
+    }
+
+    async fn end_runs_before(&self, ticket: &str, epoch: i64) -> Result<()> {
+        self.database.check_there()?;
+        for lock in marks_before(ticket, epoch) {
+            if !self.database.end_job(&lock).await {
+                return Err(job::still_there(&self.database));
+            }
+        }
+        Ok(())
     }
 
     fn asked_id(&self, event: &Event) -> Option<String> {

@@ -35,7 +35,8 @@ pub(crate) enum Source {
 impl Source {
     /// By the name of a parameter that takes a value. `is_whole` where it is one that can take all fields together.
     pub(crate) fn of(name: &str, offer: &Offer<'_>, is_whole: bool) -> Self {
-        let is_read = !offer.operation.is_write();
+        // A job has no pages: its parameters of these names are as any other.
+        let is_read = !offer.operation.is_write() && offer.operation != Operation::Job;
         match name {
             "event_id" => Source::EventId,
             "actor" => Source::Actor,

@@ -30,19 +30,22 @@ impl Stores {
         let (service, admin) = (&config.services.rec, &config.services.admin);
         for (name, database) in &config.databases.rec {
             let is_logs = name == config::LOGS_DATABASE;
-            // An admin node stores reports in msLogs, also where it serves no other database.
-            if service.is_local || (admin.is_local && is_logs) {
+            let is_tickets = name == config::TICKETS_DATABASE && config.services.calgon.is_local;
+            // An admin node stores reports in msLogs and one of tickets these in beds, also where it serves no other database.
+            if service.is_local || (admin.is_local && is_logs) || is_tickets {
                 let tasks =
                     if service.is_local { config.instances(Store::Rec, name).total() } else { 0 };
                 let scribes = if is_logs { admin.instances.total() } else { 0 };
-                let database = rec::Database::new(name, database, tasks + scribes, config).await?;
+                let calgon = if is_tickets { config.services.calgon.instances.total() } else { 0 };
+                let connections = tasks + scribes + calgon + config.jobs();
+                let database = rec::Database::new(name, database, connections, config).await?;
                 rec.insert(name.clone(), Arc::new(database));
             }
         }
         if config.services.rel.is_local {
             for (name, database) in &config.databases.rel {
-                let instances = config.instances(Store::Rel, name);
-                let database = rel::Database::new(name, database, instances, config.inbox)?;
+                let (instances, jobs) = (config.instances(Store::Rel, name), config.jobs());
+                let database = rel::Database::new(name, database, instances, jobs, config.inbox)?;
                 rel.insert(name.clone(), Arc::new(database));
             }
         }

@@ -12,6 +12,7 @@ mod load;
 mod reload;
 mod run;
 mod schema;
+mod tickets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,11 @@ pub enum Command {
     Dead {
         #[command(subcommand)]
         command: dead::DeadCommand,
+    },
+    /// Tickets: work that takes long, of all callers
+    Tickets {
+        #[command(subcommand)]
+        command: tickets::TicketsCommand,
     },
     /// Keys of programs that call this node
     Keys {
@@ -88,6 +94,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Lineage(args) => lineage::lineage(args).await,
         Command::Audit { command } => audit::audit(command).await,
         Command::Dead { command } => dead::dead(command).await,
+        Command::Tickets { command } => tickets::tickets(command).await,
         Command::Keys { command } => keys::keys(command).await,
         Command::Reload(args) => reload::reload(args).await,
         Command::Defaults => {

@@ -336,5 +336,6 @@ fn slot(template: &Template, adapter: Option<Arc<dyn TemplateAdapter>>) -> Slot 
         id_field: template.id.clone(),
         is_audit_required: template.audit == AuditPolicy::Required,
         rights: Arc::new(Rights::given_by(template)),
+        jobs: Arc::new(template.jobs.clone()),
     }
 }

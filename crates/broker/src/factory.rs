@@ -2,18 +2,21 @@
 //!
 //! Not here: the adapters, which the factory does not know.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use beds_core::members::id_of;
 use beds_core::reply::Answer;
+use beds_core::template::job::Job;
 use beds_core::text::quote;
 use beds_core::{
     BedsError, ErrorKind, Event, Result, Rights, RoutingKey, Store, TemplateAdapter,
     TemplateDescription, Templates,
 };
 use serde_json::value::RawValue;
+
+use crate::calgon::Calgon;
 
 /// One template, as the factory knows it.
 #[derive(Clone)]
@@ -28,17 +31,33 @@ pub struct Slot {
     pub is_audit_required: bool,
     /// The roles that may use it, and its fields.
     pub rights: Arc<Rights>,
+    /// Its work that takes long, by name.
+    pub jobs: Arc<BTreeMap<String, Job>>,
 }
 
 /// The templates of this node. Replaced as a whole by a reload, without holding up events.
 #[derive(Default)]
 pub struct Factory {
     slots: ArcSwap<HashMap<String, Slot>>,
+    /// On a node that takes requests for tickets.
+    calgon: OnceLock<Calgon>,
 }
 
 impl Factory {
     pub fn replace(&self, slots: HashMap<String, Slot>) {
         self.slots.store(Arc::new(slots));
+    }
+
+    /// The node takes requests for tickets.
+    pub fn serve_tickets(&self, calgon: Calgon) {
+        // Set once, at the start of a node.
+        drop(self.calgon.set(calgon));
+    }
+
+    /// The settings of tickets.
+    pub(crate) fn calgon(&self) -> Result<&Calgon> {
+        let text = "this node takes no requests for tickets";
+        self.calgon.get().ok_or_else(|| BedsError::new(ErrorKind::Unavailable, text))
     }
 
     /// Puts adapters in beside the others, such as when a database came back.
@@ -71,16 +90,51 @@ impl Factory {
             );
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
-        match &slot.adapter {
-            Some(adapter) => Ok(Arc::clone(adapter)),
-            None => {
-                let text = format!(
-                    "the database of {} has not been reached yet; not executed",
-                    event.template
-                );
-                Err(BedsError::new(ErrorKind::StoreUnavailable, text))
-            }
-        }
+        bound(slot, &event.template)
+    }
+
+    /// The adapter of a template, whichever its database: for work that came through no queue of one.
+    pub(crate) fn adapter_of(&self, template: &str) -> Result<Arc<dyn TemplateAdapter>> {
+        let slots = self.slots.load();
+        bound(slots.get(template).ok_or_else(|| unknown(template))?, template)
+    }
+
+    /// Store and name of the database of a template, as `rel.main`.
+    pub(crate) fn database(&self, template: &str) -> Result<String> {
+        let slots = self.slots.load();
+        let slot = slots.get(template).ok_or_else(|| unknown(template))?;
+        Ok(place(slot))
+    }
+
+    /// The member of a template's records that is their id.
+    pub(crate) fn id_field(&self, template: &str) -> String {
+        self.slots.load().get(template).map(|slot| slot.id_field.clone()).unwrap_or_default()
+    }
+
+    /// The databases that this node has reached, as `rel.main`.
+    pub(crate) fn databases(&self) -> BTreeSet<String> {
+        let slots = self.slots.load();
+        slots.values().filter(|slot| slot.adapter.is_some()).map(place).collect()
+    }
+
+    /// A job of a template.
+    pub(crate) fn job(&self, template: &str, job: &str) -> Result<Job> {
+        let slots = self.slots.load();
+        let slot = slots.get(template).ok_or_else(|| unknown(template))?;
+        slot.jobs.get(job).cloned().ok_or_else(|| {
+            let text = format!("{template} has no job {}", quote(job));
+            BedsError::new(ErrorKind::NoSuchOperation, text)
+        })
+    }
+
+    /// The jobs that have a limit on their runs at a time, as `Template/job`.
+    pub(crate) fn limited_jobs(&self) -> BTreeMap<String, u16> {
+        let slots = self.slots.load();
+        let limited = slots.iter().flat_map(|(template, slot)| {
+            let limited = slot.jobs.iter().filter_map(|(name, job)| Some((name, job.max_running?)));
+            limited.map(move |(name, most)| (format!("{template}/{name}"), most.get()))
+        });
+        limited.collect()
     }
 
     /// An error unless a role of the event's actor may do it. A gateway has looked before; an event that came by AMQP has passed none,
@@ -94,7 +148,7 @@ impl Factory {
         if !actor.has_every_right() && !access.knows(actor) {
             return Err(unknown(&event.template));
         }
-        access.check(actor, event.operation, &event.template, event.fetch_name())?;
+        access.check(actor, event.operation, &event.template, event.name())?;
         slot.rights.check_fields(event)?;
         Ok(Arc::clone(&slot.rights))
     }
@@ -157,6 +211,17 @@ impl Factory {
             .filter_map(|(name, slot)| Some((name.clone(), slot.adapter.as_ref()?.describe())))
             .collect()
     }
+}
+
+fn place(slot: &Slot) -> String {
+    format!("{}.{}", slot.store, slot.database)
+}
+
+fn bound(slot: &Slot, template: &str) -> Result<Arc<dyn TemplateAdapter>> {
+    slot.adapter.clone().ok_or_else(|| {
+        let text = format!("the database of {template} has not been reached yet; not executed");
+        BedsError::new(ErrorKind::StoreUnavailable, text)
+    })
 }
 
 fn unknown(template: &str) -> BedsError {

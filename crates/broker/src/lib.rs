@@ -3,10 +3,13 @@
 //!
 //! Not here: adapters (crate adapters), messages on the wire (crate transport).
 
+mod calgon;
 mod dispatch;
 mod factory;
 mod metrics;
 mod pool;
+mod touched;
 
+pub use calgon::Calgon;
 pub use factory::{Factory, Slot};
 pub use pool::{Parts, PoolSpec, Pools};

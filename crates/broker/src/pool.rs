@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Factory;
+use crate::calgon::{Calgon, Runner, Tools};
 use source::Source;
 
 /// One pool: a queue and how many tasks work on it.
@@ -70,6 +71,8 @@ pub struct Parts {
     pub notices: Notices,
     /// The credentials that publishers may show.
     pub gate: Arc<dyn Gatekeeper>,
+    /// The work of tickets, where this node does it.
+    pub calgon: Option<Calgon>,
 }
 
 /// All pools of a node.
@@ -133,9 +136,36 @@ impl Pools {
                 all.keep(task.name.clone(), move || supervisor::run(task.clone()));
             }
         }
+        all.work_on_tickets(transport, reports, parts);
         // A closed tracker still takes tasks; only a closed one lets drain see their end.
         all.tasks.close();
         all
+    }
+
+    /// Starts the tasks that do the work of tickets, where this node does it.
+    fn work_on_tickets(&self, transport: &Transport, reports: &Reports, parts: &Parts) {
+        let Some(calgon) = &parts.calgon else { return };
+        for number in 1..=calgon.config.instances.work.get() {
+            let tools = Tools {
+                name: task_name("ticket", number),
+                is_first: number == 1,
+                calgon: calgon.clone(),
+                factory: Arc::clone(&parts.factory),
+                publisher: transport.publisher().clone(),
+                reports: reports.clone(),
+                notices: parts.notices.clone(),
+                stop: self.stop.clone(),
+            };
+            let (name, census) = (tools.name.clone(), Arc::clone(&self.census));
+            census.wanted.fetch_add(1, Ordering::Relaxed);
+            self.keep(name, move || {
+                let (runner, present) = (Runner(tools.clone()), census.enter());
+                async move {
+                    let _present = present;
+                    runner.serve().await;
+                }
+            });
+        }
     }
 
     /// Keeps a piece of work going until the pools stop.

@@ -37,6 +37,10 @@ pub struct Access {
     pub jobs: ByName,
     /// The stream of changes.
     pub changes: Roles,
+    /// Reads that each known caller may do: operations, and named fetches. Of BEDS's own templates alone, whose objects choose rows by
+    /// their owner.
+    #[serde(skip)]
+    pub everyone: Vec<&'static str>,
 }
 
 /// The roles of all things of a kind, or of each by its name.
@@ -74,7 +78,9 @@ impl ByName {
 impl Access {
     /// True where one of the caller's roles may do it. `name` is the named fetch, where one is meant.
     pub fn allows(&self, actor: &Actor, operation: Operation, name: Option<&str>) -> bool {
+        let named = name.unwrap_or(operation.as_str());
         has_one(actor, self.roles(operation, name))
+            || !operation.is_write() && self.everyone.contains(&named)
     }
 
     /// # Errors
@@ -93,18 +99,13 @@ impl Access {
         Err(BedsError::new(ErrorKind::NotAllowed, text))
     }
 
-    /// True where one of the caller's roles may start the job.
-    pub fn allows_job(&self, actor: &Actor, job: &str) -> bool {
-        self.jobs.of(job).is_some_and(|roles| has_one(actor, roles))
-    }
-
     /// True where the caller may do anything at all with the template: others must not learn that it is there.
     pub fn knows(&self, actor: &Actor) -> bool {
         let exact = [&self.create, &self.fetch, &self.list, &self.update, &self.delete];
         let sets =
             [&self.read, &self.write, &self.changes].into_iter().chain(exact.into_iter().flatten());
         let named = self.jobs.sets().chain(self.fetches.iter().flat_map(ByName::sets));
-        sets.chain(named).any(|roles| has_one(actor, roles))
+        !self.everyone.is_empty() || sets.chain(named).any(|roles| has_one(actor, roles))
     }
 
     /// The roles that may do it.
@@ -114,6 +115,11 @@ impl Access {
                 self.fetches.as_ref().and_then(|fetches| fetches.of(name))
             }
             (Operation::Fetch, None) => self.fetch.as_ref(),
+            // No general right stands for a job.
+            (Operation::Job, name) => {
+                static NONE: Roles = Roles::new();
+                return name.and_then(|name| self.jobs.of(name)).unwrap_or(&NONE);
+            }
             (Operation::List, _) => self.list.as_ref(),
             (Operation::Create, _) => self.create.as_ref(),
             (Operation::Update, _) => self.update.as_ref(),
@@ -145,7 +151,7 @@ mod tests {
         let none = access("");
         let caller = actor(&["clerk"]);
         assert!(!none.allows(&caller, Operation::List, None) && !none.knows(&caller));
-        assert!(!none.allows_job(&caller, "any"));
+        assert!(!none.allows(&caller, Operation::Job, Some("any")));
         let read = access("read = ['clerk']");
         assert!(read.allows(&caller, Operation::Fetch, Some("by")) && read.knows(&caller));
         assert!(!read.allows(&caller, Operation::Delete, None));
@@ -167,8 +173,8 @@ mod tests {
         assert!(!allowed("clerk", Operation::List, None));
         assert!(allowed("clerk", Operation::Fetch, Some("other")));
         assert!(!allowed("clerk", Operation::Fetch, Some("secret")));
-        assert!(access.allows_job(&actor(&["chief"]), "year"));
-        assert!(!access.allows_job(&actor(&["chief"]), "month"));
+        assert!(allowed("chief", Operation::Job, Some("year")));
+        assert!(!allowed("chief", Operation::Job, Some("month")));
         // Of two roles, each gives its own rights and no more.
         assert!(access.allows(&actor(&["clerk", "chief"]), Operation::Delete, None));
     }

@@ -30,6 +30,8 @@ pub const DEFAULTS: &str = include_str!("../../../config/beds.default.toml");
 /// The MongoDB database of the admin node.
 pub const LOGS_DATABASE: &str = "msLogs";
 
+pub use crate::routing::TICKETS_DATABASE;
+
 /// The configuration of one node.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Config {
@@ -137,6 +139,36 @@ pub struct Services {
     pub rec: StoreService,
     pub rel: StoreService,
     pub admin: Admin,
+    pub calgon: Calgon,
+}
+
+/// `[services.calgon]`: the tasks that take requests for tickets, and those that do the work.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Calgon {
+    pub is_local: bool,
+    pub instances: CalgonInstances,
+    /// How long a node may be silent before another one takes over its tickets. It speaks three times in it.
+    #[serde(deserialize_with = "duration")]
+    pub lease: Duration,
+    /// A ticket that is not begun within this time is never begun.
+    #[serde(deserialize_with = "duration")]
+    pub start_within: Duration,
+    /// How long an ended ticket is known.
+    #[serde(deserialize_with = "duration")]
+    pub keep: Duration,
+    /// Tickets that wait, of all callers.
+    pub max_queued: NonZeroU32,
+    /// And of one.
+    pub max_queued_of_one: NonZeroU32,
+}
+
+/// Tasks of tickets.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct CalgonInstances {
+    /// Those that take requests.
+    pub requests: NonZeroU16,
+    /// Those that do the work, one ticket at a time each.
+    pub work: NonZeroU16,
 }
 
 /// `[services.admin]`: the tasks that take the reports of nodes and store them in the database `msLogs`.
@@ -175,7 +207,21 @@ impl AdminInstances {
     }
 }
 
+impl CalgonInstances {
+    /// The connections to the database of tickets that these tasks can use at once.
+    pub fn total(self) -> usize {
+        // A task beats while it stores a piece of its result.
+        usize::from(self.requests.get()) + 2 * usize::from(self.work.get())
+    }
+}
+
 impl Config {
+    /// The jobs that a node runs at once in each of its databases, at most.
+    pub fn jobs(&self) -> usize {
+        let calgon = &self.services.calgon;
+        if calgon.is_local { usize::from(calgon.instances.work.get()) } else { 0 }
+    }
+
     /// The broker tasks of a database.
     pub fn instances(&self, store: Store, database: &str) -> Instances {
         let of_store = self.services.store(store).instances;
@@ -293,6 +339,14 @@ pub struct Database {
     pub ca_file: Option<PathBuf>,
     #[serde(default)]
     pub instances: OwnInstances,
+    /// The login that runs jobs, where it is another one.
+    pub jobs: Option<JobsLogin>,
+}
+
+/// `[databases.rel.NAME.jobs]`: limits on statements that suit requests would end an honest job.
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobsLogin {
+    pub url: Url,
 }
 
 /// The broker tasks of one database, where they are not those of its store.
@@ -315,7 +369,7 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
     })
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let duration: SignedDuration = text.parse().ok()?;
     Duration::try_from(duration).ok().filter(|d| !d.is_zero())
 }

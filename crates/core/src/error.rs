@@ -120,6 +120,13 @@ error_kinds! {
     MissingClaim = "BEDS-0032", 403, "The caller lacks a claim";
     /// The caller has as many requests in flight as one may have, or its address has shown too many bad signatures.
     TooMany = "BEDS-0033", 429, "Too many at once from this caller";
+    /// No ticket has the id, or it is another caller's.
+    NoSuchTicket = "BEDS-0034", 404, "No such ticket";
+    ResultNotReady = "BEDS-0035", 409, "The ticket has no result yet";
+    /// The ticket was cancelled or not begun in time, or its result was removed.
+    ResultGone = "BEDS-0036", 410, "The ticket has no result";
+    /// The nodes that worked on a ticket fell silent, one after the other.
+    WorkersLost = "BEDS-0037", 500, "The work was lost again and again";
 }
 
 impl ErrorKind {

@@ -3,6 +3,8 @@
 //!
 //! Not here: the work on it (attempt.rs), keys and digests of other things (digest.rs).
 
+mod limits;
+
 use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,7 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::actor::{Actor, Claim};
 use crate::digest::{hash_parts, hex};
 use crate::fields::{MAX_VALUES, values_in};
-use crate::text::{is_unseen, quote, what_is_wrong};
+use crate::text::{quote, what_is_wrong};
 use crate::traceparent::is_traceparent;
 use crate::{BedsError, ErrorKind, EventId, Fields, Operation, Payload, Query, Result, Select};
 
@@ -49,6 +51,12 @@ pub struct Event {
     /// The named fetch, for a `fetch` that is not by id.
     #[serde(default)]
     pub fetch: Option<String>,
+    /// The job, for a `job`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// The act of a template of BEDS's own, within this node. It never travels.
+    #[serde(skip)]
+    pub act: Option<&'static str>,
     /// The name of `fetch` in the release before. It is read for this release, and none after [`Event::from_slice`].
     #[serde(default, rename = "object", skip_serializing)]
     pub fetch_before: Option<String>,
@@ -105,6 +113,8 @@ impl Event {
             template: template.to_owned(),
             operation,
             fetch: None,
+            job: None,
+            act: None,
             fetch_before: None,
             id: None,
             params: Fields::new(),
@@ -195,57 +205,6 @@ impl Event {
             .is_ok_and(|envelope| envelope.v > ENVELOPE_VERSION)
     }
 
-    /// Limits the ids and names of an event, because they are copied into lineage and audit records.
-    fn check_lengths(&self) -> Result<()> {
-        let fits = [
-            ("event_id", self.event_id.0.len(), 1..=MAX_ID_BYTES),
-            ("root_id", self.root_id.0.len(), 1..=MAX_ID_BYTES),
-            ("parent_id", self.parent_id.0.len(), 0..=MAX_ID_BYTES),
-            ("replay_of", self.replay_of.as_ref().map_or(0, |id| id.0.len()), 0..=MAX_ID_BYTES),
-            ("template", self.template.len(), 1..=MAX_NAME_BYTES),
-            ("fetch", self.fetch.as_ref().map_or(0, String::len), 0..=MAX_NAME_BYTES),
-            (
-                "origin.address",
-                self.origin.as_ref().map_or(0, |origin| origin.address.len()),
-                0..=MAX_NAME_BYTES,
-            ),
-        ];
-        if let Some((name, _, range)) =
-            fits.iter().find(|(_, length, range)| !range.contains(length))
-        {
-            let text = format!("{name} must have {} to {} bytes", range.start(), range.end());
-            return Err(BedsError::new(ErrorKind::BadEvent, text));
-        }
-        if let Some(text) = self.actor.excess() {
-            return Err(BedsError::new(ErrorKind::BadEvent, text));
-        }
-        let texts = [
-            ("event_id", Some(&self.event_id.0)),
-            ("root_id", Some(&self.root_id.0)),
-            ("parent_id", Some(&self.parent_id.0)),
-            ("replay_of", self.replay_of.as_ref().map(|id| &id.0)),
-            ("template", Some(&self.template)),
-            ("fetch", self.fetch.as_ref()),
-            ("actor.subject", Some(&self.actor.subject)),
-            ("origin.address", self.origin.as_ref().map(|origin| &origin.address)),
-        ];
-        let is_unseen = |text: &Option<&String>| text.is_some_and(|text| text.contains(is_unseen));
-        if let Some((name, _)) = texts.iter().find(|(_, text)| is_unseen(text)) {
-            return Err(BedsError::new(
-                ErrorKind::BadEvent,
-                format!("{name} must have no control characters, and none without a shape"),
-            ));
-        }
-        if self.event_id.is_child() || self.root_id.is_child() || self.parent_id.is_child() {
-            let text = format!(
-                "ids of events must not contain {:?}, which marks steps within an event",
-                EventId::CHILD
-            );
-            return Err(BedsError::new(ErrorKind::BadEvent, text));
-        }
-        Ok(())
-    }
-
     /// Reads the named fetch under its name of the release before.
     fn take_name_before(&mut self) -> Result<()> {
         match (&self.fetch, self.fetch_before.take()) {
@@ -266,6 +225,15 @@ impl Event {
         self.fetch.as_deref().filter(|_| self.operation == Operation::Fetch)
     }
 
+    /// The name of the thing that is asked for, beside the operation: of a fetch, a job or an act.
+    pub fn name(&self) -> Option<&str> {
+        match self.operation {
+            Operation::Job => self.job.as_deref(),
+            Operation::Update => self.act,
+            _ => self.fetch_name(),
+        }
+    }
+
     /// The id of the record that is asked for; none where the operation is not on one record.
     pub fn record_id(&self) -> Option<&str> {
         self.id.as_deref().filter(|_| self.is_of_one())
@@ -275,8 +243,9 @@ impl Event {
     fn is_of_one(&self) -> bool {
         match self.operation {
             Operation::Fetch => self.fetch.is_none(),
-            Operation::Update | Operation::Delete => true,
-            Operation::Create | Operation::List => false,
+            Operation::Update => self.act.is_none(),
+            Operation::Delete => true,
+            Operation::Create | Operation::List | Operation::Job => false,
         }
     }
 
@@ -358,6 +327,10 @@ impl Event {
             &mut hash,
             &[&self.template, self.operation.as_str(), self.id.as_deref().unwrap_or("")],
         );
+        // Of operations that had a fingerprint before tickets, it stays as it was.
+        if let Some(job) = &self.job {
+            hash_parts(&mut hash, &["job", job]);
+        }
         self.params.digest_into(&mut hash);
         // All claims, and not those alone that an object takes: these change with the catalog, and a redelivered write would run twice.
         // Without any, the fingerprint is that of each release before.

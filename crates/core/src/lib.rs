@@ -14,6 +14,7 @@ pub mod event;
 pub mod fields;
 pub mod gate;
 pub mod id;
+pub mod job_run;
 pub mod members;
 pub mod message;
 pub mod mistake;
@@ -28,6 +29,7 @@ pub mod steps;
 pub mod template;
 pub mod templates;
 pub mod text;
+pub mod ticket;
 pub mod toml_check;
 pub mod traceparent;
 
@@ -40,13 +42,16 @@ pub use event::{Event, Origin};
 pub use fields::Fields;
 pub use gate::{Gatekeeper, Place, Seal, Unproved};
 pub use id::EventId;
+pub use job_run::{JobRun, Stop, TakesRows};
 pub use message::{Beside, Payload, Query, Response, Select};
 pub use mistake::{Mistake, Severity};
 pub use namaste::direct::Direct;
-pub use namaste::{NamasteCore, TemplateAdapter};
+pub use namaste::{JobEnd, NamasteCore, TemplateAdapter};
 pub use outcome::Outcome;
 pub use reply::Reply;
 pub use rights::Rights;
-pub use routing::{MAIN_DATABASE, Operation, ReportStream, RoutingKey, SEED_KEYS, Store};
+pub use routing::{
+    MAIN_DATABASE, Operation, ReportStream, RoutingKey, SEED_KEYS, Store, TICKET_RESULTS, TICKETS,
+};
 pub use template::{AnswerShape, Template};
 pub use templates::{Description, TemplateDescription, Templates};

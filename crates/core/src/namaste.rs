@@ -9,8 +9,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::attempt::Attempt;
+use crate::job_run::{JobRun, Stop, TakesRows};
 use crate::reply::Answer;
-use crate::{Event, Payload, Query, Response, Result, TemplateDescription};
+use crate::{BedsError, ErrorKind, Event, Payload, Query, Response, Result, TemplateDescription};
 
 /// The unified interface to the records of one template.
 ///
@@ -32,6 +33,15 @@ pub trait NamasteCore: Send + Sync {
     async fn delete_record(&self, id: &str) -> Result<Response>;
 }
 
+/// The end of a job's run that was no failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobEnd {
+    /// All rows were taken.
+    Done,
+    /// It was stopped, and the database has confirmed it.
+    Stopped,
+}
+
 /// A template bound to its store. The factory keeps one for each template: one event in, one answer out.
 #[async_trait]
 pub trait TemplateAdapter: Send + Sync {
@@ -40,6 +50,36 @@ pub trait TemplateAdapter: Send + Sync {
     /// # Errors
     /// Each kind says how certain the end is: only [`crate::ErrorKind::OutcomeUnknown`] may have had an effect.
     async fn work(&self, attempt: &Arc<Attempt>) -> Result<Answer>;
+
+    /// Looks whether the event could be worked on: its operation is there, and its fields fit.
+    ///
+    /// # Errors
+    /// The mistake of the caller's, or the reason why the operation cannot be used.
+    fn check(&self, _event: &Event) -> Result<()> {
+        Ok(())
+    }
+
+    /// Runs a job: its rows go to `rows`, and nothing that it wrote stays. `stop` ends it: the answer comes when the database has
+    /// confirmed that nothing of it runs any more.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Unavailable`] where an earlier attempt still runs in the database; those of [`TemplateAdapter::work`].
+    async fn run(
+        &self,
+        _run: &JobRun,
+        _rows: &mut dyn TakesRows,
+        _stop: Stop<'_>,
+    ) -> Result<JobEnd> {
+        Err(BedsError::new(ErrorKind::NoSuchOperation, "the store has no jobs"))
+    }
+
+    /// Ends everything that runs in the database for the attempts at a ticket before this one, and waits until it has ended.
+    ///
+    /// # Errors
+    /// It could not be ended, or the database cannot be asked.
+    async fn end_runs_before(&self, _ticket: &str, _epoch: i64) -> Result<()> {
+        Ok(())
+    }
 
     /// The id that the event asks for, as the store writes it: a caller can spell one in several ways. None where it asks for none,
     /// or the store cannot tell.

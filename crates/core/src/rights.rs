@@ -74,7 +74,7 @@ impl Rights {
         if self.fields.is_empty() {
             return Ok(());
         }
-        let name = event.fetch_name();
+        let name = event.name();
         let is_allowed = |field: &&String| self.may_use(actor, operation, name, field);
         match event.params.keys().find(|field| !is_allowed(field)) {
             None => Ok(()),
@@ -85,14 +85,18 @@ impl Rights {
         }
     }
 
+    /// The fields that may not be in an answer of the operation to the caller. `name` is that of the fetch or of the job.
+    pub fn hidden(&self, actor: &Actor, operation: Operation, name: Option<&str>) -> Vec<&str> {
+        let is_hidden = |field: &&String| !self.may_read(actor, operation, name, field);
+        self.fields.keys().filter(is_hidden).map(String::as_str).collect()
+    }
+
     /// The answer without the fields that the event's actor may not read.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] where a record is no JSON object: nothing of it is given out then.
     pub fn mask(&self, event: &Event, mut answer: Answer) -> Result<Answer> {
-        let (actor, operation, name) = (&event.actor, event.operation, event.fetch_name());
-        let is_hidden = |field: &&String| !self.may_read(actor, operation, name, field);
-        let hidden: Vec<&str> = self.fields.keys().filter(is_hidden).map(String::as_str).collect();
+        let hidden = self.hidden(&event.actor, event.operation, event.name());
         if hidden.is_empty() {
             return Ok(answer);
         }
@@ -113,7 +117,7 @@ impl Rights {
 
     /// The error without names of fields that the event's actor may not use: texts of unknown and missing fields list them.
     pub fn quiet(&self, event: &Event, error: BedsError) -> BedsError {
-        let (actor, operation, name) = (&event.actor, event.operation, event.fetch_name());
+        let (actor, operation, name) = (&event.actor, event.operation, event.name());
         let may_use = |field: &String| self.may_use(actor, operation, name, field);
         let tells = matches!(error.kind, ErrorKind::UnknownField | ErrorKind::MissingParameter);
         if !tells || self.fields.keys().all(may_use) {
@@ -155,7 +159,10 @@ pub fn may_see(template: &Template, actor: &Actor, field: &str) -> bool {
 }
 
 /// A JSON object without some of its members. The others stay in their order, as they are written.
-fn without(object: &RawValue, hidden: &[&str]) -> Result<Box<RawValue>> {
+///
+/// # Errors
+/// [`ErrorKind::Internal`] where it is no JSON object.
+pub fn without(object: &RawValue, hidden: &[&str]) -> Result<Box<RawValue>> {
     let Members(members) = serde_json::from_str(object.get()).map_err(unmasked)?;
     let mut text = String::with_capacity(object.get().len());
     text.push('{');

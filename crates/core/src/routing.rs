@@ -20,6 +20,8 @@ pub enum Operation {
     List,
     Update,
     Delete,
+    /// A job of a template. Only with a ticket.
+    Job,
 }
 
 impl Operation {
@@ -30,6 +32,7 @@ impl Operation {
             Operation::List => "list",
             Operation::Update => "update",
             Operation::Delete => "delete",
+            Operation::Job => "job",
         }
     }
 
@@ -74,6 +77,9 @@ impl fmt::Display for Store {
 /// The database whose queues take the seed's four keys too (`rel.write` for `rel.write.main`).
 pub const MAIN_DATABASE: &str = "main";
 
+/// The queue of requests for tickets.
+pub const TICKETS_QUEUE: &str = "calgon";
+
 /// A routing key of `beds.events`, such as `rel.write.main`. It is bound to exactly one queue, of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoutingKey {
@@ -88,8 +94,21 @@ impl RoutingKey {
         Self { store, is_write, text: format!("{}.{database}", seed_key(store, is_write)).into() }
     }
 
+    /// The key of requests for tickets, which are kept in a database of their own.
+    pub fn tickets() -> Self {
+        Self { store: Store::Rec, is_write: true, text: TICKETS_QUEUE.into() }
+    }
+
+    /// True for [`RoutingKey::tickets`].
+    pub fn is_of_tickets(&self) -> bool {
+        &*self.text == TICKETS_QUEUE
+    }
+
     /// Reads a key with the name of its database. None for another text, and for a key of the seed.
     pub fn parse(text: &str) -> Option<Self> {
+        if text == TICKETS_QUEUE {
+            return Some(Self::tickets());
+        }
         let keys = Store::ALL.into_iter().flat_map(|store| [(store, false), (store, true)]);
         keys.into_iter().find_map(|(store, is_write)| {
             let database = text.strip_prefix(seed_key(store, is_write))?.strip_prefix('.')?;
@@ -110,6 +129,9 @@ impl RoutingKey {
     }
 
     pub fn database(&self) -> &str {
+        if self.is_of_tickets() {
+            return TICKETS_DATABASE;
+        }
         &self.text[seed_key(self.store, self.is_write).len() + 1..]
     }
 
@@ -137,6 +159,12 @@ fn seed_key(store: Store, is_write: bool) -> &'static str {
     }
 }
 
+/// The MongoDB database of tickets and their results.
+pub const TICKETS_DATABASE: &str = "beds";
+/// The templates of tickets, and of the pieces of their results.
+pub const TICKETS: &str = "Tickets";
+pub const TICKET_RESULTS: &str = "TicketResults";
+
 /// The streams of reports through `beds.logs`. Each stream has a queue and a template of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReportStream {
@@ -163,9 +191,9 @@ impl ReportStream {
     /// The template of the signed ends of audit chains, which travel with the audit records.
     pub const AUDIT_HEADS: &str = "AuditHeads";
 
-    /// True for a template that only nodes write, through `beds.logs`: a caller that could would write the trail.
+    /// True for a template that only nodes write: a caller that could would write the trail, or the ticket of another.
     pub fn is_written_by_nodes(template: &str) -> bool {
-        template == Self::AUDIT_HEADS
+        matches!(template, Self::AUDIT_HEADS | TICKETS | TICKET_RESULTS)
             || Self::ALL.iter().any(|stream| stream.template() == template)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: whether the objects exist and which parameters they take, which the adapters find out.
 
+pub mod job;
 pub(crate) mod node;
 mod rules;
 
@@ -15,6 +16,7 @@ use toml::Value;
 use crate::access::{Access, Roles};
 use crate::toml_check::{Checked, Key, Kind, check};
 use crate::{Mistake, Operation, Store};
+use job::Job;
 
 /// One data domain.
 #[derive(Debug, Clone, Deserialize)]
@@ -32,9 +34,12 @@ pub struct Template {
     /// Further named reads: the name in the URL, and the database object.
     #[serde(default)]
     pub fetches: BTreeMap<String, Named>,
-    /// Long reads, only with a ticket.
+    /// Work that takes long, only with a ticket.
     #[serde(default)]
-    pub jobs: BTreeMap<String, String>,
+    pub jobs: BTreeMap<String, Job>,
+    /// Changes by their names, which take effect without the inbox. Of BEDS's own templates alone.
+    #[serde(default)]
+    pub acts: BTreeMap<String, Named>,
     /// `required`: requests are refused while no audit record can be queued.
     #[serde(default)]
     pub audit: AuditPolicy,
@@ -182,8 +187,11 @@ impl Template {
         Ok(template)
     }
 
-    /// The database object of an operation; `name` is the named fetch, if one is meant.
+    /// The database object of an operation; `name` is that of the fetch or of the job, if one is meant.
     pub fn object(&self, operation: Operation, name: Option<&str>) -> Option<&str> {
+        if operation == Operation::Job {
+            return self.jobs.get(name?).map(|job| job.object.as_str());
+        }
         self.named(operation, name).map(|named| named.object.as_str())
     }
 
@@ -193,13 +201,14 @@ impl Template {
             (Operation::Fetch, None) => self.objects.fetch.as_ref(),
             (Operation::Create, _) => self.objects.create.as_ref(),
             (Operation::List, _) => self.objects.list.as_ref(),
-            (Operation::Update, _) => self.objects.update.as_ref(),
+            (Operation::Update, Some(name)) => self.acts.get(name),
+            (Operation::Update, None) => self.objects.update.as_ref(),
             (Operation::Delete, _) => self.objects.delete.as_ref(),
+            (Operation::Job, _) => None,
         }
     }
 
-    /// Everything that the template offers: operation, name of the fetch where it has one, object, and the key in the
-    /// file. Jobs are not among them.
+    /// Everything that the template offers: operation, name where it has one, object, and the key in the file.
     pub fn offers(&self) -> Vec<Offer<'_>> {
         let basic = [
             Operation::Create,
@@ -227,6 +236,20 @@ impl Template {
             object,
             answer: *answer,
             key: format!("fetches.{name}"),
+        }));
+        offers.extend(self.acts.iter().map(|(name, Named { object, answer })| Offer {
+            operation: Operation::Update,
+            name: Some(name),
+            object,
+            answer: *answer,
+            key: format!("acts.{name}"),
+        }));
+        offers.extend(self.jobs.iter().map(|(name, job)| Offer {
+            operation: Operation::Job,
+            name: Some(name),
+            object: &job.object,
+            answer: AnswerShape::Record,
+            key: format!("jobs.{name}"),
         }));
         offers
     }
@@ -286,6 +309,14 @@ const KEYS: &[Key] = &[
     Key { path: "fetches.*.object", kind: Kind::Text },
     Key { path: "fetches.*.answer", kind: Kind::Text },
     Key { path: "jobs.*", kind: Kind::Text },
+    Key { path: "jobs.*.object", kind: Kind::Text },
+    Key { path: "jobs.*.kind", kind: Kind::Text },
+    Key { path: "jobs.*.timeout", kind: Kind::Text },
+    Key { path: "jobs.*.attempts", kind: Kind::Integer },
+    Key { path: "jobs.*.max_running", kind: Kind::Integer },
+    Key { path: "jobs.*.result_ttl", kind: Kind::Text },
+    Key { path: "jobs.*.result_max_mib", kind: Kind::Integer },
+    Key { path: "acts.*", kind: Kind::Text },
     Key { path: "audit", kind: Kind::Text },
     Key { path: "access.read", kind: Kind::Texts },
     Key { path: "access.write", kind: Kind::Texts },

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::access::Access;
+use crate::access::{Access, Roles};
 use crate::config::NodeAccess;
+use crate::routing::{TICKET_RESULTS, TICKETS};
 use crate::text::{list, quote};
 use crate::{
     Actor, BedsError, ErrorKind, Mistake, Operation, ReportStream, Result, Template, template,
@@ -93,7 +94,18 @@ impl Templates {
         for template in self.templates.values_mut().filter(|template| template.is_of_nodes) {
             let is_of_audit = matches!(template.name.as_str(), "Audit" | ReportStream::AUDIT_HEADS);
             let read = if is_of_audit { &access.audit } else { &access.lineage }.clone();
-            let own = Access { read, ..Access::default() };
+            // Their objects choose rows by their owner.
+            let everyone = match template.name.as_str() {
+                TICKETS => vec!["fetch", "list"],
+                _ => Vec::new(),
+            };
+            let read = match template.name.as_str() {
+                TICKETS => access.tickets.clone(),
+                // The gateway reads them, when it has looked at the rights on the work itself.
+                TICKET_RESULTS => Roles::new(),
+                _ => read,
+            };
+            let own = Access { read, everyone, ..Access::default() };
             *template = Arc::new(Template { access: own, ..Template::clone(template) });
         }
         self.access = access;
@@ -151,6 +163,12 @@ impl Templates {
         }
         // Only the operations that the caller may use are named.
         let text = match object {
+            Some(job) if operation == Operation::Job => {
+                let known = template.jobs.keys().map(String::as_str);
+                let known: Vec<&str> =
+                    known.filter(|name| may(Operation::Job, Some(name))).collect();
+                format!("{name} has no job {}; it has: {}", quote(job), list(&known))
+            }
             Some(object) => {
                 let known = template.fetches.keys().map(String::as_str);
                 let known: Vec<&str> =

@@ -3,6 +3,7 @@
 //!
 //! Not here: queues (crate transport), work on events (crate broker).
 
+mod bodies;
 mod buckets;
 mod caller;
 mod client_certificate;
@@ -16,10 +17,12 @@ mod metadata;
 mod metrics;
 mod problem;
 mod records;
+mod refusals;
 mod request;
 mod router;
 mod shares;
 mod templates;
+mod tickets;
 mod tls;
 mod unread;
 

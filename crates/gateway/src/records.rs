@@ -2,24 +2,27 @@
 //!
 //! Not here: the parts of a request (request.rs).
 
+use std::time::Duration;
+
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::template::AuditPolicy;
+use beds_core::ticket::Ticket;
 use beds_core::{
-    BedsError, Beside, ErrorKind, EventId, NamasteCore, Operation, Payload, Query, Response,
-    Result, Select,
+    BedsError, ErrorKind, EventId, Fields, NamasteCore, Operation, Payload, Query, Result, Select,
 };
-use beds_transport::{Context, Refused, RemoteTemplate};
+use beds_transport::{Asked, Context, RemoteTemplate};
 
+use crate::bodies::{Answered, answered, many, shown};
 use crate::caller::Caller;
+use crate::limits::InFlight;
 use crate::problem::{ProblemDocument, with_event_id};
+use crate::refusals::report_refused;
 use crate::request::{Params, path_of};
+use crate::tickets::prefer::Prefer;
+use crate::tickets::{self, result};
 use crate::{Room, RoomState, limits, request};
-
-/// Refusals of one caller and code that have a record each in a minute; beyond them, they are counted.
-const RECORDED_EACH: u64 = 100;
 
 pub(crate) async fn create(State(room): RoomState, path: Params<String>, request: Request) -> Http {
     let wanted = path_of(path).map(|template| Wanted { template, named: None, id: None });
@@ -120,16 +123,6 @@ enum What {
     Delete(String),
 }
 
-/// A good outcome.
-struct Answered {
-    status: StatusCode,
-    location: Option<String>,
-    /// JSON.
-    body: String,
-    /// An earlier request with the same key had written: this is its answer.
-    is_repeat: bool,
-}
-
 /// Reads a request, sends it, and turns its outcome into HTTP, with the event id on every answer.
 async fn answer(
     room: &Room,
@@ -139,6 +132,8 @@ async fn answer(
     read: impl AsyncFnOnce(Request) -> Result<What>,
 ) -> Http {
     let measured = room.meters.begin(request.method());
+    // Without a node that takes tickets, the wish is ignored, as the standard lets it.
+    let prefer = Prefer::of(request.headers()).filter(|_| room.lent.client.takes_tickets());
     let (context, headers_read) = request::context(room, &request);
     let event_id = context.event_id.clone();
     let caller = Caller::of(&request);
@@ -160,17 +155,14 @@ async fn answer(
         Ok((place, wanted.template, what))
     };
     let answered = match asked.await {
+        Ok((place, template, what)) if prefer.is_some() => {
+            let _place = place;
+            let asked = asked_of(template, operation, what);
+            with_ticket(room, asked, context, &caller, prefer.unwrap_or_default()).await
+        }
         Ok((place, template, what)) => {
             let core = room.lent.client.open(&template, context);
-            let work = async move {
-                let _place = place;
-                send(core, &template, what).await
-            };
-            match operation.is_write() {
-                // Goes on without its caller, and keeps its place until then.
-                true => room.tasks.spawn(work).await.unwrap_or_else(|_| Err(panicked())),
-                false => work.await,
-            }
+            carry_out(room, operation, place, template, core, what).await.map(shown)
         }
         Err(error) => {
             let names = (template.as_deref(), id.as_deref());
@@ -179,7 +171,7 @@ async fn answer(
         }
     };
     let response = match answered {
-        Ok(answered) => success(answered, &event_id),
+        Ok(response) => with_event_id(response, &event_id),
         Err(error) => {
             log(room, &event_id, template.as_deref(), operation, &error);
             ProblemDocument::new(error, event_id).into_response()
@@ -189,20 +181,83 @@ async fn answer(
     response
 }
 
-/// Reports a request that no other part reports. A caller decides how often it is refused, and must not decide how many records of
-/// others find room.
-fn report_refused(
+/// Sends a request. A write goes on without its caller, and keeps its place until then.
+async fn carry_out(
     room: &Room,
-    context: &Context,
     operation: Operation,
-    (template, id): (Option<&str>, Option<&str>),
-    error: &BedsError,
-) {
-    let cause = format!("{} {}", context.actor.subject, error.code());
-    if let Some(unrecorded) = room.refusals.say_first(RECORDED_EACH, &cause) {
-        let refused = Refused { template, operation, id, unrecorded };
-        room.lent.client.refused(context, &refused, error);
+    place: InFlight,
+    template: String,
+    core: RemoteTemplate,
+    what: What,
+) -> Result<Answered> {
+    let work = async move {
+        let _place = place;
+        send(core, &template, what).await
+    };
+    match operation.is_write() {
+        true => room.tasks.spawn(work).await.unwrap_or_else(|_| Err(panicked())),
+        false => work.await,
     }
+}
+
+/// The work of a request, for a ticket.
+fn asked_of(template: String, operation: Operation, what: What) -> Asked {
+    let asked =
+        Asked { template, operation, job: None, fetch: None, id: None, params: Fields::new() };
+    match what {
+        What::Create(payload) => Asked { params: payload.fields, ..asked },
+        What::Update(payload) => Asked { id: payload.id, params: payload.fields, ..asked },
+        What::Delete(id) => Asked { id: Some(id), ..asked },
+        What::One(query) | What::Many(query) => match query.select {
+            Select::ById(id) => Asked { id: Some(id), params: query.params, ..asked },
+            Select::Named(name) => Asked { fetch: Some(name), params: query.params, ..asked },
+            Select::List => Asked { params: query.params, ..asked },
+        },
+    }
+}
+
+/// The answer of the work, if it has ended in time. Whatever goes wrong meanwhile, the ticket stands.
+async fn answered_in_time(
+    room: &Room,
+    ticket: &Ticket,
+    context: Context,
+    caller: &Caller,
+    wait: Duration,
+) -> Result<Option<Http>> {
+    let ended = match tickets::ended(room, &context, &ticket.id, wait).await {
+        Ok(ended) if !ended.state.is_active() => ended,
+        Ok(_) | Err(_) => return Ok(None),
+    };
+    // The work has failed: that is its answer.
+    if let Some(error) = ended.without_result() {
+        return Err(error);
+    }
+    let opened = result::pieces(room, context);
+    let (part, headers) = (result::Part::WHOLE, HeaderMap::new());
+    Ok(result::answer(room, &ended, opened, caller, part, &headers).await.ok())
+}
+
+/// Asks for a ticket, and answers with its result where that is there in time.
+async fn with_ticket(
+    room: &Room,
+    asked: Asked,
+    context: Context,
+    caller: &Caller,
+    prefer: Prefer,
+) -> Result<Http> {
+    let client = &room.lent.client;
+    let mut later = client.context(room.config.default_timeout);
+    later.actor.clone_from(&context.actor);
+    let ticket = client.ticket(asked, context).await?;
+    let response = match prefer.wait.is_zero() {
+        true => None,
+        false => answered_in_time(room, &ticket, later, caller, prefer.wait).await?,
+    };
+    let mut response = response.unwrap_or_else(|| tickets::accepted(&ticket));
+    if let Ok(applied) = HeaderValue::from_str(&prefer.applied()) {
+        response.headers_mut().insert("Preference-Applied", applied);
+    }
+    Ok(response)
 }
 
 fn panicked() -> BedsError {
@@ -267,84 +322,5 @@ async fn send(core: RemoteTemplate, template: &str, what: What) -> Result<Answer
         What::Update(payload) => (core.update_record(&payload).await?, StatusCode::OK),
         What::Delete(id) => (core.delete_record(&id).await?, StatusCode::OK),
     };
-    let id = response.id.as_ref().filter(|_| status == StatusCode::CREATED);
-    // Every client would take these for steps of the path.
-    let id = id.filter(|id| !matches!(id.as_str(), "" | "." | ".."));
-    let location = id.map(|id| format!("/v1/records/{template}/{}", encode(id)));
-    let is_repeat = response.repeat_of.is_some();
-    Ok(Answered { status, location, body: one(response), is_repeat })
-}
-
-fn success(answered: Answered, event_id: &EventId) -> Http {
-    let mut response = (answered.status, answered.body).into_response();
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(location) =
-        answered.location.and_then(|location| HeaderValue::from_str(&location).ok())
-    {
-        headers.insert(LOCATION, location);
-    }
-    if answered.is_repeat {
-        headers.insert("Idempotent-Replayed", HeaderValue::from_static("true"));
-    }
-    with_event_id(response, event_id)
-}
-
-/// One record is the body itself; of an operation that answers everything, it is a member beside the rest.
-fn one(response: Response) -> String {
-    let record = response.record.as_ref().map_or("null", |record| record.get());
-    match &response.beside {
-        None => record.to_owned(),
-        Some(beside) => format!("{{\"record\":{record}{}}}", beside_text(beside)),
-    }
-}
-
-fn many(responses: Vec<Response>) -> String {
-    let next = responses.last().and_then(|last| last.next.clone());
-    let is_cut = responses.last().is_some_and(|last| last.more);
-    let beside = responses
-        .first()
-        .and_then(|first| first.beside.as_deref())
-        .map(beside_text)
-        .unwrap_or_default();
-    let size: usize = responses
-        .iter()
-        .filter_map(|r| r.record.as_ref())
-        .map(|record| record.get().len() + 1)
-        .sum();
-    let mut body = String::with_capacity(size + beside.len() + 64);
-    body.push_str("{\"records\":[");
-    let records = responses.iter().filter_map(|response| response.record.as_ref());
-    for (position, record) in records.enumerate() {
-        if position > 0 {
-            body.push(',');
-        }
-        body.push_str(record.get());
-    }
-    body.push_str("],\"next\":");
-    body.push_str(&serde_json::to_string(&next).unwrap_or_default());
-    body.push_str(if is_cut { ",\"more\":true" } else { ",\"more\":false" });
-    body.push_str(&beside);
-    body.push('}');
-    body
-}
-
-fn beside_text(beside: &Beside) -> String {
-    let sets: Vec<&str> = beside.result_sets.iter().map(|set| set.get()).collect();
-    let out = beside.out.as_ref().map_or("null", |out| out.get());
-    format!(",\"result_sets\":[{}],\"out\":{out}", sets.join(","))
-}
-
-/// Percent-encodes the characters that a path segment cannot hold.
-fn encode(id: &str) -> String {
-    let mut text = String::with_capacity(id.len());
-    for byte in id.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                text.push(char::from(byte))
-            }
-            other => text.push_str(&format!("%{other:02X}")),
-        }
-    }
-    text
+    Ok(answered(template, response, status))
 }

@@ -16,7 +16,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::ProblemDocument;
 use crate::{
-    Room, caller, dead_letters, front, health, lineage, metadata, records, templates, unread,
+    Room, caller, dead_letters, front, health, lineage, metadata, records, templates, tickets,
+    unread,
 };
 
 /// A request that the gateway answers.
@@ -65,6 +66,30 @@ const ROUTES: &[Route] = &[
     }),
     Route::new("DELETE", "/v1/records/{template}/{id}", "", "200, the deleted record", || {
         delete(records::delete)
+    }),
+    Route::new(
+        "POST",
+        "/v1/records/{template}/jobs/{job}",
+        "",
+        "202, `Location`, a ticket: [docs/tickets.md](docs/tickets.md)",
+        || post(tickets::submit),
+    ),
+    Route::new("GET", "/v1/tickets", "?state=&limit=&after=", "the caller's tickets", || {
+        get(tickets::list)
+    }),
+    Route::new("GET", "/v1/tickets/{id}", "?wait=", "one of them, also when it has ended", || {
+        get(tickets::show)
+    }),
+    Route::new("DELETE", "/v1/tickets/{id}", "", "it is cancelled", || delete(tickets::cancel)),
+    Route::new(
+        "GET",
+        "/v1/tickets/{id}/result",
+        "?limit=&after=",
+        "200, the result; 409 before the end, 410 once it is gone",
+        || get(tickets::result::show),
+    ),
+    Route::new("DELETE", "/v1/tickets/{id}/result", "", "the result is removed", || {
+        delete(tickets::drop_result)
     }),
     Route::new(
         "GET",

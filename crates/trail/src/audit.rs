@@ -116,7 +116,7 @@ impl AuditRecord {
             at,
             address,
             template: event.template.clone(),
-            fetch: event.fetch.clone(),
+            fetch: event.name().map(str::to_owned),
             ..Self::of_act(
                 event.event_id.clone(),
                 &event.actor.subject,

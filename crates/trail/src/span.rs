@@ -164,7 +164,7 @@ impl Span {
             depth: event.depth,
             template: event.template.clone(),
             operation: Some(event.operation),
-            label: event.fetch.clone(),
+            label: event.name().map(str::to_owned),
             actor: event.actor.subject.clone(),
             start: event.issued_at,
             traceparent: event.origin.as_ref().and_then(|origin| origin.traceparent.clone()),
@@ -225,6 +225,8 @@ pub enum SpanKind {
     Replay,
     /// A dead letter that an operator threw away.
     Discard,
+    /// An attempt at the work of a ticket.
+    Attempt,
 }
 
 /// A time as exact as a store of documents keeps it.

@@ -3,6 +3,8 @@
 //!
 //! Not here: how a message leaves and an answer comes back, which is `publish`'s and `reply_desk`'s.
 
+mod context;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,19 +12,21 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::reply::Answer;
+use beds_core::ticket::Ticket;
 use beds_core::{
-    Actor, BedsError, ErrorKind, Event, EventId, NamasteCore, Operation, Origin, Payload, Query,
-    Reply, Response, Result, RoutingKey, Templates, config,
+    Actor, BedsError, ErrorKind, Event, EventId, NamasteCore, Operation, Payload, Query, Reply,
+    Response, Result, RoutingKey, Templates, config,
 };
-use jiff::SignedDuration;
 use tokio::sync::Semaphore;
+
+pub use context::{Asked, Cause, Context};
 
 use crate::dead_letters::DeadLetters;
 use crate::outbox::{self, Outbox};
 use crate::queues::Queues;
 use crate::reply_desk::ReplyDesk;
 use crate::requester_lineage::{Begun, report_denied, report_refused, report_running};
-use crate::{Publisher, Reports, Transport, TransportError};
+use crate::{Publisher, Reports, Transport, TransportError, Watched};
 
 /// A request that has no answer by then is reported as running.
 const SHOWN_AS_RUNNING: Duration = Duration::from_millis(500);
@@ -34,6 +38,8 @@ pub struct Client {
     desk: ReplyDesk,
     outbox: Outbox,
     queues: Queues,
+    /// Lends the notices, which most clients never need.
+    transport: Transport,
     reports: Reports,
     dead_letter_passes: Arc<Semaphore>,
     /// The templates by whose stores calls find their queues.
@@ -42,47 +48,6 @@ pub struct Client {
     /// The node itself, for calls in its own name.
     as_node: Arc<Actor>,
     environment: Arc<str>,
-}
-
-/// The context of a call besides its arguments.
-#[derive(Debug, Clone)]
-pub struct Context {
-    pub event_id: EventId,
-    /// The event that this call is a consequence of; none for a request from outside.
-    pub cause: Option<Cause>,
-    /// Where the request came from; none for an event that begins in an application.
-    pub origin: Option<Origin>,
-    pub actor: Arc<Actor>,
-    /// The idempotency key of a write. Without one, the event id is the key.
-    pub key: Option<String>,
-    /// How long the caller waits.
-    pub patience: Duration,
-}
-
-/// The event that another one comes from.
-#[derive(Debug, Clone)]
-pub struct Cause {
-    pub event_id: EventId,
-    pub root_id: EventId,
-    pub depth: u32,
-}
-
-impl Context {
-    /// The event of a call in this context, without its arguments.
-    fn event(self, template: &str, operation: Operation) -> Event {
-        let patience = SignedDuration::try_from(self.patience).unwrap_or(SignedDuration::MAX);
-        let mut event = Event::root(self.event_id, template, operation, patience);
-        if let Some(cause) = self.cause {
-            event.parent_id = cause.event_id;
-            event.root_id = cause.root_id;
-            event.depth = cause.depth + 1;
-        }
-        event.actor = self.actor;
-        event.origin = self.origin;
-        // A read has no effect that a key could keep from happening twice.
-        event.key = self.key.filter(|_| operation.is_write());
-        event
-    }
 }
 
 /// A request that is not sent.
@@ -126,6 +91,7 @@ impl Client {
             desk,
             outbox,
             queues,
+            transport: transport.clone(),
             reports,
             dead_letter_passes: Arc::new(Semaphore::new(1)),
             templates,
@@ -148,6 +114,21 @@ impl Client {
     /// The first queue that RabbitMQ does not let this node have, and why.
     pub fn refused_queue(&self) -> Option<String> {
         self.queues.refused()
+    }
+
+    /// True where a node takes requests for tickets.
+    pub fn takes_tickets(&self) -> bool {
+        self.queues.has_consumer(&RoutingKey::tickets())
+    }
+
+    /// Tells all nodes that something has happened to the thing with this name. Best effort.
+    pub fn tell(&self, name: &str) {
+        self.publisher.tell(name);
+    }
+
+    /// Watches for word of a thing, such as `ticket.ID`.
+    pub fn watch(&self, name: &str) -> Watched {
+        self.transport.notices().enter(name)
     }
 
     /// The reports of this client's node about itself.
@@ -210,6 +191,23 @@ impl Client {
         report_denied(&self.reports, event_id, address, error, unrecorded);
     }
 
+    /// Asks for a ticket, or for a change of one, and answers the ticket. `asked` is the event without its context.
+    ///
+    /// # Errors
+    /// Those of the request, before it is a ticket; [`ErrorKind::OutcomeUnknown`] where it may have become one.
+    pub async fn ticket(&self, asked: Asked, context: Context) -> Result<Ticket> {
+        let key = context.key.clone();
+        let mut event = context.event(&asked.template, asked.operation);
+        (event.job, event.fetch, event.id) = (asked.job, asked.fetch, asked.id);
+        event.params = asked.params;
+        // The same request gets the same ticket, whatever its operation.
+        event.key = key;
+        let answer = self.send(event, RoutingKey::tickets()).await?;
+        let ticket = answer.records.first().map(|record| serde_json::from_str(record.get()));
+        let unread = || BedsError::new(ErrorKind::Internal, "the ticket could not be read");
+        ticket.ok_or_else(unread)?.map_err(|error| unread().with_source(error))
+    }
+
     async fn call(&self, event: Event) -> Result<Answer> {
         let is_write = event.operation.is_write();
         let key = match self.templates.load().get(&event.template) {
@@ -219,6 +217,11 @@ impl Client {
                 return Err(error);
             }
         };
+        self.send(event, key).await
+    }
+
+    async fn send(&self, event: Event, key: RoutingKey) -> Result<Answer> {
+        let is_write = key.is_write();
         let begun = Begun::now(&self.reports);
         let answered = self.exchange(&event, &key).await;
         if let Err(error) = &answered {

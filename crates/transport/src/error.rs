@@ -64,12 +64,19 @@ impl TransportError {
     /// The error for the caller of a request. A read has no effect, so its loss is never an unknown outcome.
     pub fn into_beds(self, is_write: bool) -> BedsError {
         if let Self::Unserved(key) = &self {
-            let text = format!(
-                "not executed: no node takes requests for the {} database {} now",
-                key.store(),
-                key.database()
-            );
-            return BedsError::new(ErrorKind::StoreUnavailable, text);
+            let (store, database) = (key.store(), key.database());
+            return match key.is_of_tickets() {
+                true => {
+                    let text = "not executed: no node takes requests for tickets now";
+                    BedsError::new(ErrorKind::Unavailable, text)
+                }
+                false => {
+                    let text = format!(
+                        "not executed: no node takes requests for the {store} database {database} now"
+                    );
+                    BedsError::new(ErrorKind::StoreUnavailable, text)
+                }
+            };
         }
         let (kind, text) = match &self {
             e if e.is_not_executed() => (

@@ -26,7 +26,7 @@ mod socket;
 pub mod topology;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -36,7 +36,7 @@ use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use client::{Cause, Client, Context, Refused, RemoteTemplate};
+pub use client::{Asked, Cause, Client, Context, Refused, RemoteTemplate};
 pub use consume::{Delivery, Subscription, Sweep, Waited};
 pub use consumers::OfQueue;
 pub use dead_letters::{DeadLetter, DeadLetters, Verdict};
@@ -68,6 +68,7 @@ pub struct Transport {
     tasks: TaskTracker,
     stop: CancellationToken,
     node: String,
+    notices: Arc<OnceLock<Notices>>,
 }
 
 impl Transport {
@@ -102,6 +103,7 @@ impl Transport {
             tasks,
             stop,
             node: node.to_owned(),
+            notices: Arc::default(),
         }
     }
 
@@ -172,8 +174,12 @@ impl Transport {
         self.consumers.opened(queue.name()).await;
     }
 
-    /// Begins to take notices of callers that have gone.
+    /// The notices of all nodes. Begins to take them where that has not begun.
     pub fn notices(&self) -> Notices {
+        self.notices.get_or_init(|| self.begin_notices()).clone()
+    }
+
+    fn begin_notices(&self) -> Notices {
         let notices = Notices::default();
         let (taken, link, node) = (notices.clone(), self.consuming.clone(), self.node.clone());
         let serve = move || taken.clone().serve(link.clone(), node.clone());

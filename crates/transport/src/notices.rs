@@ -33,7 +33,8 @@ struct NoticeState {
     given_up: HashMap<String, Instant>,
     /// When old ones were last looked for: that takes a look at each.
     swept: Option<Instant>,
-    running: HashMap<String, CancellationToken>,
+    /// By id: the token, and how many watch it.
+    running: HashMap<String, (CancellationToken, usize)>,
 }
 
 /// A piece of work that may be given up, for as long as the value lives.
@@ -46,20 +47,23 @@ pub struct Watched {
 impl Notices {
     /// Begins a piece of work.
     pub fn enter(&self, id: &str) -> Watched {
-        let token = CancellationToken::new();
-        let mut state = self.lock();
+        let (mut state, token) = (self.lock(), CancellationToken::new());
         // A notice can overtake the message that it is about.
         if state.given_up.remove(id).is_some() {
             token.cancel();
+            return Watched { notices: self.clone(), id: id.to_owned(), token };
         }
-        state.running.insert(id.to_owned(), token.clone());
+        let (token, watchers) = state.running.entry(id.to_owned()).or_default();
+        *watchers += 1;
+        let token = token.clone();
+        drop(state);
         Watched { notices: self.clone(), id: id.to_owned(), token }
     }
 
     /// The caller of an event has gone.
     fn give_up(&self, id: &str) {
         let mut state = self.lock();
-        if let Some(running) = state.running.get(id) {
+        if let Some((running, _)) = state.running.remove(id) {
             return running.cancel();
         }
         if state.given_up.len() >= MOST
@@ -104,7 +108,16 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.notices.lock().running.remove(&self.id);
+        let mut state = self.notices.lock();
+        let Some((token, watchers)) = state.running.get_mut(&self.id) else { return };
+        // Of the same notice: the id may have been entered again since.
+        if self.token.is_cancelled() && !token.is_cancelled() {
+            return;
+        }
+        *watchers -= 1;
+        if *watchers == 0 {
+            state.running.remove(&self.id);
+        }
     }
 }
 

@@ -126,6 +126,11 @@ impl Publisher {
         });
     }
 
+    /// Tells all nodes that something has happened to the thing with this name, such as `ticket.ID`. Best effort.
+    pub fn tell(&self, name: &str) {
+        self.notice(name);
+    }
+
     /// Sends an answer to where the request asked for it, and waits until it is written. Best effort: the requester may be
     /// gone.
     ///

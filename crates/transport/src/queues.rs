@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use beds_core::config::TICKETS_DATABASE;
 use beds_core::{RoutingKey, Template, Templates};
 use tokio::sync::watch;
 
@@ -156,7 +157,10 @@ impl Queues {
 /// The keys of the databases of templates.
 fn keys(templates: &Templates) -> BTreeSet<RoutingKey> {
     let of = |template: &Template| {
-        [false, true].map(|is_write| RoutingKey::new(template.store, is_write, &template.database))
+        let key = |is_write| RoutingKey::new(template.store, is_write, &template.database);
+        let is_of_tickets = template.is_of_nodes && template.database == TICKETS_DATABASE;
+        // Tickets are changed through their own queue.
+        [key(false), if is_of_tickets { RoutingKey::tickets() } else { key(true) }]
     };
     templates.iter().flat_map(|template| of(template)).collect()
 }

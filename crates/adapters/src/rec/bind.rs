@@ -95,8 +95,8 @@ fn command<'d>(
 ) -> std::result::Result<&'d Document, Misfit> {
     let object = offer.object;
     let kind = document.get_str("kind").unwrap_or_default();
-    if kind != offer.operation.as_str() && !(kind == "list" && offer.operation == Operation::Fetch)
-    {
+    let is_list = kind == "list" && matches!(offer.operation, Operation::Fetch | Operation::Job);
+    if kind != offer.operation.as_str() && !is_list {
         let message =
             format!("{object} is of the kind {kind:?}, and is used for {}", offer.operation);
         return Err(Misfit::new(message, "name an operation of the right kind"));

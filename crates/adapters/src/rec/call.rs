@@ -22,6 +22,9 @@ use crate::answer::{MAX_ANSWER_BYTES, Page, Set, too_large};
 /// MongoDB's code for "run it again".
 const WRITE_CONFLICT: i32 = 112;
 
+/// The longest that MongoDB works on one request, in milliseconds.
+const LONGEST_MILLIS: i64 = 60_000;
+
 /// Why a call gave no answer.
 pub(super) enum Failure {
     Driver(mongodb::error::Error),
@@ -60,7 +63,7 @@ pub(super) async fn read(
     attempt: &Attempt,
 ) -> Result<Answer> {
     let mut command = binding.command.with(&arguments);
-    limit_time(&mut command, attempt);
+    limit_time(&mut command, attempt, LONGEST_MILLIS);
     // A write that is not there at a majority may be rolled back after it was told.
     command.insert("readConcern", bson::doc! {"level": "majority"});
     let page = binding.page(&arguments);
@@ -81,10 +84,9 @@ pub(super) async fn read(
 }
 
 /// Ends the operation in the server at the event's deadline, or before it where the DBA says so.
-fn limit_time(command: &mut Document, attempt: &Attempt) {
+pub(super) fn limit_time(command: &mut Document, attempt: &Attempt, most: i64) {
     // Asks for 1 ms at least: MongoDB takes 0 for "no limit".
-    let left =
-        i64::try_from(attempt.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, 60_000);
+    let left = i64::try_from(attempt.time_to_work().as_millis()).unwrap_or(i64::MAX).clamp(1, most);
     let own = match command.get("maxTimeMS") {
         Some(Bson::Int32(n)) => Some(i64::from(*n)),
         Some(Bson::Int64(n)) => Some(*n),
@@ -128,16 +130,8 @@ pub(super) async fn insert_each(
     arguments: Arguments,
     attempt: &Attempt,
 ) -> Result<Answer> {
-    let mut command = binding.command.with(&arguments);
-    limit_time(&mut command, attempt);
-    // A command that is run by hand does not get the client's.
-    command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
-    let handle = database.handle.clone();
     let step = attempt.steps.begin(&binding.form.object);
-    let outcome = database
-        .run(async move { handle.run_command(command).await })
-        .await?
-        .map_err(Failure::Driver);
+    let outcome = without_transaction(database, binding, &arguments, attempt).await?;
     let outcome = outcome.and_then(|reply| {
         let errors =
             reply.get_array("writeErrors").into_iter().flatten().filter_map(Bson::as_document);
@@ -156,6 +150,59 @@ pub(super) async fn insert_each(
     Ok(Answer { records: vec![record(&bson::doc! {"inserted": inserted})], ..Answer::default() })
 }
 
+/// Makes a change that guards itself: it names the state that it changes, so that one that comes twice or too late finds nothing. It needs
+/// no inbox, which would keep a document for each beat of a ticket. Of BEDS's own templates alone.
+pub(super) async fn act(
+    database: &Database,
+    binding: &Arc<Binding>,
+    arguments: &Arguments,
+    attempt: &Attempt,
+) -> Result<Answer> {
+    let step = attempt.steps.begin(&binding.form.object);
+    let outcome = without_transaction(database, binding, arguments, attempt).await?;
+    let outcome = outcome.and_then(|reply| touched(&reply, binding));
+    step.end(outcome.as_ref().err().map(Failure::code));
+    outcome.map_err(|failure| failure.into_beds(database))
+}
+
+/// Runs a write by itself, and answers when a majority has it in its journal.
+async fn without_transaction(
+    database: &Database,
+    binding: &Binding,
+    arguments: &Arguments,
+    attempt: &Attempt,
+) -> Result<Result<Document, Failure>> {
+    let mut command = binding.command.with(arguments);
+    limit_time(&mut command, attempt, LONGEST_MILLIS);
+    // A command that is run by hand does not get the client's.
+    command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
+    let handle = database.handle.clone();
+    let outcome = database.run(async move { handle.run_command(command).await }).await?;
+    Ok(outcome.map_err(Failure::Driver))
+}
+
+/// The document that an act has changed, or the counts of one that changes several.
+fn touched(reply: &Document, binding: &Binding) -> Result<Answer, Failure> {
+    let failed = reply.get_array("writeErrors").ok().and_then(|errors| errors.first());
+    if let Some(Bson::Document(first)) = failed {
+        return Err(Failure::Beds(error::of_code(first.get_i32("code").unwrap_or(0))));
+    }
+    // It may be lost again when another server takes over; the act guards itself, so it can be repeated.
+    if reply.contains_key("writeConcernError") {
+        return Err(Failure::Beds(error::of_code(WRITE_CONFLICT)));
+    }
+    let documents = match reply.get("value") {
+        Some(Bson::Document(document)) => vec![document.clone()],
+        Some(_) => Vec::new(),
+        None => counts(reply),
+    };
+    let mut set = Set::default();
+    for document in &documents {
+        push(&mut set, document, binding);
+    }
+    binding.form.answer(vec![set], None, Page::default()).map_err(Failure::Beds)
+}
+
 /// Runs a write inside a transaction and answers the documents that it touched.
 pub(super) async fn write(
     handle: &Handle,
@@ -165,7 +212,7 @@ pub(super) async fn write(
     attempt: &Attempt,
 ) -> Result<Answer, Failure> {
     let mut command = binding.command.with(arguments);
-    limit_time(&mut command, attempt);
+    limit_time(&mut command, attempt, LONGEST_MILLIS);
     let inserted = with_ids(&mut command);
     let reply = handle.run_command(command).session(session).await?;
     if let Some(Bson::Document(first)) =
@@ -217,7 +264,7 @@ fn counts(reply: &Document) -> Vec<Document> {
     }
 }
 
-fn record(document: &Document) -> Box<RawValue> {
+pub(super) fn record(document: &Document) -> Box<RawValue> {
     let mut text = String::with_capacity(256);
     write_document(document, &mut text);
     RawValue::from_string(text).unwrap_or_default()

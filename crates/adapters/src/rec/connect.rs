@@ -108,6 +108,11 @@ impl Database {
         self.tasks.spawn(work).await.map_err(|e| lost().with_source(e))
     }
 
+    /// Ends operations by their comments; false where they did not end.
+    pub(super) async fn end_commented(&self, comment: bson::Bson) -> bool {
+        self.ender.end_commented(comment).await
+    }
+
     /// Runs a read. Dropped before its end, it is ended in the server, if it has begun there.
     pub(super) async fn run_watched<T, F>(
         &self,

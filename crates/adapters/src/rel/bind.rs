@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use beds_core::actor::Claim;
 use beds_core::template::Offer;
-use beds_core::{AnswerShape, Event, Fields, Mistake, Result, Template};
+use beds_core::{AnswerShape, Event, Fields, Mistake, Operation, Result, Template};
 use mysql_async::Value as Sql;
 use serde_json::Value as Json;
 
@@ -101,7 +101,8 @@ pub(super) fn bind(
         .map(|p| Slot { source: source(p, offer), sql_type: SqlType::of(p) })
         .collect();
     let is_view = fit.routine.is_none();
-    if is_view {
+    let is_job = offer.operation == Operation::Job;
+    if is_view && !is_job {
         slots.push(Slot { source: Source::Limit, sql_type: SqlType::UNSIGNED });
     }
     let has = |wanted: &Source| slots.iter().any(|slot| slot.source == *wanted);
@@ -114,19 +115,15 @@ pub(super) fn bind(
     // With one value there is no other place that it could go to.
     let values = slots.iter().filter(|slot| slot.source != Source::Nothing).count();
     let is_checked = offer.operation.is_write() || values > 1;
-    let out: Vec<Out> = parameters
-        .iter()
-        .filter(|p| p.mode != Mode::In)
-        .map(|p| Out { name: field_of(&p.name).to_owned(), is_json: SqlType::of(p).is_json() })
-        .collect();
+    let out = outs(offer, parameters)?;
     // OUT values have no place in a bare record: their
     // object answers everything (decision 0020).
     let shape = if out.is_empty() { offer.answer } else { AnswerShape::All };
     Ok(Binding {
         takes_any_field: has(&Source::Document) && !names_a_field,
         limit_at: slots.iter().position(|slot| slot.source == Source::Limit),
-        page: Page { size: None, has_next: has(&Source::After), has_spare: is_view },
-        statement: statement(object, fit.routine),
+        page: Page { size: None, has_next: has(&Source::After), has_spare: is_view && !is_job },
+        statement: statement(object, fit.routine, is_job),
         form: Form::of(template, offer, shape),
         slots,
         out,
@@ -144,6 +141,19 @@ pub(super) fn bind(
             catalog: Arc::clone(catalog),
         },
     })
+}
+
+/// The values that come back beside the rows.
+fn outs(offer: &Offer<'_>, parameters: &[Parameter]) -> std::result::Result<Vec<Out>, Misfit> {
+    let out = parameters.iter().filter(|p| p.mode != Mode::In);
+    let out: Vec<Out> = out
+        .map(|p| Out { name: field_of(&p.name).to_owned(), is_json: SqlType::of(p).is_json() })
+        .collect();
+    if offer.operation == Operation::Job && !out.is_empty() {
+        let message = format!("{} is for a job, and has OUT parameters", offer.object);
+        return Err(Misfit::new(message, "ask the DBA for an object that answers rows alone"));
+    }
+    Ok(out)
 }
 
 /// Checks the parameters that take facts about the caller.
@@ -165,8 +175,11 @@ fn check_facts(
 }
 
 /// The one statement of an operation.
-fn statement(object: &str, routine: Option<&Routine>) -> String {
-    let Some(routine) = routine else { return format!("SELECT * FROM `{object}` LIMIT ?") };
+fn statement(object: &str, routine: Option<&Routine>, is_job: bool) -> String {
+    let Some(routine) = routine else {
+        let limit = if is_job { "" } else { " LIMIT ?" };
+        return format!("SELECT * FROM `{object}`{limit}");
+    };
     let marks = vec!["?"; routine.parameters.len()].join(",");
     match routine.is_function {
         true => format!("SELECT `{object}`({marks}) AS `{object}`"),

@@ -129,10 +129,15 @@ async fn read_once(
     if binding.guard == Guard::RolledBack {
         loan.roll_back().await?;
     }
-    let Some(bound) = &binding.signature else { return Ok(Some(answer)) };
+    Ok(is_bound(loan, binding).await?.then_some(answer))
+}
+
+/// True where the object is still the one that was bound: with another one, values may go to other parameters.
+pub(super) async fn is_bound(loan: &mut Loan, binding: &Binding) -> Result<bool, Failure> {
+    let Some(bound) = &binding.signature else { return Ok(true) };
     let found: Option<Option<String>> =
         loan.conn().exec_first("CALL `beds_read_check`(?)", (&binding.form.object,)).await?;
-    Ok((found.flatten().as_ref() == Some(bound)).then_some(answer))
+    Ok(found.flatten().as_ref() == Some(bound))
 }
 
 /// Calls the object and takes in everything it answers. Where that is given up, the call is ended in the server.

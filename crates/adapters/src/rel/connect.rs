@@ -4,6 +4,7 @@
 //! Not here: statements (call.rs, once.rs).
 
 mod end;
+mod jobs;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::pulse::Pulse;
 use end::Ender;
+use jobs::Jobs;
 
 /// How long a task waits for a connection before it says that the database is away.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -47,6 +49,7 @@ pub(crate) struct Database {
     ender: Arc<Ender>,
     readers: Arc<Lane>,
     writers: Arc<Lane>,
+    jobs: Jobs,
     tasks: TaskTracker,
     pub(crate) pulse: Pulse,
 }
@@ -82,20 +85,14 @@ impl Database {
         name: &str,
         config: &config::Database,
         instances: config::Instances,
+        jobs: usize,
         inbox: config::Inbox,
     ) -> Result<Self> {
-        let opts = Opts::from_url(config.url.expose()).map_err(|e| {
-            let text = format!("databases.rel.{name}: the url cannot be used");
-            BedsError::new(ErrorKind::StoreUnavailable, text).with_source(e)
-        })?;
-        let opts = with_ca(OptsBuilder::from_opts(opts), config)
-            .stmt_cache_size(256)
-            // Counts rows found, not rows changed: an update that changes nothing is not a 404.
-            .client_found_rows(true)
-            .tcp_nodelay(true)
-            // Said here, or the driver asks the server for both at each new connection.
-            .max_allowed_packet(Some(16 * 1024 * 1024))
-            .wait_timeout(Some(28_800));
+        let opts = opts(name, &config.url, config)?;
+        let of_jobs = match &config.jobs {
+            Some(login) => self::opts(&format!("{name}.jobs"), &login.url, config)?,
+            None => opts.clone(),
+        };
         let lane = |is_of_reads, places| {
             Arc::new(Lane {
                 is_of_reads,
@@ -108,6 +105,11 @@ impl Database {
             address: config.url.address().to_owned(),
             keep_days: inbox.keep_days.get(),
             ender: Ender::new(&opts.clone().setup(vec![SET_UP])),
+            jobs: Jobs {
+                ender: Ender::new(&of_jobs.clone().setup(vec![SET_UP])),
+                opts: of_jobs,
+                lane: lane(false, jobs),
+            },
             opts,
             readers: lane(true, usize::from(instances.read.get()) + SPARE_READERS),
             // The one more asks for the pulse and the catalog.
@@ -189,6 +191,7 @@ impl Database {
         self.tasks.close();
         self.tasks.wait().await;
         self.ender.close().await;
+        self.jobs.ender.close().await;
     }
 
     /// An error where the last look found no server: waiting would only take a task.
@@ -209,6 +212,22 @@ impl Database {
         );
         BedsError::new(ErrorKind::TemplateUnusable, text).with_source(source)
     }
+}
+
+/// The options of connections to one address.
+fn opts(name: &str, url: &config::Url, config: &config::Database) -> Result<OptsBuilder> {
+    let opts = Opts::from_url(url.expose()).map_err(|e| {
+        let text = format!("databases.rel.{name}: the url cannot be used");
+        BedsError::new(ErrorKind::StoreUnavailable, text).with_source(e)
+    })?;
+    Ok(with_ca(OptsBuilder::from_opts(opts), config)
+        .stmt_cache_size(256)
+        // Counts rows found, not rows changed: an update that changes nothing is not a 404.
+        .client_found_rows(true)
+        .tcp_nodelay(true)
+        // Said here, or the driver asks the server for both at each new connection.
+        .max_allowed_packet(Some(16 * 1024 * 1024))
+        .wait_timeout(Some(28_800)))
 }
 
 /// With a file of certificates, TLS is required, and the server's must come from one of them.
@@ -287,6 +306,21 @@ impl Loan {
         if let Some(session) = self.session.take() {
             self.prepare(session, true);
         }
+    }
+
+    /// Closes the connection, with everything that is open on it.
+    pub(crate) async fn close(mut self, patience: Duration) {
+        let Some(session) = self.session.take() else { return };
+        if let Ok(Err(error)) = tokio::time::timeout(patience, session.conn.disconnect()).await {
+            tracing::debug!(%error, "A connection did not close cleanly.");
+        }
+    }
+
+    /// Ends the call and the connection, and waits until both have ended in the server; false where they did not.
+    pub(crate) async fn end(mut self) -> bool {
+        let Some(Session { conn, lock }) = self.session.take() else { return true };
+        discard(&self.tasks, conn);
+        self.ender.end(&lock).await
     }
 
     /// Keeps the place until the connection is ready, so that there are never more connections than places.

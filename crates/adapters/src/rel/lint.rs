@@ -57,6 +57,8 @@ pub(super) struct Findings {
     pub(super) advances_sequence: bool,
     /// Names under which JSON is answered.
     pub(super) json_names: BTreeSet<String>,
+    /// Tables of this database that are written, in capitals.
+    pub(super) written: BTreeSet<String>,
     /// Tables that are written and whose engine cannot roll back.
     pub(super) unsafe_tables: BTreeSet<String>,
     /// Tables of other databases that are written, and functions of theirs: of their effects nothing is known.
@@ -228,6 +230,7 @@ impl<'c> Walk<'c> {
             }
         }
         let Some(Table { engine, has_sequence }) = self.code.tables.get(name) else { return };
+        self.findings.written.insert(name.to_owned());
         self.findings.advances_sequence |= has_sequence;
         if !engine.eq_ignore_ascii_case("InnoDB") {
             self.findings.unsafe_tables.insert(format!("{} ({engine})", name.to_lowercase()));

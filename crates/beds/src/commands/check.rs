@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use beds_adapters::Stores;
 use beds_core::config::in_plain_text;
-use beds_core::{Config, Mistake, Store, Template, TemplateDescription};
+use beds_core::{Config, Mistake, Operation, Store, Template, TemplateDescription};
 use beds_transport::Transport;
 use clap::Args;
 use serde::Serialize;
@@ -187,8 +187,14 @@ impl Report {
         for template in &self.templates {
             say(&format!("{} ({} {})", template.name, template.store, template.database));
             for operation in &template.description.operations {
-                let name =
-                    operation.name.as_ref().map(|name| format!(" by/{name}")).unwrap_or_default();
+                let name = operation
+                    .name
+                    .as_ref()
+                    .map(|name| match operation.operation {
+                        Operation::Job => format!(" {name}"),
+                        _ => format!(" by/{name}"),
+                    })
+                    .unwrap_or_default();
                 let parameters: Vec<String> = operation
                     .parameters
                     .iter()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_adapters::Stores;
-use beds_broker::{Parts, PoolSpec, Pools};
-use beds_core::config::in_plain_text;
+use beds_broker::{Calgon, Parts, PoolSpec, Pools};
+use beds_core::config::{TICKETS_DATABASE, in_plain_text};
 use beds_core::{BedsError, Config, Gatekeeper, Mistake, ReportStream, RoutingKey, Seal, Store};
 use beds_gateway::{Gateway, Lent, ProbePort, Probes, Router};
 use beds_transport::topology::Queue;
@@ -134,13 +134,19 @@ impl Ipl {
         let told: Vec<String> =
             specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key)).collect();
         let Amqp { transport, reports, .. } = amqp;
+        let tickets = &self.config.services.calgon;
+        let calgon = tickets.is_local.then(|| Calgon::new(tickets));
         let lease = transport.lease();
         let parts = Parts {
             factory: Arc::clone(&domains.factory),
             lease: lease.clone(),
             notices: transport.notices(),
             gate: Arc::clone(&reloading.callers.door) as Arc<dyn Gatekeeper>,
+            calgon: calgon.clone(),
         };
+        if let Some(calgon) = calgon {
+            domains.factory.serve_tickets(calgon);
+        }
         let pools = Pools::spawn(transport, reports, &parts, specs, &streams);
         // The first request must find them. One that cannot begin is told by `/readyz`.
         let consume = reached
@@ -292,6 +298,10 @@ fn pools(config: &Config, domains: &Domains) -> Vec<PoolSpec> {
             let Some(is_reached) = domains.reached(store, name) else { continue };
             let instances = config.instances(store, name);
             for (is_write, tasks) in [(false, instances.read), (true, instances.write)] {
+                // Tickets are changed through their own queue.
+                if is_write && store == Store::Rec && name == TICKETS_DATABASE {
+                    continue;
+                }
                 let (key, is_reached) =
                     (RoutingKey::new(store, is_write, name), is_reached.clone());
                 specs.push(PoolSpec {
@@ -303,6 +313,18 @@ fn pools(config: &Config, domains: &Domains) -> Vec<PoolSpec> {
                 });
             }
         }
+    }
+    let calgon = &config.services.calgon;
+    if calgon.is_local
+        && let Some(is_reached) = domains.reached(Store::Rec, TICKETS_DATABASE)
+    {
+        specs.push(PoolSpec {
+            key: RoutingKey::tickets(),
+            tasks: calgon.instances.requests.get(),
+            handler_timeout: config.services.rec.handler_timeout,
+            max_event_bytes,
+            is_reached,
+        });
     }
     specs
 }

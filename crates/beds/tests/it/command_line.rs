@@ -51,7 +51,7 @@ async fn check_finds_each_fault_with_its_file_and_line() -> Result<()> {
         "bad.toml:7 the database main has no procedure, function or view no_such",
         "bad.toml:8 things_twice is a function",
         "bad.toml:9 things_sets has no parameter p_id",
-        "bad.toml:11 the database main has no no_job",
+        "bad.toml:11 the database main has no procedure, function or view no_job",
         "bad.toml:12 no operation takes a field emial",
         "worse.toml:3 there is no [databases.rec.other]",
         "rec.toml:6 papers_create is of the kind \"create\"",

@@ -6,6 +6,7 @@ mod load;
 mod operator;
 mod orphans;
 mod outage;
+mod tickets;
 
 /// How many: few in a sample, many in a full run.
 fn number(sample: usize, full: usize) -> usize {

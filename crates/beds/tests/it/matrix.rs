@@ -66,7 +66,7 @@ struct Matrix {
 
 impl Matrix {
     async fn new() -> Result<Self> {
-        let world = World::new().await?;
+        let world = World::new().await?.with_tickets()?;
         world.template("exact", EXACT)?;
         let issuer = Issuer::new("one")?;
         issuer.join(&world)?;
@@ -97,14 +97,16 @@ impl Matrix {
             let offers = template.offers();
             for role in ROLES {
                 let may = |operation, name| declared(&text, operation, name).contains(role);
-                let knows = offers.iter().any(|offer| may(offer.operation, offer.name))
-                    || text.contains(&format!("jobs = [\"{role}\"]"));
+                let knows = offers.iter().any(|offer| may(offer.operation, offer.name));
                 for offer in &offers {
                     for door in Door::ALL {
                         let id = format!("py.{}", cells.len());
                         let event = event(&id, template, offer.operation, offer.name);
                         let kind = if offer.operation.is_write() { "write" } else { "read" };
-                        let key = format!("{}.{kind}.{}", template.store, template.database);
+                        let key = match offer.operation {
+                            Operation::Job => "calgon".to_owned(),
+                            _ => format!("{}.{kind}.{}", template.store, template.database),
+                        };
                         let may = may(offer.operation, offer.name);
                         cells.push(Cell { id, key, event, door, role, may, knows });
                     }
@@ -193,7 +195,8 @@ fn event(id: &str, template: &Template, operation: Operation, name: Option<&str>
         event["id"] = json!("0");
     }
     if let Some(name) = name {
-        event["fetch"] = json!(name);
+        let member = if operation == Operation::Job { "job" } else { "fetch" };
+        event[member] = json!(name);
     }
     let deadline = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
     event["deadline"] = json!(deadline.to_string());

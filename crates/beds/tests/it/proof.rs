@@ -13,8 +13,8 @@ use crate::rig::callers::KEY;
 use crate::rig::issuer::Issuer;
 use crate::rig::{World, as_caller, envelope, eventually};
 
-/// The answer in the test's own queue.
-async fn answer(world: &World) -> Result<Value> {
+/// The one answer in the queue `mine`.
+pub(crate) async fn answer(world: &World) -> Result<Value> {
     let mut replies = Vec::new();
     eventually("the answer is there", async || {
         replies.extend(world.take("mine").await?);

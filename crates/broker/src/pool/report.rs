@@ -12,12 +12,12 @@ use beds_core::reply::Answer;
 use beds_core::steps::Noted;
 use beds_core::{Attempt, BedsError, ErrorKind, Event, EventId, Result};
 use beds_trail::audit::AuditRecord;
-use beds_trail::record_keys::Seen;
 use beds_trail::span::{LineageReport, Span, SpanKind, micros};
 use beds_transport::{Delivery, Reports};
 use jiff::Timestamp;
 
 use crate::metrics::Meters;
+use crate::touched::Touched;
 
 /// Names of fields in an audit record, at most: a caller decides how many it sends.
 const MOST_NAMES: usize = 64;
@@ -47,17 +47,6 @@ struct Told<'a> {
     digest: String,
     noted: Noted,
     touched: Touched,
-}
-
-/// The records that an event touched, as the trail names them.
-#[derive(Default)]
-pub(super) struct Touched {
-    /// The one that it is about.
-    pub(super) record: Option<String>,
-    /// The others.
-    pub(super) seen: Option<Seen>,
-    /// Rows without a name.
-    pub(super) unnamed: Option<u32>,
 }
 
 impl Told<'_> {

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use beds_core::reply::Answer;
 use beds_core::{
-    Attempt, BedsError, Complaints, ErrorKind, Event, EventId, Gatekeeper, Result, Unproved,
+    Attempt, BedsError, Complaints, ErrorKind, Event, EventId, Gatekeeper, Operation, Result,
+    Unproved,
 };
 use beds_transport::topology::DELIVERY_LIMIT;
 use beds_transport::{Delivery, Notices, Publisher};
@@ -129,7 +130,10 @@ impl Worker<'_> {
             return Err(BedsError::new(ErrorKind::BadEvent, text));
         }
         let event = Event::from_slice(delivery.body())?;
-        if event.operation.is_write() != self.pool.key.is_write() {
+        let is_of_queue = event.operation.is_write() == self.pool.key.is_write();
+        let is_job = event.operation == Operation::Job;
+        // A ticket can be asked for any operation, and a job with a ticket only.
+        if !self.pool.key.is_of_tickets() && (!is_of_queue || is_job) {
             let text = format!(
                 "the operation {} does not belong into the queue {}",
                 event.operation, self.pool.key

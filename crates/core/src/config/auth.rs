@@ -45,6 +45,8 @@ pub struct NodeAccess {
     pub audit: Roles,
     /// Messages that could not be worked on: to read, to replay, to discard.
     pub dead_letters: Roles,
+    /// The tickets of all callers. Each caller has its own.
+    pub tickets: Roles,
     /// The console, and documents of the API. Kept for the releases that have them.
     pub console: Roles,
     pub documents: Roles,

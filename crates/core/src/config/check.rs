@@ -211,6 +211,9 @@ impl Rules<'_> {
                 || path.ends_with("_grace")
                 || path.ends_with("heartbeat")
                 || matches!(path, "auth.leeway" | "auth.max_lifetime")
+                || path.ends_with(".lease")
+                || path.ends_with(".start_within")
+                || path.ends_with(".keep")
         };
         for key in KEYS.iter().filter(|key| is_duration(key.path)) {
             let value = self.text(key.path).unwrap_or_default();
@@ -279,9 +282,11 @@ impl Rules<'_> {
             [("rec", "mongodb://user:password@host/db"), ("rel", "mysql://user:password@host/db")]
         {
             let names = names(self.table, &format!("databases.{store}"));
-            sections.extend(
-                names.into_iter().map(|name| (format!("databases.{store}.{name}"), sample)),
-            );
+            for section in names.into_iter().map(|name| format!("databases.{store}.{name}")) {
+                let jobs = format!("{section}.jobs");
+                sections.extend(get(self.table, &jobs).is_some().then_some((jobs, sample)));
+                sections.push((section, sample));
+            }
         }
         for (section, sample) in sections {
             self.url(&section, sample, base, read);

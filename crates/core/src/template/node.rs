@@ -10,4 +10,6 @@ pub(crate) const FILES: &[(&str, &str)] = &[
     ("(compiled in) lineage.toml", include_str!("node/lineage.toml")),
     ("(compiled in) logs.toml", include_str!("node/logs.toml")),
     ("(compiled in) metrics.toml", include_str!("node/metrics.toml")),
+    ("(compiled in) tickets.toml", include_str!("node/tickets.toml")),
+    ("(compiled in) ticket_results.toml", include_str!("node/ticket_results.toml")),
 ];

@@ -6,8 +6,9 @@ pub(super) mod access;
 
 use toml::Value;
 
+use super::job::LONGEST;
 use crate::Mistake;
-use crate::config::LOGS_DATABASE;
+use crate::config::{LOGS_DATABASE, TICKETS_DATABASE, parse_duration};
 use crate::text::{is_name, quote};
 use crate::toml_check::Checked;
 
@@ -15,6 +16,7 @@ use crate::toml_check::Checked;
 pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
     let text = |key: &str| checked.table.get(key).and_then(Value::as_str).unwrap_or_default();
     let is_of_reports = text("store") == "rec" && text("database") == LOGS_DATABASE;
+    reserved(file, checked, mistakes);
     if let Some(name) =
         checked.table.get("database").and_then(Value::as_str).filter(|name| !is_name(name))
     {
@@ -40,6 +42,9 @@ pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) 
                 refuse(format!("[{section}.{name}] names no object"), "add object = \"…\"");
                 continue;
             };
+            if section == "jobs" {
+                job(name, value, &mut refuse);
+            }
             if !matches!(value.get("answer").and_then(Value::as_str), None | Some("record" | "all"))
             {
                 let fix = "write all to get result_sets and out beside the record, or leave it out";
@@ -61,6 +66,52 @@ pub(super) fn check(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) 
                 );
                 refuse(message, "remove it; the reports can be read");
             }
+        }
+    }
+}
+
+/// Reports things that are for BEDS's own templates alone.
+fn reserved(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
+    let text = |key: &str| checked.table.get(key).and_then(Value::as_str).unwrap_or_default();
+    if text("store") == "rec" && text("database") == TICKETS_DATABASE {
+        let message =
+            format!("the database {TICKETS_DATABASE} holds tickets, and no template of yours");
+        mistakes.push(Mistake::new(
+            file,
+            checked.line("database"),
+            message,
+            "name another database",
+        ));
+    }
+    if checked.table.contains_key("acts") {
+        let message = "[acts] is for BEDS's own templates alone".to_owned();
+        mistakes.push(Mistake::new(file, checked.line("acts"), message, "remove it"));
+    }
+}
+
+/// Reports values that a job cannot have.
+fn job(name: &str, value: &Value, refuse: &mut impl FnMut(String, &str)) {
+    if !matches!(value.get("kind").and_then(Value::as_str), None | Some("read")) {
+        refuse(
+            format!("[jobs.{name}] has a kind that is none"),
+            "write kind = \"read\", or leave it out",
+        );
+    }
+    for key in ["timeout", "result_ttl"] {
+        let text = value.get(key).and_then(Value::as_str);
+        let fits = |text: &str| parse_duration(text).is_some_and(|duration| duration <= LONGEST);
+        if text.is_some_and(|text| !fits(text)) {
+            let fix = "write a duration of at most seven days, such as \"30m\"";
+            refuse(format!("`{key}` is no duration that a job can have"), fix);
+        }
+    }
+    for key in ["attempts", "max_running", "result_max_mib"] {
+        let number = value.get(key).and_then(Value::as_integer);
+        if number.is_some_and(|number| !(1..=i64::from(u16::MAX)).contains(&number)) {
+            refuse(
+                format!("`{key}` is not from 1 to {}", u16::MAX),
+                "write a whole number in that range",
+            );
         }
     }
 }

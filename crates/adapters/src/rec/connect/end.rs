@@ -46,11 +46,27 @@ impl ToEnd for Call<'_> {
         if !self.done.is_cancelled() {
             // It may not have begun there yet.
             self.ender
-                .once(self.comment)
+                .once(Bson::from(self.comment))
                 .await
                 .map_err(|error| error::kind(&error).code().to_owned())?;
         }
         Ok(!self.done.is_cancelled())
+    }
+}
+
+/// Operations by their comments, whichever process has begun them.
+struct Commented<'e> {
+    ender: &'e Ender,
+    /// A text, or a condition.
+    comment: Bson,
+}
+
+impl ToEnd for Commented<'_> {
+    async fn end_once(&self, _: u32) -> Result<bool, String> {
+        self.ender
+            .once(self.comment.clone())
+            .await
+            .map_err(|error| error::kind(&error).code().to_owned())
     }
 }
 
@@ -77,10 +93,17 @@ impl Ender {
         until_ended(&Call { ender: &self, comment: &comment, done: &done }).await;
     }
 
-    /// Looks for the operation, and ends it.
-    async fn once(&self, comment: &str) -> mongodb::error::Result<()> {
+    /// Ends operations by their comments, which may be of other processes, and waits until they have ended. False where they did not.
+    pub(in crate::rec) async fn end_commented(&self, comment: Bson) -> bool {
+        // The semaphore is never closed.
+        let _place = self.places.acquire().await.ok();
+        until_ended(&Commented { ender: self, comment }).await
+    }
+
+    /// Looks for the operation, and ends it. True where there was one.
+    async fn once(&self, comment: Bson) -> mongodb::error::Result<bool> {
         let admin = self.client.database("admin");
-        let of_the_read = doc! {"$or": [{"command.comment": comment}, {"cursor.originatingCommand.comment": comment}]};
+        let of_the_read = doc! {"$or": [{"command.comment": comment.clone()}, {"cursor.originatingCommand.comment": comment}]};
         let look = [
             doc! {"$currentOp": {"allUsers": false}},
             doc! {"$match": of_the_read},
@@ -93,7 +116,9 @@ impl Ender {
             .read_concern(ReadConcern::local())
             .selection_criteria(primary.clone())
             .await?;
+        let mut was_there = false;
         while let Some(operation) = found.try_next().await? {
+            was_there = true;
             if let Some(id @ (Bson::Int32(_) | Bson::Int64(_) | Bson::String(_))) =
                 operation.get("opid")
             {
@@ -103,7 +128,7 @@ impl Ender {
                     .await?;
             }
         }
-        Ok(())
+        Ok(was_there)
     }
 }
 

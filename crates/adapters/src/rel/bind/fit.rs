@@ -6,13 +6,16 @@
 use std::collections::BTreeSet;
 
 use beds_core::template::Offer;
-use beds_core::{Mistake, Template};
+use beds_core::{Mistake, Operation, Template};
 
 use super::Guard;
 use crate::misfit::Misfit;
 use crate::rel::catalog::{Catalog, Routine};
 use crate::rel::convert::SqlType;
 use crate::rel::lint::Findings;
+
+/// The table in which a job says how far it is, in capitals.
+const PROGRESS: &str = "BEDS_JOB_PROGRESS";
 
 /// An object that fits.
 pub(super) struct Fit<'c> {
@@ -95,7 +98,8 @@ fn check_routine(routine: &Routine, offer: &Offer<'_>) -> Result<(), Misfit> {
         let message = format!("{object} is a function, and {} writes", offer.operation);
         return Err(Misfit::new(message, "name a procedure"));
     }
-    if !is_write && routine.is_declared_to_write {
+    // A job may say how far it is.
+    if !is_write && offer.operation != Operation::Job && routine.is_declared_to_write {
         let message = format!("{object} declares MODIFIES SQL DATA, and {} reads", offer.operation);
         return Err(Misfit::new(
             message,
@@ -124,6 +128,9 @@ fn check_routine(routine: &Routine, offer: &Offer<'_>) -> Result<(), Misfit> {
 
 /// The kind of transaction for a call. A read that builds a temporary table cannot run in a read-only one.
 fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
+    if offer.operation == Operation::Job {
+        return guard_of_job(findings, offer.object);
+    }
     if offer.operation.is_write() || !findings.builds_temporary {
         return Ok(Guard::ReadOnly);
     }
@@ -148,6 +155,22 @@ fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
         return Err(Misfit::new(message, fix));
     }
     Ok(Guard::RolledBack)
+}
+
+/// A job that reads writes its progress and nothing else: it is rolled back at its end, also in the middle of its work.
+fn guard_of_job(findings: &Findings, object: &str) -> Result<Guard, Misfit> {
+    let own = findings.written.iter().find(|table| *table != PROGRESS);
+    let other =
+        own.map(|table| table.to_lowercase()).or_else(|| findings.elsewhere.first().cloned());
+    let other = other.or_else(|| findings.advances_sequence.then(|| "a sequence".to_owned()));
+    match other {
+        None => Ok(Guard::RolledBack),
+        Some(other) => {
+            let message = format!("{object} is for a job that reads, and writes or calls {other}");
+            let fix = "ask the DBA for an object that writes beds_job_progress and nothing else";
+            Err(Misfit::new(message, fix))
+        }
+    }
 }
 
 /// Reports the things about a fitting object that a DBA should know.

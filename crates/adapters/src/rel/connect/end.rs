@@ -57,8 +57,10 @@ impl Ender {
     }
 
     /// Ends the statement of the connection with this lock, and waits until it has ended.
-    pub(super) async fn end(&self, lock: &str) {
-        until_ended(&Call { ender: self, lock }).await;
+    ///
+    /// False where it did not end.
+    pub(super) async fn end(&self, lock: &str) -> bool {
+        until_ended(&Call { ender: self, lock }).await
     }
 
     /// True while the lock is held.

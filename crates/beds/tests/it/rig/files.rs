@@ -64,6 +64,13 @@ impl World {
         Ok((output.status.code().context("an exit code")?, said))
     }
 
+    /// Lets nodes of the world take tickets and do their work.
+    pub(crate) fn with_tickets(self) -> Result<Self> {
+        let of = |is_local: bool| format!("[services.calgon]\nis_local = {is_local}");
+        self.change_config(&of(false), &of(true))?;
+        Ok(self)
+    }
+
     /// Replaces a text in the world's beds.toml.
     pub(crate) fn change_config(&self, from: &str, to: &str) -> Result<()> {
         let text = std::fs::read_to_string(self.config_file())?;
@@ -78,6 +85,7 @@ impl World {
             (repository.join("schema/rel/main"), "schema/rel/main"),
             (repository.join("schema/rec/main"), "schema/rec/main"),
             (repository.join("schema/rec/msLogs"), "schema/rec/msLogs"),
+            (repository.join("schema/rec/beds"), "schema/rec/beds"),
             (domain.join("rel"), "schema/rel/main"),
             (domain.join("rec"), "schema/rec/main"),
             (domain.join("rec_logs"), "schema/rec/msLogs"),
@@ -86,15 +94,17 @@ impl World {
         ] {
             copy(&from, &self.folder.join(to))?;
         }
-        let [main, logs] = self.documents();
+        let [main, logs, tickets] = self.documents();
         // No template may write into the reports, so those that attack them call their database by another name.
         let logs = mongo::url(&logs)?;
         let databases = format!(
             "[databases.rel.main]\nurl = \"{}/{}\"\n[databases.rec.main]\nurl = \"{}\"\n\
-             [databases.rec.msLogs]\nurl = \"{logs}\"\n[databases.rec.attacks]\nurl = \"{logs}\"\n",
+             [databases.rec.msLogs]\nurl = \"{logs}\"\n[databases.rec.attacks]\nurl = \"{logs}\"\n\
+             [databases.rec.beds]\nurl = \"{}\"\n",
             self.maria,
             self.name,
             mongo::url(&main)?,
+            mongo::url(&tickets)?,
         );
         std::fs::write(self.folder.join("dba.toml"), &databases)?;
         let node = format!(
@@ -102,7 +112,7 @@ impl World {
              [services.appserver]\nis_local = true\nlisten = \"127.0.0.1:0\"\nmax_in_flight = 64\n\
              [services.rec]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
              [services.rel]\nis_local = true\ninstances = {{ read = 2, write = 3 }}\n\
-             [services.admin]\nis_local = true\n[auth]\nkeys_file = \"keys.toml\"\n[trust]\nseal_keys = [\"seal.key\"]\n[reports]\nhash_keys = [\"hash.key\"]\n{databases}",
+             [services.admin]\nis_local = true\n[services.calgon]\nis_local = false\n[auth]\nkeys_file = \"keys.toml\"\n[trust]\nseal_keys = [\"seal.key\"]\n[reports]\nhash_keys = [\"hash.key\"]\n{databases}",
             variable("BEDS_TEST_AMQP_URL")?,
             self.name,
         );

@@ -16,8 +16,8 @@ pub(super) fn url(database: &str) -> Result<String> {
 
 impl World {
     /// The MongoDB databases of the world.
-    pub(super) fn documents(&self) -> [String; 2] {
-        [self.name.clone(), format!("{}_logs", self.name)]
+    pub(super) fn documents(&self) -> [String; 3] {
+        [self.name.clone(), format!("{}_logs", self.name), format!("{}_beds", self.name)]
     }
 
     /// Begins to drop them. Nothing waits for it: no later test has a database of the same name.

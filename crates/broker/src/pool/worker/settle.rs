@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::{Answer, ReplyRef};
-use beds_core::{Actor, Attempt, BedsError, ErrorKind, Event, EventId, Operation, Reply, Result};
+use beds_core::{Actor, Attempt, BedsError, ErrorKind, EventId, Operation, Reply, Result};
 use beds_trail::audit::AuditRecord;
 use beds_trail::span::LineageReport;
 use beds_transport::Delivery;
@@ -14,7 +14,8 @@ use fail::fail_point;
 
 use super::proof::Proof;
 use super::{REPLY_PATIENCE, Worker};
-use crate::pool::report::{Begun, Touched};
+use crate::pool::report::Begun;
+use crate::touched::Touched;
 
 /// One in so many answers of reads is waited for until it is written; the others are handed on. A write's always is.
 const WAIT_FOR_EVERY: u64 = 8;
@@ -56,7 +57,11 @@ pub(super) type Reports = (Option<LineageReport>, Option<AuditRecord>);
 impl Worker<'_> {
     pub(super) async fn answer(&self, taken: &Taken<'_>, outcome: Result<&Answer, &BedsError>) {
         let event = &taken.attempt.event;
-        let success = if event.operation == Operation::Create { 201 } else { 200 };
+        let success = match event.operation {
+            _ if self.pool.key.is_of_tickets() => 202,
+            Operation::Create => 201,
+            _ => 200,
+        };
         let reply = Reply::of(&event.event_id, success, outcome);
         let trust = match &taken.proof {
             Proof::Sealed(_) => Trust::Sealed,
@@ -82,39 +87,15 @@ impl Worker<'_> {
         outcome: Result<&Answer, &BedsError>,
         dead: Option<&str>,
     ) -> Reports {
-        let touched = self.touched(&taken.attempt.event, outcome.ok());
+        // A request for a ticket touches no record: the work does.
+        let touched = match self.pool.key.is_of_tickets() {
+            true => Touched::default(),
+            false => {
+                let event = &taken.attempt.event;
+                Touched::by(self.factory, self.reporter.reports, event, outcome.ok())
+            }
+        };
         self.reporter.records(&taken.begun, &taken.attempt, taken.delivery, outcome, dead, touched)
-    }
-
-    /// The records that an event touched. As the store writes their ids: a caller could hide behind another spelling.
-    fn touched(&self, event: &Event, answer: Option<&Answer>) -> Touched {
-        let keys = self.reporter.reports.record_keys();
-        if keys.is_empty() || !self.reporter.reports.enabled().audit {
-            return Touched::default();
-        }
-        let asked = self.factory.asked_id(event);
-        let hash = |id: &String| keys.hash(&event.template, id);
-        let Some(answer) = answer else {
-            return Touched { record: asked.as_ref().and_then(hash), ..Touched::default() };
-        };
-        let is_of_one = asked.is_some() || event.operation == Operation::Create;
-        // The usual case: nothing has to be read.
-        let is_plain = is_of_one && answer.id.is_some() && answer.result_sets.is_none();
-        let (mut others, rows) = match is_plain {
-            true => (Vec::new(), 0),
-            false => self.factory.ids(&event.template, answer),
-        };
-        let unnamed = rows - others.len();
-        let first = || answer.id.clone().or_else(|| others.first().cloned());
-        let about = if is_of_one { first().or_else(|| asked.clone()) } else { None };
-        // An update can give a record another id: it is found under both.
-        others.extend(asked.filter(|_| is_of_one));
-        others.retain(|id| Some(id) != about.as_ref());
-        let seen = keys.seen(&event.template, &others);
-        let beyond = seen.as_ref().map_or(0, |seen| seen.more as usize);
-        let unnamed = u32::try_from(unnamed + beyond).unwrap_or(u32::MAX);
-        let unnamed = (unnamed > 0).then_some(unnamed);
-        Touched { record: about.as_ref().and_then(hash), seen, unnamed }
     }
 
     /// Reports, and acknowledges: a write only when its records are confirmed. The next message may begin meanwhile, as far

@@ -2,7 +2,7 @@
 //!
 //! Not here: rules of one key (check.rs), of `[auth]` (check/callers.rs).
 
-use crate::config::{Config, Environment, LOGS_DATABASE};
+use crate::config::{Config, Environment, LOGS_DATABASE, TICKETS_DATABASE};
 use crate::toml_check::Checked;
 use crate::{Mistake, Store};
 
@@ -45,6 +45,14 @@ pub(super) fn refusals(file: &str, checked: &Checked, config: &Config) -> Vec<Mi
             checked.line("services.admin.is_local"),
             "services.admin is local, but there is no database for the reports that it stores",
             "add [databases.rec.msLogs] with a url, or set is_local = false",
+        ));
+    }
+    if config.services.calgon.is_local && !config.databases.rec.contains_key(TICKETS_DATABASE) {
+        mistakes.push(Mistake::new(
+            file,
+            checked.line("services.calgon.is_local"),
+            "services.calgon is local, but there is no database for tickets",
+            "add [databases.rec.beds] with a url, or set is_local = false",
         ));
     }
     for store in Store::ALL {

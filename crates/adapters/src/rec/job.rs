@@ -1,0 +1,98 @@
+//! A job in MongoDB: one command whose documents are handed on as they come. It carries a comment with the name of the ticket, by which
+//! an earlier run of the same ticket is found and ended first.
+//!
+//! Not here: requests (call.rs), the ticket itself (crate broker).
+
+use std::sync::Arc;
+
+use beds_core::job_run::{mark_of_attempt, marks_before};
+use beds_core::{BedsError, ErrorKind, JobEnd, JobRun, Result, Stop, TakesRows};
+use bson::{Bson, Document};
+use futures_util::TryStreamExt;
+use mongodb::Database as Handle;
+use serde_json::value::RawValue;
+use tokio::sync::mpsc;
+
+use super::bind::Binding;
+use super::call::{Failure, limit_time, record};
+use super::command::Arguments;
+use super::connect::Database;
+
+/// Documents between the cursor and the result. The cursor itself holds a batch of at most 16 MiB.
+const BETWEEN: usize = 16;
+
+/// Runs the job.
+pub(super) async fn run(
+    database: &Database,
+    binding: &Arc<Binding>,
+    arguments: &Arguments,
+    run: &JobRun,
+    rows: &mut dyn TakesRows,
+    stop: Stop<'_>,
+) -> Result<JobEnd> {
+    let step = run.attempt.steps.begin(&binding.form.object);
+    let mut command = binding.command.with(arguments);
+    limit_time(&mut command, &run.attempt, i64::from(i32::MAX));
+    command.insert("readConcern", bson::doc! {"level": "majority"});
+    let comment = mark_of_attempt(&run.ticket, run.epoch);
+    command.insert("comment", &comment);
+    let (sender, mut taken) = mpsc::channel(BETWEEN);
+    let reading = database.run(read(database.handle.clone(), command, sender));
+    // It owns the channel: where it ends early, the other half learns that its documents are not taken any more.
+    let taking = async move {
+        while let Some(row) = taken.recv().await {
+            rows.push(row).await?;
+        }
+        Result::Ok(())
+    };
+    let both = async {
+        let (read, taken) = tokio::join!(reading, taking);
+        taken?;
+        read?.map_err(|failure| failure.into_beds(database))
+    };
+    let ended = tokio::select! {
+        biased;
+        () = stop => None,
+        ended = both => Some(ended),
+    };
+    step.end(ended.as_ref().and_then(|ended| ended.as_ref().err()).map(BedsError::code));
+    match ended {
+        Some(Ok(())) => Ok(JobEnd::Done),
+        Some(Err(error)) => {
+            // Also behind a failure: the command goes on where it was the rows that could not be taken.
+            database.end_commented(Bson::from(comment)).await;
+            Err(error)
+        }
+        None if database.end_commented(Bson::from(comment)).await => Ok(JobEnd::Stopped),
+        None => Err(still_there(database)),
+    }
+}
+
+/// Ends everything that runs for the attempts before this one, and waits until it has ended.
+pub(super) async fn end_before(database: &Database, ticket: &str, epoch: i64) -> Result<()> {
+    let of_before = bson::doc! {"$in": marks_before(ticket, epoch)};
+    match database.end_commented(Bson::Document(of_before)).await {
+        true => Ok(()),
+        false => Err(still_there(database)),
+    }
+}
+
+fn still_there(database: &Database) -> BedsError {
+    let text = format!("the database {} has not confirmed that the work has ended", database.name);
+    BedsError::new(ErrorKind::Unavailable, text)
+}
+
+/// The half that reads: a task of its own, because the driver's futures must not be dropped.
+async fn read(
+    handle: Handle,
+    command: Document,
+    rows: mpsc::Sender<Box<RawValue>>,
+) -> Result<(), Failure> {
+    let mut cursor = handle.run_cursor_command(command).await?;
+    while let Some(document) = cursor.try_next().await? {
+        if rows.send(record(&document)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

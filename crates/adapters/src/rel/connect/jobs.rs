@@ -1,0 +1,58 @@
+//! [`Jobs`]: the connections of jobs, each made for one run and gone with it.
+//!
+//! Not here: the call on such a connection (../job.rs).
+
+use std::sync::Arc;
+
+use beds_core::Result;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, OptsBuilder};
+
+use super::end::{self, Ender};
+use super::{Database, Lane, Loan, PATIENCE, SET_UP, Session};
+
+/// The login of jobs, and its connections: one for each job that runs, and gone with it.
+pub(super) struct Jobs {
+    pub(super) opts: OptsBuilder,
+    pub(super) lane: Arc<Lane>,
+    pub(super) ender: Arc<Ender>,
+}
+
+impl Database {
+    /// A connection for a job, under a lock that no other connection has: that of its ticket. `own` is that of the
+    /// attempt, by which it is ended: by that of the ticket, a node that comes back late would end the run of the next one.
+    pub(crate) async fn job(&self, lock: &str, own: String) -> Result<Loan> {
+        let connecting = async {
+            // The semaphore is never closed.
+            let place = Arc::clone(&self.jobs.lane.places).acquire_owned().await.ok();
+            let opts = self.jobs.opts.clone().setup(vec![
+                SET_UP.to_owned(),
+                end::take_lock(&own),
+                end::take_lock(lock),
+            ]);
+            let mut conn = Conn::new(opts).await?;
+            let is_own = format!("SELECT IS_USED_LOCK('{lock}') <=> CONNECTION_ID()");
+            let is_own: Option<bool> = conn.query_first(is_own).await?;
+            let loan = Loan {
+                lane: Arc::clone(&self.jobs.lane),
+                ender: Arc::clone(&self.jobs.ender),
+                tasks: self.tasks.clone(),
+                session: Some(Session { conn, lock: own }),
+                place,
+                is_calling: false,
+            };
+            mysql_async::Result::Ok(is_own.unwrap_or(false).then_some(loan))
+        };
+        match tokio::time::timeout(PATIENCE, connecting).await {
+            Ok(Ok(Some(loan))) => Ok(loan),
+            // An earlier attempt has not ended, or another node has begun.
+            Ok(Ok(None)) | Err(_) => Err(self.unavailable()),
+            Ok(Err(error)) => Err(self.unavailable().with_source(error)),
+        }
+    }
+
+    /// Ends the run that holds a lock; false where it did not end.
+    pub(crate) async fn end_job(&self, lock: &str) -> bool {
+        self.jobs.ender.end(lock).await
+    }
+}
