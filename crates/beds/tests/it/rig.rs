@@ -48,7 +48,7 @@ pub(crate) use api::{Answer, Api};
 pub(crate) use callers::as_caller;
 pub(crate) use envelope::envelope;
 pub(crate) use maria::{client, mariadb};
-pub(crate) use nodes::{Live, Process};
+pub(crate) use nodes::{Live, Process, free_port};
 
 /// The longest that a test waits for an event that must happen.
 pub(crate) const SOON: Duration = Duration::from_secs(120);

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
 use super::number;
-use crate::rig::{Api, World, callers, eventually};
+use crate::rig::{Api, World, callers, eventually, free_port};
 use cluster::{Cluster, NAMES};
 use rows::ROWS;
 use writers::{History, write};
@@ -30,9 +30,8 @@ const CALM: Duration = Duration::from_secs(6);
 #[tokio::test(flavor = "multi_thread")]
 async fn six_nodes_lose_and_double_nothing_under_every_fault_of_the_table() -> Result<()> {
     let world = World::new().await?;
-    let port =
-        || -> Result<u16> { Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
-    let gateways = vec![format!("127.0.0.1:{}", port()?), format!("127.0.0.1:{}", port()?)];
+    let gateways =
+        vec![format!("127.0.0.1:{}", free_port()?), format!("127.0.0.1:{}", free_port()?)];
     let mut cluster = Cluster { world: &world, gateways, nodes: BTreeMap::new() };
     NAMES.into_iter().try_for_each(|name| cluster.start(name))?;
     cluster.ready().await?;

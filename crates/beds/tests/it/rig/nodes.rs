@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use beds::{Node, ipl, settings};
 use reqwest::StatusCode;
+use uuid::Uuid;
 
 use super::{Api, SOON, World, eventually, pause};
 
@@ -42,10 +43,8 @@ impl World {
 
     /// A node as a process of its own, on a port of its own, with fail points set.
     pub(crate) async fn process(&self, failpoints: &str) -> Result<Process> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        drop(listener);
-        let child = self.spawn(failpoints, &address.to_string())?;
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let child = self.spawn(failpoints, &address)?;
         let process = Process {
             child,
             api: Api { url: format!("http://{address}"), http: self.caller.clone() },
@@ -71,13 +70,11 @@ impl World {
 
     /// A node whose log goes into a pipe without a reader.
     pub(crate) async fn process_with_pipe(&self) -> Result<(Api, Child)> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?;
-        drop(listener);
+        let address = format!("127.0.0.1:{}", free_port()?);
         let child = Command::new(env!("CARGO_BIN_EXE_beds"))
             .args(["run", "--config", "beds.toml"])
             .current_dir(&self.folder)
-            .env("BEDS__SERVICES__APPSERVER__LISTEN", address.to_string())
+            .env("BEDS__SERVICES__APPSERVER__LISTEN", &address)
             .env("RUST_LOG", "debug")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -94,10 +91,7 @@ impl World {
     /// A node of one role: a process that differs from the world's `beds.toml` in these keys, as the environment names them. Its
     /// probes are where [`Process`] asks.
     pub(crate) fn role(&self, name: &str, keys: &[(&str, String)]) -> Result<Process> {
-        let port = || -> Result<u16> {
-            Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-        };
-        let probes = format!("127.0.0.1:{}", port()?);
+        let probes = format!("127.0.0.1:{}", free_port()?);
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -139,6 +133,18 @@ impl World {
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("node.log")).unwrap_or_default()
     }
+}
+
+/// A port for a node that begins a moment later. Outside of the range from which the system gives ports to connections: one of these
+/// could be taken until the node listens.
+pub(crate) fn free_port() -> Result<u16> {
+    for _ in 0..1000 {
+        let port = 10_000 + u16::try_from(Uuid::new_v4().as_u128() % 10_000)?;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free from 10000 to 19999")
 }
 
 /// A node in the test's own process.
