@@ -46,6 +46,12 @@ impl TicketState {
         }
     }
 
+    /// The states of a list such as `queued,running`. None where a word of it is no state.
+    pub fn list(text: &str) -> Option<Vec<TicketState>> {
+        let known = |word: &str| Self::ALL.into_iter().find(|state| state.as_str() == word);
+        text.split(',').map(|word| known(word.trim())).collect()
+    }
+
     /// True while the ticket can still change its state.
     pub fn is_active(self) -> bool {
         matches!(self, TicketState::Queued | TicketState::Running | TicketState::Cancelling)
@@ -223,6 +229,11 @@ impl Ticket {
             Operation::Fetch => self.fetch.as_deref(),
             _ => None,
         }
+    }
+
+    /// The name under which word of a ticket travels: whoever listens looks at the ticket again.
+    pub fn notice(id: &str) -> String {
+        format!("ticket.{id}")
     }
 
     /// The ticket as its owner sees it.

@@ -78,7 +78,7 @@ pub(crate) async fn cancel(State(room): RoomState, path: Params<String>, request
         async |room, id, context| {
             let ticket = change(room, context, TICKETS, id).await?;
             // The one that works on it learns it at once.
-            room.lent.client.tell(&word(&ticket.id));
+            room.lent.client.tell(&Ticket::notice(&ticket.id));
             let status = match ticket.state {
                 TicketState::Cancelling => StatusCode::ACCEPTED,
                 _ => StatusCode::OK,
@@ -152,7 +152,7 @@ pub(crate) async fn ended(
     let opened = room.lent.client.open(TICKETS, context.clone());
     loop {
         // Begins to listen before it looks: word of an end in between is not missed.
-        let watched = room.lent.client.watch(&word(id));
+        let watched = room.lent.client.watch(&Ticket::notice(id));
         let ticket = read(&opened, id).await?;
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || !ticket.state.is_active() || limits::is_open(room).is_err() {
@@ -242,16 +242,9 @@ async fn change(room: &Room, context: Context, template: &str, id: String) -> Re
     room.lent.client.ticket(asked, context).await
 }
 
-/// The name under which word of a ticket travels.
-fn word(id: &str) -> String {
-    format!("ticket.{id}")
-}
-
 /// The states of a listing, such as `queued,running`.
 fn states(text: &str) -> Result<serde_json::Value> {
-    let known = |word: &str| TicketState::ALL.into_iter().find(|state| state.as_str() == word);
-    let states: Option<Vec<_>> = text.split(',').map(|word| known(word.trim())).collect();
-    states.map(|states| json!(states)).ok_or_else(|| {
+    TicketState::list(text).map(|states| json!(states)).ok_or_else(|| {
         let all = TicketState::ALL.map(TicketState::as_str).join(", ");
         BedsError::new(ErrorKind::ValueOutOfRange, format!("`state` is one or more of: {all}"))
             .with_field("state")

@@ -11,7 +11,7 @@ use beds_core::ticket::{Ticket, TicketState};
 use beds_core::{BedsError, ErrorKind, Fields, Operation, TICKETS, Templates};
 use beds_transport::{Asked, Reader};
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::connection::Connection;
@@ -66,7 +66,7 @@ pub(super) async fn tickets(command: TicketsCommand) -> ExitCode {
         Err(code) => return code,
     };
     let states = match &command {
-        TicketsCommand::Ls { state: Some(state), .. } => match states(state) {
+        TicketsCommand::Ls { state: Some(state), .. } => match TicketState::list(state) {
             Some(states) => Some(states),
             None => {
                 let all = TicketState::ALL.map(TicketState::as_str).join(", ");
@@ -95,9 +95,13 @@ pub(super) async fn tickets(command: TicketsCommand) -> ExitCode {
     })
 }
 
-async fn list(reader: &Reader, limit: u32, states: Option<Value>) -> Result<ExitCode, BedsError> {
+async fn list(
+    reader: &Reader,
+    limit: u32,
+    states: Option<Vec<TicketState>>,
+) -> Result<ExitCode, BedsError> {
     let mut arguments = vec![("most", json!(limit))];
-    arguments.extend(states.map(|states| ("states", states)));
+    arguments.extend(states.map(|states| ("states", json!(states))));
     let tickets: Vec<Ticket> = reader.fetch(TICKETS, "all", arguments).await?;
     for ticket in &tickets {
         say(&line(ticket));
@@ -116,7 +120,7 @@ async fn show(reader: &Reader, id: &str) -> Result<ExitCode, BedsError> {
 async fn wait(connection: &Connection, id: &str, longest: Duration) -> Result<ExitCode, BedsError> {
     let until = Instant::now() + longest;
     loop {
-        let watched = connection.client.watch(&format!("ticket.{id}"));
+        let watched = connection.client.watch(&Ticket::notice(id));
         let ticket = one(&connection.reader, id).await?;
         if !ticket.state.is_active() {
             say(&line(&ticket));
@@ -147,7 +151,7 @@ async fn cancel(connection: &Connection, id: &str) -> Result<ExitCode, BedsError
         params: Fields::new(),
     };
     connection.client.ticket(asked, connection.own_root(PATIENCE)).await?;
-    connection.client.tell(&format!("ticket.{id}"));
+    connection.client.tell(&Ticket::notice(id));
     let ended = wait(connection, id, PATIENCE).await?;
     // A cancelled ticket is what was asked for.
     let ticket = one(&connection.reader, id).await?;
@@ -162,15 +166,6 @@ async fn one(reader: &Reader, id: &str) -> Result<Ticket, BedsError> {
             "there is no such ticket; `beds tickets ls` lists them",
         )
     })
-}
-
-/// The states of a listing; none where a word is no state.
-fn states(text: &str) -> Option<Value> {
-    let known = |word: &str| TicketState::ALL.into_iter().find(|state| state.as_str() == word);
-    text.split(',')
-        .map(|word| known(word.trim()))
-        .collect::<Option<Vec<_>>>()
-        .map(|states| json!(states))
 }
 
 fn line(ticket: &Ticket) -> String {

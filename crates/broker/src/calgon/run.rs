@@ -125,7 +125,7 @@ impl<'r> Run<'r> {
             }
         }
         // Those that wait for it look again.
-        self.tools.publisher.tell(&format!("ticket.{}", self.ticket.id));
+        self.tools.publisher.tell(&Ticket::notice(&self.ticket.id));
     }
 
     async fn attempt(&self, event: &Event) -> Outcome {
@@ -204,7 +204,7 @@ impl<'r> Run<'r> {
             self.permitted(event).map_err(|error| outcome::of_failure(self.ticket, &error, 1))?;
         match self.lease.beat(&self.store).await {
             Said::Held => Ok((adapter, work)),
-            Said::Cancel => Err(Outcome::End(End::Cancelled)),
+            Said::Cancel => Err(self.cancelled(adapter.as_ref(), event).await),
             Said::Lost => Err(Outcome::Nothing),
             Said::Silence => Err(Outcome::Again { failed: false, pause: FIRST_PAUSE }),
         }
@@ -304,7 +304,7 @@ impl<'r> Run<'r> {
 
     /// Keeps the lease while the work goes on, and halts it where it has to end.
     async fn watch(&self, timeout: Duration) {
-        let notice = format!("ticket.{}", self.ticket.id);
+        let notice = Ticket::notice(&self.ticket.id);
         let too_long = tokio::time::sleep(timeout);
         tokio::pin!(too_long);
         let mut pause = self.lease.pause();
