@@ -15,9 +15,8 @@ use crate::options::{Beds, Settings};
 use crate::process::Process;
 use crate::services::Services;
 
-/// Rounds with and without credentials, in turn.
-const ROUNDS: usize = 20;
-/// Longer than a round of four seconds ever takes.
+/// The least seconds of a round, and longer than a round ever takes beyond its seconds.
+const LEAST_SECONDS: u64 = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A flood: requests a second, and the address from which it comes.
 const FLOOD: u32 = 5_000;
@@ -42,10 +41,11 @@ pub(crate) fn measure(
     services: &Services,
     known: &Contender,
     open: &Contender,
+    rounds: usize,
 ) -> Result<String> {
     let run = Run { settings, services, key: beds.folder.join("bench.key").display().to_string() };
     let mut costs = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         // The two take turns at being first.
         let (with, without) = match round % 2 {
             0 => {
@@ -75,7 +75,7 @@ pub(crate) fn measure(
     };
     let (rates, times): (Vec<f64>, Vec<f64>) = floods.into_iter().unzip();
     Ok(format!(
-        "\nCPU of the node a read, without credentials, rights and seals / with them, {ROUNDS} rounds: {} (wanted: at least 0.95)\n\
+        "\nCPU of the node a read, without credentials, rights and seals / with them, {rounds} rounds: {} (wanted: at least 0.95)\n\
          Reads with a new Ed25519 token each / with one that is remembered: {} (wanted: at least 0.65)\n\
          Good callers while {ELSEWHERE} sends {FLOOD} bad tokens a second / as many unknown paths: rate {} (wanted: at least 0.8), p99 {} (wanted: at most 2)\n",
         spread(&costs),
@@ -109,15 +109,22 @@ impl Run<'_> {
 
     fn reads(&self, contender: &Contender, show: &str, connections: u32) -> Result<Round> {
         let show = format!("--show={show}");
-        let more = [show.as_str(), "--warmup=1", "--seconds=3"];
+        let seconds = self.seconds();
+        let for_so_long = format!("--seconds={seconds}");
+        let more = [show.as_str(), "--warmup=1", for_so_long.as_str()];
         let arguments = self.arguments(contender, connections, &more);
-        measured(&arguments, self.services, contender, PATIENCE)
+        measured(&arguments, self.services, contender, PATIENCE + Duration::from_secs(seconds))
+    }
+
+    fn seconds(&self) -> u64 {
+        self.settings.options.seconds.max(LEAST_SECONDS)
     }
 
     /// Reads of good callers while a flood comes from elsewhere.
     fn beside(&self, contender: &Contender, flood: &[&str]) -> Result<Round> {
         let (from, rate) = (format!("--from={ELSEWHERE}"), format!("--rate={FLOOD}"));
-        let mut more = vec![from.as_str(), rate.as_str(), "--warmup=0", "--seconds=6"];
+        let longer = format!("--seconds={}", self.seconds() + 3);
+        let mut more = vec![from.as_str(), rate.as_str(), "--warmup=0", longer.as_str()];
         more.extend(flood);
         let flood = Process::own(&self.arguments(contender, 32, &more), &[])?;
         let round = self.reads(contender, "key", 16)?;

@@ -39,16 +39,17 @@ impl Kind {
             (Kind::Recording, _) => "BEDS, recording".to_owned(),
             (Kind::ByHand(reply), _) => format!("by hand, {reply} reply"),
             (Kind::Floor, Path::Read) => "without AMQP".to_owned(),
-            (Kind::Floor, Path::Write) => "no guarantees".to_owned(),
+            (Kind::Floor, _) => "no guarantees".to_owned(),
         }
     }
 
     fn subcommand(self, path: Path) -> &'static str {
         match (self, path) {
             (Kind::Floor, Path::Read) => "serve-direct",
-            (Kind::Floor, Path::Write) => "serve-write-bare",
+            (Kind::Floor, _) => "serve-write-bare",
             (_, Path::Read) => "serve-by-hand",
             (_, Path::Write) => "serve-write-by-hand",
+            (_, Path::Submit) => "serve-submit-by-hand",
         }
     }
 }
@@ -68,6 +69,7 @@ impl Contender {
         let environment = [
             ("BEDS_BENCH_RIVAL_AMQP", settings.services.amqp.as_str()),
             ("BEDS_BENCH_RIVAL_MARIA", settings.services.maria.as_str()),
+            ("BEDS_BENCH_RIVAL_MONGO", settings.services.mongo.as_str()),
         ];
         let mut process = Process::own(&arguments, &environment)?;
         let ready = process
@@ -154,6 +156,8 @@ impl Contender {
                     nobody.status
                 );
             }
+            // Its answers are seen when it is measured.
+            Path::Submit => {}
             Path::Write => {
                 let key = format!("{tag}-check");
                 let first = http_once::post(self.address, url, &key, &bodies[0])?;

@@ -48,9 +48,20 @@ pub(crate) fn post(address: SocketAddr, path: &str, key: &str, body: &str) -> Re
     exchange(address, &(head + body))
 }
 
+/// Any request, with a body of JSON or an empty one.
+pub(crate) fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> Result<Answer> {
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         {}Content-Length: {length}\r\n\r\n",
+        credential()
+    );
+    exchange(address, &(head + body))
+}
+
 fn exchange(address: SocketAddr, request: &str) -> Result<Answer> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
-    stream.set_read_timeout(Some(Duration::from_secs(15)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(request.as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

@@ -18,6 +18,7 @@ mod services;
 mod sessions;
 mod setup;
 mod subjects;
+mod tickets;
 mod trees;
 
 use std::io::Write as _;
@@ -51,6 +52,8 @@ enum Command {
     ServeWriteByHand(RivalOptions),
     /// Writes without any guarantee.
     ServeWriteBare(RivalOptions),
+    /// Taking long work by hand.
+    ServeSubmitByHand(RivalOptions),
     /// The load generator.
     Load(LoadOptions),
 }
@@ -74,7 +77,7 @@ fn main() -> ExitCode {
 fn whole_run(options: RunOptions) -> Result<()> {
     let settings = Settings::new(options)?;
     let services = Services::find(settings.services.processes.as_deref());
-    let mut running = Vec::new();
+    let mut running: Vec<(Kind, setup::Running, std::net::SocketAddr)> = Vec::new();
     if let Some(beds) = &settings.beds {
         note("starting BEDS and loading the flights");
         let templates = sessions::prepare(&settings, beds)?;
@@ -87,7 +90,8 @@ fn whole_run(options: RunOptions) -> Result<()> {
             bulkhead::prepare(beds, second, &templates)?;
             environment.push(("BEDS__DATABASES__REL__SECOND__URL", second.maria.as_str()));
         }
-        let issuer = if settings.options.callers { callers::issuer(beds)? } else { Vec::new() };
+        let issuer =
+            if settings.options.callers.is_some() { callers::issuer(beds)? } else { Vec::new() };
         environment.extend(issuer.iter().map(|(name, value)| (*name, value.as_str())));
         let started = setup::start(beds, &environment)?;
         note(&format!("BEDS was ready after {} ms", started.start.as_millis()));
@@ -138,18 +142,22 @@ fn whole_run(options: RunOptions) -> Result<()> {
         let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
         text.push_str(&trees::measure(events, &settings, &contender)?);
     }
-    if let (true, Some(beds)) = (settings.options.callers, &settings.beds)
+    if let (Some(rounds), Some(beds)) = (settings.options.callers, &settings.beds)
         && let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Beds)
     {
         note("measuring the cost of credentials, rights and seals");
         let known = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);
         let (open, process) = setup::open(&settings, beds)?;
-        text.push_str(&callers::measure(&settings, beds, &services, &known, &open)?);
+        text.push_str(&callers::measure(&settings, beds, &services, &known, &open, rounds)?);
         drop(process);
     }
     if let (Some(acts), Some(beds)) = (settings.options.subjects, &settings.beds) {
         note("measuring the search for a record in the trail");
         text.push_str(&subjects::measure(acts, beds)?);
+    }
+    if let (true, Some(beds)) = (settings.options.tickets, &settings.beds) {
+        running.clear();
+        text.push_str(&tickets::measure(&settings, beds, &services)?);
     }
     text.push_str(report::legend());
     text.push_str(&report::memory(&all).unwrap_or_default());
@@ -167,6 +175,7 @@ fn child(command: Command) -> Result<()> {
             Command::ServeByHand(options) => rival::read_by_hand::serve(&options).await,
             Command::ServeDirect(options) => rival::read_direct::serve(&options).await,
             Command::ServeWriteByHand(options) => rival::write_by_hand::serve(&options).await,
+            Command::ServeSubmitByHand(options) => rival::submit_by_hand::serve(&options).await,
             Command::ServeWriteBare(options) => rival::write_bare::serve(&options).await,
             Command::Load(options) => load::run(options).await,
         }

@@ -44,9 +44,15 @@ pub(crate) struct RunOptions {
     /// Then ask who saw a record, out of so many acts in the trail, such as 10000000.
     #[arg(long)]
     pub(crate) subjects: Option<u64>,
-    /// Then measure the cost of credentials, rights and seals.
+    /// Then measure the cost of credentials, rights and seals, in so many rounds with and without, in turn; 20 where no number is given.
+    #[arg(long, num_args = 0..=1, default_missing_value = "20")]
+    pub(crate) callers: Option<usize>,
+    /// Then measure tickets: asking, doing, cancelling, nodes that die, and the cost of having them.
     #[arg(long)]
-    pub(crate) callers: bool,
+    pub(crate) tickets: bool,
+    /// A Python with celery and pymongo, to compare tickets with it.
+    #[arg(long)]
+    pub(crate) celery: Option<PathBuf>,
     /// Measure the rivals without BEDS; the flights must be loaded already.
     #[arg(long)]
     pub(crate) without_beds: bool,
@@ -66,6 +72,7 @@ pub(crate) struct Services {
     /// The vhost of the BEDS that asks for no credential.
     pub(crate) open_amqp: String,
     pub(crate) maria: String,
+    pub(crate) mongo: String,
     pub(crate) data: PathBuf,
     /// A JSON file with the process ids of the services, if there is one.
     pub(crate) processes: Option<PathBuf>,
@@ -120,6 +127,7 @@ impl Settings {
             open_amqp: format!("{}/open", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
             amqp: format!("{}/beds", variable("BEDS_TEST_AMQP_URL")?.trim_end_matches('/')),
             maria: format!("{}/{database}", variable("BEDS_TEST_MARIA_URL")?.trim_end_matches('/')),
+            mongo: variable("BEDS_TEST_MONGO_URL")?,
             data: variable("BEDS_TEST_DATA")?.into(),
             processes: variable("BEDS_TEST_SERVICES").ok().map(PathBuf::from),
         };
@@ -154,7 +162,7 @@ impl Settings {
     pub(crate) fn tasks_and_prefetch(&self, path: Path) -> (u16, u16) {
         match path {
             Path::Read => (self.tasks.0, self.options.prefetch_read),
-            Path::Write => (self.tasks.1, self.options.prefetch_write),
+            Path::Write | Path::Submit => (self.tasks.1, self.options.prefetch_write),
         }
     }
 

@@ -20,6 +20,9 @@ pub(crate) fn path(path: Path, settings: &Settings, all: &[Series]) -> String {
     let what = match path {
         Path::Read => "Read path: GET /v1/records/Flights/{id}",
         Path::Write => "Write path: POST /v1/records/Flights, a distinct Idempotency-Key each",
+        Path::Submit => {
+            "Tickets: POST /v1/records/Jobs/jobs/empty, a distinct Idempotency-Key each"
+        }
     };
     let mut text = format!("\n{what}\n");
     line(
@@ -128,7 +131,7 @@ fn ratios(path: Path, all: &[Series]) -> Vec<String> {
         let verdict = match path {
             Path::Read if kept >= RECORDING => ", wanted at least 0.8 of the reads: reached",
             Path::Read => ", wanted at least 0.8 of the reads: MISSED",
-            Path::Write => "",
+            Path::Write | Path::Submit => "",
         };
         let by_round = by_round.join(" ");
         lines.push(format!(

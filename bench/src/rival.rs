@@ -8,6 +8,7 @@ mod http;
 mod maria;
 pub(crate) mod read_by_hand;
 pub(crate) mod read_direct;
+pub(crate) mod submit_by_hand;
 pub(crate) mod write_bare;
 pub(crate) mod write_by_hand;
 

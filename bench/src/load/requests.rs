@@ -7,11 +7,13 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::{LoadOptions, tokens};
 
-/// The two paths that are measured.
+/// The paths that are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Path {
     Read,
     Write,
+    /// Asks for a ticket of an empty job.
+    Submit,
 }
 
 /// Different bodies in use; enough that no two of the concurrent ones are equal.
@@ -43,6 +45,7 @@ impl Requests {
         let (ids, bodies) = match options.path {
             Path::Read => (ids(&file, options.flights)?, Vec::new()),
             Path::Write => (Vec::new(), bodies(&file, options.flights, BODIES)?),
+            Path::Submit => (Vec::new(), Vec::new()),
         };
         let (host, tag) = (options.address.to_string(), options.tag.clone());
         let credentials = tokens::lines(options.show, options.issuer.as_deref())?;
@@ -84,6 +87,14 @@ impl Stream<'_> {
                     text,
                     "POST /v1/records/Flights HTTP/1.1\r\nHost: {host}\r\n{credential}Content-Type: application/json\r\n\
                      Idempotency-Key: {tag}-{connection}-{sent}\r\nContent-Length: {length}\r\n\r\n{body}"
+                )
+            }
+            (Path::Submit, _) => {
+                let (connection, sent) = (self.connection, self.sent);
+                write!(
+                    text,
+                    "POST /v1/records/Jobs/jobs/empty HTTP/1.1\r\nHost: {host}\r\n{credential}Content-Type: application/json\r\n\
+                     Idempotency-Key: {tag}-{connection}-{sent}\r\nContent-Length: 2\r\n\r\n{{}}"
                 )
             }
         };

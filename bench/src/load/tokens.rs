@@ -19,6 +19,7 @@ pub(crate) const ISSUER: &str = "https://id.example/bench";
 /// Tokens in turn: more than BEDS remembers.
 const FRESH: usize = 40_000;
 const BAD: usize = 2_000;
+const CALLERS: usize = 64;
 
 /// The credential of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -29,6 +30,8 @@ pub(crate) enum Show {
     Token,
     /// A new token for each.
     FreshTokens,
+    /// The tokens of some callers, in turn.
+    Callers,
     /// Tokens that another key has signed.
     BadTokens,
 }
@@ -51,6 +54,7 @@ pub(super) fn lines(show: Show, issuer: Option<&Path>) -> Result<Vec<String>> {
         Show::Nothing => return Ok(vec![String::new()]),
         Show::Token => 1,
         Show::FreshTokens => FRESH,
+        Show::Callers => CALLERS,
         Show::BadTokens => BAD,
     };
     let key = match show {

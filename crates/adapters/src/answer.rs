@@ -47,6 +47,8 @@ pub(crate) struct Form {
     /// The object's name, for messages.
     pub(crate) object: String,
     pub(crate) operation: Operation,
+    /// The object writes, once under each key.
+    pub(crate) is_write: bool,
     /// A named fetch answers any number of records, as a listing does.
     pub(crate) is_named: bool,
     pub(crate) shape: AnswerShape,
@@ -71,6 +73,7 @@ impl Form {
         Self {
             object: offer.object.to_owned(),
             operation: offer.operation,
+            is_write: offer.is_write(),
             is_named: offer.name.is_some(),
             shape,
             id: template.id.clone(),
@@ -187,7 +190,14 @@ mod tests {
     use super::*;
 
     fn form(operation: Operation, shape: AnswerShape) -> Form {
-        Form { object: "o".into(), operation, is_named: false, shape, id: "id".into() }
+        Form {
+            object: "o".into(),
+            operation,
+            is_write: operation.is_write(),
+            is_named: false,
+            shape,
+            id: "id".into(),
+        }
     }
 
     fn set(rows: usize) -> Set {

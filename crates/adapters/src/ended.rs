@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use beds_core::{BedsError, ErrorKind};
 use tokio::time::Instant;
 
 /// Between two looks at whether the call has ended.
@@ -41,4 +42,10 @@ pub(crate) async fn until_ended(call: &impl ToEnd) -> bool {
     }
     tracing::warn!("A call that was given up did not end; the server's own limits have to end it.");
     false
+}
+
+/// A database does not confirm that work has ended.
+pub(crate) fn still_there(database: &str) -> BedsError {
+    let text = format!("the database {database} has not confirmed that the work has ended");
+    BedsError::new(ErrorKind::Unavailable, text)
 }

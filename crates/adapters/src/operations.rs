@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use beds_core::message::{DEFAULT_LIMIT, MAX_LIMIT};
-use beds_core::template::{Field, Offer};
+use beds_core::template::{Field, JobPart, Offer};
 use beds_core::text::quote;
 use beds_core::{
     BedsError, Description, ErrorKind, Event, Fields, Mistake, Operation, Result, Template,
@@ -33,11 +33,11 @@ impl<B> Operations<B> {
     ) -> Self {
         let mut basic = HashMap::new();
         let mut named: HashMap<Operation, HashMap<String, B>> = HashMap::new();
-        for offer in template.offers() {
+        for offer in template.to_bind() {
             match (bind(&offer, mistakes), offer.name) {
                 (Ok(binding), Some(name)) => {
                     let named = named.entry(offer.operation).or_default();
-                    drop(named.insert(name.to_owned(), binding));
+                    drop(named.insert(offer.part.name(name).into_owned(), binding));
                 }
                 (Ok(binding), None) => drop(basic.insert(offer.operation, binding)),
                 (Err(Misfit { message, fix }), _) => {
@@ -82,10 +82,11 @@ impl<B> Operations<B> {
         parameters: impl Fn(&B) -> BTreeMap<String, String>,
     ) -> TemplateDescription {
         let basic = self.basic.iter().map(|(operation, binding)| (*operation, None, binding));
-        // No caller can ask for an act.
+        // No caller can ask for an act, or for a part of a job.
         let shown = self.named.iter().filter(|(operation, _)| **operation != Operation::Update);
         let named = shown.flat_map(|(operation, named)| {
-            named.iter().map(|(name, binding)| (*operation, Some(name.clone()), binding))
+            let named = named.iter().filter(|(name, _)| !JobPart::is_part(name));
+            named.map(|(name, binding)| (*operation, Some(name.clone()), binding))
         });
         let mut operations: Vec<Description> = basic
             .chain(named)

@@ -118,7 +118,7 @@ impl TemplateAdapter for RecTemplate {
         let binding = self.operations.of(&self.template, event)?;
         let arguments = binding.arguments(event)?;
         self.database.check_there()?;
-        if !event.operation.is_write() {
+        if !binding.form.is_write {
             return call::read(&self.database, binding, arguments, attempt).await;
         }
         if event.act.is_some() {

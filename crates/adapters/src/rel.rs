@@ -22,6 +22,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use beds_core::job_run::marks_before;
 use beds_core::reply::Answer;
+use beds_core::ticket::Progress;
 use beds_core::{
     Attempt, BedsError, ErrorKind, Event, JobEnd, JobRun, Mistake, Result, Stop, TakesRows,
     Template, TemplateAdapter, TemplateDescription,
@@ -31,6 +32,7 @@ pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
 use crate::bound::{self, Bound};
+use crate::ended::still_there;
 use crate::operations::{Operations, lost_fields};
 use bind::Binding;
 use catalog::Catalog;
@@ -149,7 +151,7 @@ impl TemplateAdapter for RelTemplate {
             let binding = operations.of(&self.template, event)?;
             let arguments = binding.arguments(event)?;
             self.database.check_there()?;
-            let answered = match event.operation.is_write() {
+            let answered = match binding.form.is_write {
                 true => once::write(&self.database, binding, &arguments, attempt).await?,
                 false => call::read(&self.database, binding, &arguments, attempt).await?,
             };
@@ -162,7 +164,15 @@ impl TemplateAdapter for RelTemplate {
     }
 
     fn check(&self, event: &Event) -> Result<()> {
-        self.operations.load().of(&self.template, event)?.arguments(event).map(drop)
+        self.operations.load().of(&self.template, event)?.check(event)
+    }
+
+    async fn progress(&self, event: &Event) -> Result<Option<Progress>> {
+        let operations = self.operations.load_full();
+        match operations.of(&self.template, event)?.tells_progress {
+            true => self.database.progress(&event.event_id).await,
+            false => Ok(None),
+        }
     }
 
     async fn run(&self, run: &JobRun, rows: &mut dyn TakesRows, stop: Stop<'_>) -> Result<JobEnd> {
@@ -178,7 +188,7 @@ impl TemplateAdapter for RelTemplate {
         self.database.check_there()?;
         for lock in marks_before(ticket, epoch) {
             if !self.database.end_job(&lock).await {
-                return Err(job::still_there(&self.database));
+                return Err(still_there(&self.database.name));
             }
         }
         Ok(())

@@ -35,15 +35,15 @@ pub(crate) enum Source {
 impl Source {
     /// By the name of a parameter that takes a value. `is_whole` where it is one that can take all fields together.
     pub(crate) fn of(name: &str, offer: &Offer<'_>, is_whole: bool) -> Self {
-        // A job has no pages: its parameters of these names are as any other.
-        let is_read = !offer.operation.is_write() && offer.operation != Operation::Job;
+        // A job that reads has no pages: its parameters of these names are as any other.
+        let is_paged = offer.is_paged();
         match name {
             "event_id" => Source::EventId,
             "actor" => Source::Actor,
             "beds_roles" => Source::Roles,
             _ if name.starts_with(CLAIM) => Source::Claim(name[CLAIM.len()..].to_owned()),
-            "limit" if is_read => Source::Limit,
-            "after" if is_read => Source::After,
+            "limit" if is_paged => Source::Limit,
+            "after" if is_paged => Source::After,
             _ if is_whole => Source::Document,
             // A named fetch may have an argument called id; the basic operations have the record's.
             "id" if offer.name.is_none() && offer.operation != Operation::Create => Source::Id,

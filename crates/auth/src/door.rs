@@ -95,6 +95,10 @@ impl Gatekeeper for Door {
         names.iter().find_map(|name| known.certificates.get(name).cloned())
     }
 
+    fn identity(&self, subject: &str) -> Option<Arc<Actor>> {
+        self.0.load().keys.identity(subject, Timestamp::now())
+    }
+
     fn issuers(&self) -> Vec<String> {
         self.0.load().issuers.iter().map(|issuer| issuer.rules.issuer.clone()).collect()
     }

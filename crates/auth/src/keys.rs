@@ -180,6 +180,16 @@ impl Keys {
         }
         Ok(Arc::clone(&known.actor))
     }
+
+    /// The program with this subject. Of several keys, such as during a rotation, the one that is good for longest.
+    pub(crate) fn identity(&self, subject: &str, now: Timestamp) -> Option<Arc<Actor>> {
+        let end = |known: &KnownKey| known.expires.unwrap_or(Timestamp::MAX);
+        let good = self.0.iter().filter(|(_, known)| known.actor.subject == subject);
+        let good = good.filter(|(_, known)| end(known) > now);
+        // Of two that end together the one with the later id, so that all nodes choose the same.
+        let longest = good.max_by_key(|(id, known)| (end(known), *id));
+        longest.map(|(_, known)| Arc::clone(&known.actor))
+    }
 }
 
 fn hash(key: &str) -> String {
@@ -224,7 +234,12 @@ mod tests {
         for bad in [wrong.as_str(), "beds_", "beds__x", "beds_ffffffff_x", "", "x"] {
             assert!(keys.caller(bad, now).is_err(), "{bad}");
         }
-        assert!(keys.caller(&key, "2100-01-01T00:00:00Z".parse().unwrap()).is_err());
+        let end = "2100-01-01T00:00:00Z".parse().unwrap();
+        assert!(keys.caller(&key, end).is_err());
+        assert_eq!(keys.identity("app:loader", now).unwrap().subject, "app:loader");
+        assert!(
+            keys.identity("app:loader", end).is_none() && keys.identity("app:x", now).is_none()
+        );
         read.key.remove(&id);
         assert!(Keys::of(read).caller(&key, now).is_err());
     }

@@ -122,6 +122,13 @@ fn say(text: &str) {
     println!("{}", printable(text));
 }
 
+/// A line on a terminal that the next one replaces.
+fn in_place(line: &str) {
+    use std::io::Write as _;
+    // A terminal that cannot be written to is no reason to end.
+    drop(write!(std::io::stderr(), "\r\x1b[K{line}"));
+}
+
 #[expect(clippy::print_stderr, reason = "this is where commands report")]
 fn warn(text: &str) {
     eprintln!("{}", printable(text));

@@ -18,6 +18,7 @@ pub mod otel;
 mod private;
 mod record_keys;
 pub mod reloading;
+mod schedules;
 pub mod settings;
 
 pub use beds_core::{BedsError, NamasteCore, Payload, Query, Response, Select};

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Factory;
-use crate::calgon::{Calgon, Runner, Tools};
+use crate::calgon::{Calgon, Keeper, Runner, Scheduler, Tools};
 use source::Source;
 
 /// One pool: a queue and how many tasks work on it.
@@ -145,17 +145,27 @@ impl Pools {
     /// Starts the tasks that do the work of tickets, where this node does it.
     fn work_on_tickets(&self, transport: &Transport, reports: &Reports, parts: &Parts) {
         let Some(calgon) = &parts.calgon else { return };
-        for number in 1..=calgon.config.instances.work.get() {
-            let tools = Tools {
-                name: task_name("ticket", number),
-                is_first: number == 1,
-                calgon: calgon.clone(),
-                factory: Arc::clone(&parts.factory),
-                publisher: transport.publisher().clone(),
-                reports: reports.clone(),
-                notices: parts.notices.clone(),
-                stop: self.stop.clone(),
+        let tools = |name: String| Tools {
+            name,
+            calgon: calgon.clone(),
+            factory: Arc::clone(&parts.factory),
+            publisher: transport.publisher().clone(),
+            reports: reports.clone(),
+            notices: parts.notices.clone(),
+            stop: self.stop.clone(),
+        };
+        let keeper = Keeper(tools("keeper of tickets".to_owned()));
+        self.keep(keeper.0.name.clone(), move || keeper.clone().serve());
+        if !calgon.schedules.is_empty() {
+            let scheduler = Scheduler {
+                tools: tools("schedules".to_owned()),
+                gate: Arc::clone(&parts.gate),
+                complaints: Arc::default(),
             };
+            self.keep(scheduler.tools.name.clone(), move || scheduler.clone().serve());
+        }
+        for number in 1..=calgon.config.instances.work.get() {
+            let tools = tools(task_name("ticket", number));
             let (name, census) = (tools.name.clone(), Arc::clone(&self.census));
             census.wanted.fetch_add(1, Ordering::Relaxed);
             self.keep(name, move || {

@@ -5,6 +5,7 @@
 mod auth;
 mod check;
 mod keys;
+mod schedule;
 mod secret;
 mod transit;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer};
 
 pub use auth::{Auth, Issuer, NodeAccess, Trust, TrustedCertificate, TrustedLogin, is_claim};
 pub use check::{ReadFile, inspect, load};
+pub use schedule::{Missed, Overlap, Param, Schedule};
 pub use secret::Url;
 pub use transit::in_plain_text;
 
@@ -46,6 +48,9 @@ pub struct Config {
     pub auth: Auth,
     pub access: NodeAccess,
     pub trust: Trust,
+    /// Jobs that are asked for at fixed times, by the nodes that take requests for tickets.
+    #[serde(default)]
+    pub schedules: BTreeMap<String, Schedule>,
     /// The file that it was read from; empty where it came from none.
     #[serde(skip)]
     pub file: PathBuf,

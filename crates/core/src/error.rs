@@ -17,18 +17,27 @@ pub struct BedsError {
     pub message: String,
     /// The field or parameter at fault, where there is one.
     pub field: Option<String>,
+    /// Seconds after which it is worth asking again, where that is known.
+    pub retry_after: Option<u16>,
     #[source]
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl BedsError {
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), field: None, source: None }
+        Self { kind, message: message.into(), field: None, retry_after: None, source: None }
     }
 
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Where it is worth asking again after so many seconds.
+    #[must_use]
+    pub fn with_retry_after(mut self, seconds: u16) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 

@@ -23,6 +23,10 @@ pub trait Gatekeeper: Send + Sync {
     /// The caller for whom a client certificate with these names stands, which an authority of the gateway has signed.
     fn certificate(&self, names: &[String]) -> Option<Arc<Actor>>;
 
+    /// The caller whom a key with this subject proves, for work that the node itself begins in its name. None where no key that is still
+    /// good has it.
+    fn identity(&self, subject: &str) -> Option<Arc<Actor>>;
+
     /// The `iss` of the issuers whose tokens are accepted.
     fn issuers(&self) -> Vec<String>;
 

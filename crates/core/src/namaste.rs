@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use crate::attempt::Attempt;
 use crate::job_run::{JobRun, Stop, TakesRows};
 use crate::reply::Answer;
+use crate::ticket::Progress;
 use crate::{BedsError, ErrorKind, Event, Payload, Query, Response, Result, TemplateDescription};
 
 /// The unified interface to the records of one template.
@@ -71,6 +72,14 @@ pub trait TemplateAdapter: Send + Sync {
         _stop: Stop<'_>,
     ) -> Result<JobEnd> {
         Err(BedsError::new(ErrorKind::NoSuchOperation, "the store has no jobs"))
+    }
+
+    /// How far the object of a job says to be, while it runs for this event. None where it says nothing.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    async fn progress(&self, _event: &Event) -> Result<Option<Progress>> {
+        Ok(None)
     }
 
     /// Ends everything that runs in the database for the attempts at a ticket before this one, and waits until it has ended.

@@ -100,6 +100,9 @@ pub struct ErrorBody {
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+    /// Seconds after which it is worth asking again, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u16>,
 }
 
 impl Reply {
@@ -118,6 +121,7 @@ impl Reply {
                     code: error.code().to_owned(),
                     message: error.message.clone(),
                     field: error.field.clone(),
+                    retry_after: error.retry_after,
                 };
                 ReplyRef {
                     v: 1,
@@ -135,7 +139,8 @@ impl Reply {
         match (self.answer, self.error) {
             (_, Some(body)) => {
                 let kind = ErrorKind::from_code(&body.code).unwrap_or(ErrorKind::Internal);
-                Err(BedsError { kind, message: body.message, field: body.field, source: None })
+                let ErrorBody { message, field, retry_after, .. } = body;
+                Err(BedsError { kind, message, field, retry_after, source: None })
             }
             (Some(answer), None) => Ok(answer),
             (None, None) => Err(BedsError::new(

@@ -3,9 +3,12 @@
 //! Not here: whether the objects exist and which parameters they take, which the adapters find out.
 
 pub mod job;
+mod keys;
 pub(crate) mod node;
+mod offer;
 mod rules;
 
+pub use offer::{Effect, JobPart, Offer};
 pub use rules::access::RESERVED as RESERVED_ROLES;
 
 use std::collections::BTreeMap;
@@ -14,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use crate::access::{Access, Roles};
-use crate::toml_check::{Checked, Key, Kind, check};
+use crate::toml_check::{Checked, check};
 use crate::{Mistake, Operation, Store};
 use job::Job;
 
@@ -171,7 +174,7 @@ impl Template {
         further: impl FnOnce(&Checked, &mut Vec<Mistake>),
     ) -> Result<Self, Vec<Mistake>> {
         let mut mistakes = Vec::new();
-        let checked = check(file, text, KEYS, &mut mistakes);
+        let checked = check(file, text, keys::KEYS, &mut mistakes);
         rules::words(file, &checked, &mut mistakes);
         further(&checked, &mut mistakes);
         rules::names(file, &checked, &mut mistakes);
@@ -208,52 +211,6 @@ impl Template {
         }
     }
 
-    /// Everything that the template offers: operation, name where it has one, object, and the key in the file.
-    pub fn offers(&self) -> Vec<Offer<'_>> {
-        let basic = [
-            Operation::Create,
-            Operation::Fetch,
-            Operation::List,
-            Operation::Update,
-            Operation::Delete,
-        ];
-        let mut offers: Vec<Offer<'_>> = basic
-            .into_iter()
-            .filter_map(|operation| {
-                let Named { object, answer } = self.named(operation, None)?;
-                Some(Offer {
-                    operation,
-                    name: None,
-                    object,
-                    answer: *answer,
-                    key: format!("objects.{operation}"),
-                })
-            })
-            .collect();
-        offers.extend(self.fetches.iter().map(|(name, Named { object, answer })| Offer {
-            operation: Operation::Fetch,
-            name: Some(name),
-            object,
-            answer: *answer,
-            key: format!("fetches.{name}"),
-        }));
-        offers.extend(self.acts.iter().map(|(name, Named { object, answer })| Offer {
-            operation: Operation::Update,
-            name: Some(name),
-            object,
-            answer: *answer,
-            key: format!("acts.{name}"),
-        }));
-        offers.extend(self.jobs.iter().map(|(name, job)| Offer {
-            operation: Operation::Job,
-            name: Some(name),
-            object: &job.object,
-            answer: AnswerShape::Record,
-            key: format!("jobs.{name}"),
-        }));
-        offers
-    }
-
     /// A mistake at one of this file's keys.
     pub fn mistake(
         &self,
@@ -264,80 +221,6 @@ impl Template {
         Mistake::new(&self.source.file, self.source.checked.line(key), message, fix)
     }
 }
-
-/// One operation that a template offers.
-#[derive(Debug, Clone)]
-pub struct Offer<'t> {
-    pub operation: Operation,
-    pub name: Option<&'t str>,
-    pub object: &'t str,
-    pub answer: AnswerShape,
-    /// Where it stands in the file, such as `fetches.route`.
-    pub key: String,
-}
-
-impl Offer<'_> {
-    /// True for an operation on one record that is there already.
-    pub fn is_by_id(&self) -> bool {
-        self.name.is_none()
-            && matches!(self.operation, Operation::Fetch | Operation::Update | Operation::Delete)
-    }
-}
-
-const KEYS: &[Key] = &[
-    Key { path: "name", kind: Kind::Text },
-    Key { path: "store", kind: Kind::Text },
-    Key { path: "database", kind: Kind::Text },
-    Key { path: "id", kind: Kind::Text },
-    Key { path: "description", kind: Kind::Text },
-    Key { path: "objects.create", kind: Kind::Text },
-    Key { path: "objects.fetch", kind: Kind::Text },
-    Key { path: "objects.list", kind: Kind::Text },
-    Key { path: "objects.update", kind: Kind::Text },
-    Key { path: "objects.delete", kind: Kind::Text },
-    Key { path: "objects.create.object", kind: Kind::Text },
-    Key { path: "objects.create.answer", kind: Kind::Text },
-    Key { path: "objects.fetch.object", kind: Kind::Text },
-    Key { path: "objects.fetch.answer", kind: Kind::Text },
-    Key { path: "objects.list.object", kind: Kind::Text },
-    Key { path: "objects.list.answer", kind: Kind::Text },
-    Key { path: "objects.update.object", kind: Kind::Text },
-    Key { path: "objects.update.answer", kind: Kind::Text },
-    Key { path: "objects.delete.object", kind: Kind::Text },
-    Key { path: "objects.delete.answer", kind: Kind::Text },
-    Key { path: "fetches.*", kind: Kind::Text },
-    Key { path: "fetches.*.object", kind: Kind::Text },
-    Key { path: "fetches.*.answer", kind: Kind::Text },
-    Key { path: "jobs.*", kind: Kind::Text },
-    Key { path: "jobs.*.object", kind: Kind::Text },
-    Key { path: "jobs.*.kind", kind: Kind::Text },
-    Key { path: "jobs.*.timeout", kind: Kind::Text },
-    Key { path: "jobs.*.attempts", kind: Kind::Integer },
-    Key { path: "jobs.*.max_running", kind: Kind::Integer },
-    Key { path: "jobs.*.result_ttl", kind: Kind::Text },
-    Key { path: "jobs.*.result_max_mib", kind: Kind::Integer },
-    Key { path: "acts.*", kind: Kind::Text },
-    Key { path: "audit", kind: Kind::Text },
-    Key { path: "access.read", kind: Kind::Texts },
-    Key { path: "access.write", kind: Kind::Texts },
-    Key { path: "access.create", kind: Kind::Texts },
-    Key { path: "access.fetch", kind: Kind::Texts },
-    Key { path: "access.list", kind: Kind::Texts },
-    Key { path: "access.update", kind: Kind::Texts },
-    Key { path: "access.delete", kind: Kind::Texts },
-    Key { path: "access.fetches", kind: Kind::Texts },
-    Key { path: "access.fetches.*", kind: Kind::Texts },
-    Key { path: "access.jobs", kind: Kind::Texts },
-    Key { path: "access.jobs.*", kind: Kind::Texts },
-    Key { path: "access.changes", kind: Kind::Texts },
-    Key { path: "rows.claims", kind: Kind::Texts },
-    Key { path: "rows.owner", kind: Kind::Boolean },
-    Key { path: "fields.*.sensitive", kind: Kind::Boolean },
-    Key { path: "fields.*.read", kind: Kind::Texts },
-    Key { path: "fields.*.write", kind: Kind::Texts },
-    Key { path: "fields.*.json", kind: Kind::Boolean },
-    Key { path: "fields.*.description", kind: Kind::Text },
-];
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,9 @@ pub struct Ticket {
     pub job: Option<String>,
     #[serde(default)]
     pub fetch: Option<String>,
+    /// The schedule that asked for it.
+    #[serde(default)]
+    pub schedule: Option<String>,
     pub state: TicketState,
     /// The number of the attempt; 0 before the first. Its owner sees it as `attempt`.
     #[serde(alias = "attempt")]
@@ -96,8 +99,6 @@ pub struct Ticket {
     pub forget_at: Timestamp,
     #[serde(default)]
     pub event_id: String,
-    #[serde(default)]
-    pub root_id: String,
     /// The place of a listing behind which the next page begins.
     #[serde(default)]
     pub order: String,
@@ -105,6 +106,9 @@ pub struct Ticket {
     pub fingerprint: String,
     #[serde(default)]
     pub definition: String,
+    /// Of a job in steps: none before the first has been done.
+    #[serde(default)]
+    pub step: Option<Checkpoint>,
     /// The whole event; none once the ticket has ended.
     #[serde(default)]
     pub event: Option<String>,
@@ -122,6 +126,27 @@ pub struct Progress {
     pub at: Option<Timestamp>,
 }
 
+/// How far a job in steps has come, as it is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Steps that were done.
+    pub number: i64,
+    /// The place where the next step begins, as JSON. None where there is none: before the first step, and behind the last.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// Rows of all steps together.
+    pub done: i64,
+    #[serde(default)]
+    pub total: Option<i64>,
+}
+
+impl Checkpoint {
+    /// True behind the last step.
+    pub fn is_end(&self) -> bool {
+        self.number > 0 && self.after.is_none()
+    }
+}
+
 /// The note of a ticket about its result, which stands in pieces elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultNote {
@@ -130,6 +155,7 @@ pub struct ResultNote {
     pub bytes: i64,
     /// Of the same, in hexadecimal.
     pub sha256: String,
+    /// Not told to owners: to a client that reads a ticket as it is shown, it is the usual one.
     #[serde(default)]
     pub form: ResultForm,
     /// The attempt that made it.
@@ -171,7 +197,7 @@ impl Problem {
     /// The error that it was.
     pub fn into_error(self) -> BedsError {
         let kind = ErrorKind::from_code(&self.code).unwrap_or(ErrorKind::Internal);
-        BedsError { kind, message: self.detail, field: self.field, source: None }
+        BedsError { field: self.field, ..BedsError::new(kind, self.detail) }
     }
 }
 
@@ -186,6 +212,8 @@ pub struct Shown<'t> {
     job: Option<&'t str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fetch: Option<&'t str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<&'t str>,
     /// The number of the attempt.
     attempt: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,6 +277,7 @@ impl Ticket {
             operation: self.operation,
             job: self.job.as_deref(),
             fetch: self.fetch.as_deref(),
+            schedule: self.schedule.as_deref(),
             attempt: self.epoch,
             progress: self.progress.as_ref(),
             created_at: self.created_at,

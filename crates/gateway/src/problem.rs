@@ -60,7 +60,7 @@ impl IntoResponse for ProblemDocument {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(kind.status(), 429 | 503) || kind == ErrorKind::KeyInFlight {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(RETRY_AFTER, self.error.retry_after.unwrap_or(1).into());
         }
         match &self.event_id {
             Some(event_id) => with_event_id(response, event_id),

@@ -155,15 +155,17 @@ async fn answer(
         Ok((place, wanted.template, what))
     };
     let answered = match asked.await {
-        Ok((place, template, what)) if prefer.is_some() => {
-            let _place = place;
-            let asked = asked_of(template, operation, what);
-            with_ticket(room, asked, context, &caller, prefer.unwrap_or_default()).await
-        }
-        Ok((place, template, what)) => {
-            let core = room.lent.client.open(&template, context);
-            carry_out(room, operation, place, template, core, what).await.map(shown)
-        }
+        Ok((place, template, what)) => match prefer {
+            Some(prefer) => {
+                let _place = place;
+                let asked = asked_of(template, operation, what);
+                with_ticket(room, asked, context, &caller, prefer).await
+            }
+            None => {
+                let core = room.lent.client.open(&template, context);
+                carry_out(room, operation, place, template, core, what).await.map(shown)
+            }
+        },
         Err(error) => {
             let names = (template.as_deref(), id.as_deref());
             report_refused(room, &context, operation, names, &error);

@@ -70,22 +70,14 @@ pub(crate) async fn show(State(room): RoomState, path: Params<String>, request: 
 }
 
 pub(crate) async fn cancel(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    answered(
-        &room,
-        request,
-        Operation::Delete,
-        async |_, _| id(path),
-        async |room, id, context| {
-            let ticket = change(room, context, TICKETS, id).await?;
-            // The one that works on it learns it at once.
-            room.lent.client.tell(&Ticket::notice(&ticket.id));
-            let status = match ticket.state {
-                TicketState::Cancelling => StatusCode::ACCEPTED,
-                _ => StatusCode::OK,
-            };
-            Ok(shown(status, &ticket))
-        },
-    )
+    changed(&room, path, request, TICKETS, |ticket| {
+        // The one that works on it learns it at once.
+        room.lent.client.tell(&Ticket::notice(&ticket.id));
+        Ok(match ticket.state {
+            TicketState::Cancelling => StatusCode::ACCEPTED,
+            _ => StatusCode::OK,
+        })
+    })
     .await
 }
 
@@ -94,18 +86,32 @@ pub(crate) async fn drop_result(
     path: Params<String>,
     request: Request,
 ) -> Http {
+    changed(&room, path, request, TICKET_RESULTS, |ticket| {
+        if ticket.state.is_active() {
+            let text = "the ticket has not ended; cancel it first";
+            return Err(BedsError::new(ErrorKind::ResultNotReady, text));
+        }
+        Ok(StatusCode::OK)
+    })
+    .await
+}
+
+/// Changes a ticket through the template, and shows it with the status for it.
+async fn changed(
+    room: &Room,
+    path: Params<String>,
+    request: Request,
+    template: &str,
+    status: impl Fn(&Ticket) -> Result<StatusCode>,
+) -> Http {
     answered(
-        &room,
+        room,
         request,
         Operation::Delete,
         async |_, _| id(path),
         async |room, id, context| {
-            let ticket = change(room, context, TICKET_RESULTS, id).await?;
-            if ticket.state.is_active() {
-                let text = "the ticket has not ended; cancel it first";
-                return Err(BedsError::new(ErrorKind::ResultNotReady, text));
-            }
-            Ok(shown(StatusCode::OK, &ticket))
+            let ticket = change(room, context, template, id).await?;
+            Ok(shown(status(&ticket)?, &ticket))
         },
     )
     .await

@@ -227,6 +227,8 @@ pub enum SpanKind {
     Discard,
     /// An attempt at the work of a ticket.
     Attempt,
+    /// A schedule that asked for a ticket. Its label is the schedule's name.
+    Schedule,
 }
 
 /// A time as exact as a store of documents keeps it.

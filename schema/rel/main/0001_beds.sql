@@ -4,6 +4,9 @@
 --   beds_inbox_begin    opens the transaction of a write and claims its key.
 --   beds_inbox_commit   stores the answer beside the claim and commits both with the write.
 --   beds_inbox_abort    rolls the write and its claim back.
+--   beds_job_progress   a table, and the procedure by which the object of a job says in it how far it is: CALL beds_job_progress(
+--                       p_event_id, done, total, text). A job that reads is rolled back at its end, and its row with it; until then
+--                       beds_job_progress_of reads it, uncommitted as it is.
 --   beds_inbox_prune    removes old rows, as the event beds_inbox_hourly does each hour: a window longer than any client's retries.
 --   beds_end            ends a call that a node has given up; beds_end_own, one that runs with the node's own rights.
 --   beds_schema         the numbered files that were applied, with login and time; kept by `beds schema apply`.
@@ -36,7 +39,37 @@ CREATE TABLE IF NOT EXISTS beds_schema (
   PRIMARY KEY (file)
 ) ENGINE = InnoDB;
 
+CREATE TABLE IF NOT EXISTS beds_job_progress (
+  event_id  VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  done      BIGINT NOT NULL,
+  total     BIGINT NULL,
+  text      VARCHAR(200) CHARACTER SET utf8mb4 NULL,
+  PRIMARY KEY (event_id)
+) ENGINE = InnoDB;
+
 DELIMITER //
+
+CREATE OR REPLACE PROCEDURE beds_job_progress(
+  IN p_event_id VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin,
+  IN p_done     BIGINT,
+  IN p_total    BIGINT,
+  IN p_text     VARCHAR(200) CHARACTER SET utf8mb4)
+  MODIFIES SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: the object of a job says how far it is'
+BEGIN
+  INSERT INTO beds_job_progress (event_id, done, total, text) VALUES (p_event_id, p_done, p_total, p_text)
+      ON DUPLICATE KEY UPDATE done = p_done, total = p_total, text = p_text;
+END //
+
+CREATE OR REPLACE PROCEDURE beds_job_progress_of(IN p_event_id VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin)
+  READS SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'BEDS: how far a job is that has not ended'
+BEGIN
+  SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED;
+  SELECT done, total, text FROM beds_job_progress WHERE event_id = p_event_id;
+END //
 
 CREATE OR REPLACE PROCEDURE beds_schema_list()
   READS SQL DATA
@@ -336,3 +369,4 @@ GRANT EXECUTE ON PROCEDURE beds_read_check   TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_end          TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_end_own      TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE beds_catalog_version TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE beds_job_progress_of TO beds_runtime;

@@ -4,7 +4,8 @@
 --   flights_rules_insert, flights_rules_update   triggers: a rule that holds for every login.
 --   flights_create, _fetch, _list, _update, _delete
 --   flights_by_route, flights_by_tailnum, flights_totals   named reads.
---   flights_delays_by_carrier   a job.
+--   flights_delays_by_carrier   a job that reads.
+--   flights_daily_refresh       a job in steps: it fills the table flights_daily; flights_daily_of reads a day of it.
 --   airports_busy               a view, a named read of Airports.
 --
 -- Times of day are local, as hour * 100 + minute (517 is 5:17, 2400 is midnight); time_hour is the scheduled hour of
@@ -47,6 +48,15 @@ CREATE TABLE IF NOT EXISTS flights (
   CONSTRAINT flights_clock  CHECK (dep_time <= 2400 AND sched_dep_time <= 2400
                                AND arr_time <= 2400 AND sched_arr_time <= 2400)
 ) ENGINE = InnoDB COMMENT = 'Departures from New York';
+
+-- Flights of a day by carrier, as flights_daily_refresh has counted them.
+CREATE TABLE IF NOT EXISTS flights_daily (
+  day        DATE NOT NULL,
+  carrier    CHAR(2) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  flights    INT UNSIGNED NOT NULL,
+  cancelled  INT UNSIGNED NOT NULL,
+  PRIMARY KEY (day, carrier)
+) ENGINE = InnoDB;
 
 DELIMITER //
 
@@ -261,6 +271,38 @@ BEGIN
    ORDER BY avg_arr_delay DESC, f.carrier;
 END //
 
+-- A job in steps. Each call counts the next p_limit days behind p_after, in a transaction of BEDS's own, and says where the next
+-- call begins: NULL behind the last day. A step that was cut off has done nothing, and no step takes effect twice.
+CREATE OR REPLACE PROCEDURE flights_daily_refresh(
+  IN p_after DATE,
+  IN p_limit INT,
+  IN p_from  DATE,
+  IN p_to    DATE)
+  MODIFIES SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'Flights: counts the flights of each day anew'
+BEGIN
+  DECLARE first_day DATE DEFAULT COALESCE(p_after + INTERVAL 1 DAY, p_from);
+  DECLARE last_day  DATE DEFAULT LEAST(first_day + INTERVAL p_limit - 1 DAY, p_to);
+  DELETE FROM flights_daily WHERE day BETWEEN first_day AND last_day;
+  INSERT INTO flights_daily (day, carrier, flights, cancelled)
+  SELECT DATE(f.time_hour), f.carrier, COUNT(*), SUM(f.dep_time IS NULL)
+    FROM flights AS f
+   WHERE f.time_hour >= first_day AND f.time_hour < last_day + INTERVAL 1 DAY
+   GROUP BY DATE(f.time_hour), f.carrier;
+  SELECT IF(last_day < p_to, last_day, NULL)       AS next,
+         GREATEST(DATEDIFF(last_day, first_day) + 1, 0) AS done,
+         DATEDIFF(p_to, p_from) + 1                AS total;
+END //
+
+CREATE OR REPLACE PROCEDURE flights_daily_of(IN p_day DATE)
+  READS SQL DATA
+  SQL SECURITY DEFINER
+  COMMENT 'Flights: the flights of a day by carrier'
+BEGIN
+  SELECT d.day, d.carrier, d.flights, d.cancelled FROM flights_daily AS d WHERE d.day = p_day ORDER BY d.carrier;
+END //
+
 DELIMITER ;
 
 -- The hundred busiest airports of the sample. A view is called as SELECT * FROM airports_busy LIMIT ?, so it takes no
@@ -286,4 +328,6 @@ GRANT EXECUTE ON PROCEDURE flights_by_route          TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE flights_by_tailnum        TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE flights_totals            TO beds_runtime;
 GRANT EXECUTE ON PROCEDURE flights_delays_by_carrier TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE flights_daily_refresh     TO beds_runtime;
+GRANT EXECUTE ON PROCEDURE flights_daily_of          TO beds_runtime;
 GRANT SELECT ON airports_busy TO beds_runtime;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use beds_core::actor::Claim;
 use beds_core::event::is_proved;
-use beds_core::template::Offer;
+use beds_core::template::{Effect, JobPart, Offer};
 use beds_core::{Event, Fields, Mistake, Operation, Result, Template};
 use bson::{Bson, Document};
 use serde_json::Value as Json;
@@ -35,6 +35,10 @@ pub(super) struct Binding {
     pub(super) form: Form,
     /// By the names of the parameters.
     slots: BTreeMap<String, Slot>,
+    /// It writes what it has read into another collection.
+    pub(super) is_merge: bool,
+    /// It is called with the fields of another object: those that it does not take are left out.
+    is_lenient: bool,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,10 @@ pub(super) fn bind(
         let message = format!("{object} has no parameter id, which {} needs", offer.operation);
         return Err(Misfit::new(message, "ask the DBA for it"));
     }
+    if is_bulk(command) && offer.part == JobPart::Publish {
+        let message = format!("{object} gives its insert `ordered`, and publishes without a key");
+        return Err(Misfit::new(message, "ask the DBA to leave `ordered` out"));
+    }
     if is_bulk(command) && !has_own_ids(command, &parameters) {
         let message = format!(
             "{object} gives its insert `ordered`, and its documents may come without an _id"
@@ -85,7 +93,8 @@ pub(super) fn bind(
         let message = format!("{object} takes beds_roles as no array");
         return Err(Misfit::new(message, "ask the DBA to declare it as an array of strings"));
     }
-    Ok(Binding { command, form, slots })
+    let (is_merge, is_lenient) = (offer.effect == Effect::Merges, offer.part != JobPart::Work);
+    Ok(Binding { command, form, slots, is_merge, is_lenient })
 }
 
 /// The command of a named operation of the right kind.
@@ -95,8 +104,19 @@ fn command<'d>(
 ) -> std::result::Result<&'d Document, Misfit> {
     let object = offer.object;
     let kind = document.get_str("kind").unwrap_or_default();
-    let is_list = kind == "list" && matches!(offer.operation, Operation::Fetch | Operation::Job);
-    if kind != offer.operation.as_str() && !is_list {
+    let is_right = match (offer.operation, offer.part) {
+        (Operation::Job, JobPart::Publish) => matches!(kind, "create" | "update" | "delete"),
+        (Operation::Job, JobPart::Total) => matches!(kind, "job" | "fetch" | "list"),
+        _ if offer.is_step() => {
+            let message = format!("{object} is for a job in steps, which MariaDB has");
+            let fix =
+                "write kind = \"merge\": no command of MongoDB can say where the next step begins";
+            return Err(Misfit::new(message, fix));
+        }
+        (Operation::Fetch | Operation::Job, _) if kind == "list" => true,
+        (operation, _) => kind == operation.as_str(),
+    };
+    if !is_right {
         let message =
             format!("{object} is of the kind {kind:?}, and is used for {}", offer.operation);
         return Err(Misfit::new(message, "name an operation of the right kind"));
@@ -104,7 +124,7 @@ fn command<'d>(
     let command = document.get_document("command").map_err(|_| {
         Misfit::new(format!("{object} has no command"), "ask the DBA to give it a command")
     })?;
-    match lint::refusal(command, offer.operation.is_write()) {
+    match lint::refusal(command, offer.effect) {
         Some(reason) => {
             let fix = "ask the DBA to change the named operation (docs/dba.md)";
             Err(Misfit::new(format!("{object} is refused: {reason}"), fix))
@@ -267,7 +287,7 @@ impl Binding {
     }
 
     fn check_names(&self, fields: &Fields) -> Result<()> {
-        if self.takes_any_field() {
+        if self.takes_any_field() || self.is_lenient {
             return Ok(());
         }
         let known = self.parameters();

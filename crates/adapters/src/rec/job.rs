@@ -4,11 +4,13 @@
 //! Not here: requests (call.rs), the ticket itself (crate broker).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use beds_core::job_run::{mark_of_attempt, marks_before};
-use beds_core::{BedsError, ErrorKind, JobEnd, JobRun, Result, Stop, TakesRows};
+use beds_core::{BedsError, JobEnd, JobRun, Result, Stop, TakesRows};
 use bson::{Bson, Document};
-use futures_util::TryStreamExt;
+use futures_util::future::FusedFuture;
+use futures_util::{FutureExt, TryStreamExt};
 use mongodb::Database as Handle;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
@@ -17,7 +19,11 @@ use super::bind::Binding;
 use super::call::{Failure, limit_time, record};
 use super::command::Arguments;
 use super::connect::Database;
+use crate::ended::still_there;
 
+/// Between two looks for a command that was not sent yet, and how long that is gone on with.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(60);
 /// Documents between the cursor and the result. The cursor itself holds a batch of at most 16 MiB.
 const BETWEEN: usize = 16;
 
@@ -34,10 +40,14 @@ pub(super) async fn run(
     let mut command = binding.command.with(arguments);
     limit_time(&mut command, &run.attempt, i64::from(i32::MAX));
     command.insert("readConcern", bson::doc! {"level": "majority"});
+    if binding.is_merge {
+        command.insert("writeConcern", bson::doc! {"w": "majority", "j": true});
+    }
     let comment = mark_of_attempt(&run.ticket, run.epoch);
     command.insert("comment", &comment);
     let (sender, mut taken) = mpsc::channel(BETWEEN);
-    let reading = database.run(read(database.handle.clone(), command, sender));
+    let reading = database.run(read(database.handle.clone(), command, sender)).fuse();
+    tokio::pin!(reading);
     // It owns the channel: where it ends early, the other half learns that its documents are not taken any more.
     let taking = async move {
         while let Some(row) = taken.recv().await {
@@ -46,7 +56,7 @@ pub(super) async fn run(
         Result::Ok(())
     };
     let both = async {
-        let (read, taken) = tokio::join!(reading, taking);
+        let (read, taken) = tokio::join!(&mut reading, taking);
         taken?;
         read?.map_err(|failure| failure.into_beds(database))
     };
@@ -63,8 +73,24 @@ pub(super) async fn run(
             database.end_commented(Bson::from(comment)).await;
             Err(error)
         }
-        None if database.end_commented(Bson::from(comment)).await => Ok(JobEnd::Stopped),
-        None => Err(still_there(database)),
+        None if end(database, &comment, reading).await => Ok(JobEnd::Stopped),
+        None => Err(still_there(&database.name)),
+    }
+}
+
+/// Ends the command in the server, and waits for the end of the task that sends it: one that waits for a connection has sent none yet, and
+/// would be found by no comment. False where the server has not confirmed it.
+async fn end(database: &Database, comment: &str, mut reading: impl FusedFuture + Unpin) -> bool {
+    let until = Instant::now() + LONGEST;
+    loop {
+        if !database.end_commented(Bson::from(comment)).await || Instant::now() > until {
+            return false;
+        }
+        let has_ended =
+            reading.is_terminated() || tokio::time::timeout(LOOK_AGAIN, &mut reading).await.is_ok();
+        if has_ended {
+            return true;
+        }
     }
 }
 
@@ -73,13 +99,8 @@ pub(super) async fn end_before(database: &Database, ticket: &str, epoch: i64) ->
     let of_before = bson::doc! {"$in": marks_before(ticket, epoch)};
     match database.end_commented(Bson::Document(of_before)).await {
         true => Ok(()),
-        false => Err(still_there(database)),
+        false => Err(still_there(&database.name)),
     }
-}
-
-fn still_there(database: &Database) -> BedsError {
-    let text = format!("the database {} has not confirmed that the work has ended", database.name);
-    BedsError::new(ErrorKind::Unavailable, text)
 }
 
 /// The half that reads: a task of its own, because the driver's futures must not be dropped.

@@ -3,6 +3,7 @@
 //!
 //! Not here: where a value may stand, which is `command`'s.
 
+use beds_core::template::Effect;
 use bson::{Bson, Document};
 
 /// The commands that a named operation may be.
@@ -13,9 +14,45 @@ const FORBIDDEN: &[&str] =
     &["$where", "$function", "$accumulator", "$out", "$merge", "mapReduce", "mapreduce"];
 
 /// Why a command must not be run, or `None`.
-pub(super) fn refusal(command: &Document, is_write: bool) -> Option<String> {
+pub(super) fn refusal(command: &Document, effect: Effect) -> Option<String> {
+    let allowed = match effect {
+        Effect::Reads => READS,
+        Effect::Writes => WRITES,
+        Effect::Merges => return refusal_of_merge(command),
+    };
+    refusal_but_for(command, allowed)
+}
+
+/// The last stage writes, into a collection of the same database that the DBA has named. All others read.
+fn refusal_of_merge(command: &Document) -> Option<String> {
+    let mut reading = command.clone();
+    let pipeline = reading.get_array_mut("pipeline").ok();
+    let last = pipeline.and_then(|pipeline| match pipeline.pop() {
+        Some(Bson::Document(stage)) => stage.get_document("$merge").ok().cloned(),
+        _ => None,
+    });
+    let Some(merge) = last else {
+        return Some("its last stage is no $merge".to_owned());
+    };
+    match merge.get("into") {
+        Some(Bson::String(into)) if into.starts_with("$$") || into.starts_with("system.") => {
+            return Some(
+                "`into` must be the name of a collection, and no parameter can".to_owned(),
+            );
+        }
+        Some(Bson::String(into)) if into.starts_with("beds_") => {
+            return Some(format!("it uses {into}, which belongs to BEDS"));
+        }
+        Some(Bson::String(_)) => {}
+        _ => return Some("`into` must name a collection of the same database".to_owned()),
+    }
+    forbidden(&merge)
+        .map(|operator| format!("it uses {operator}"))
+        .or_else(|| refusal_but_for(&reading, &["aggregate"]))
+}
+
+fn refusal_but_for(command: &Document, allowed: &[&str]) -> Option<String> {
     let name = command.keys().next().map_or("", String::as_str);
-    let allowed = if is_write { WRITES } else { READS };
     if !allowed.contains(&name) {
         return Some(format!("its command is {name:?}; allowed here: {}", allowed.join(", ")));
     }
@@ -103,16 +140,40 @@ mod tests {
             doc! {"aggregate": "u", "pipeline": [{"$lookup": {"from": "beds_inbox", "as": "x", "pipeline": []}}]},
             doc! {"aggregate": "u", "pipeline": [{"$unionWith": "beds_objects"}]},
         ] {
-            assert!(refusal(&command, false).is_some(), "{command}");
+            assert!(refusal(&command, Effect::Reads).is_some(), "{command}");
         }
         for command in [
             doc! {"update": "u", "updates": "$$list"},
             doc! {"delete": "u", "deletes": ["$$one"]},
             doc! {"insert": "beds_objects", "documents": ["$$document"]},
         ] {
-            assert!(refusal(&command, true).is_some(), "{command}");
+            assert!(refusal(&command, Effect::Writes).is_some(), "{command}");
         }
-        assert_eq!(refusal(&doc! {"find": "u", "filter": {"a": "$$a"}}, false), None);
-        assert_eq!(refusal(&doc! {"insert": "u", "documents": ["$$document"]}, true), None);
+        assert_eq!(refusal(&doc! {"find": "u", "filter": {"a": "$$a"}}, Effect::Reads), None);
+        assert_eq!(
+            refusal(&doc! {"insert": "u", "documents": ["$$document"]}, Effect::Writes),
+            None
+        );
+    }
+
+    #[test]
+    fn a_merge_writes_where_the_dba_has_said() {
+        let with = |last: Document| doc! {"aggregate": "u", "pipeline": [{"$match": {}}, last]};
+        for last in [
+            doc! {"$match": {}},
+            doc! {"$out": "x"},
+            doc! {"$merge": "x"},
+            doc! {"$merge": {"into": "$$x"}},
+            doc! {"$merge": {"into": "beds_inbox"}},
+            doc! {"$merge": {"into": {"db": "admin", "coll": "x"}}},
+            doc! {"$merge": {"into": "x", "whenMatched": [{"$set": {"a": {"$function": {}}}}]}},
+        ] {
+            assert!(refusal(&with(last.clone()), Effect::Merges).is_some(), "{last}");
+        }
+        let merge = doc! {"$merge": {"into": "x"}};
+        assert_eq!(refusal(&with(merge.clone()), Effect::Merges), None);
+        assert!(refusal(&with(merge.clone()), Effect::Reads).is_some());
+        let two = doc! {"aggregate": "u", "pipeline": [merge.clone(), merge]};
+        assert!(refusal(&two, Effect::Merges).is_some());
     }
 }

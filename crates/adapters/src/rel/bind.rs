@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use beds_core::actor::Claim;
-use beds_core::template::Offer;
+use beds_core::template::{JobPart, Offer};
 use beds_core::{AnswerShape, Event, Fields, Mistake, Operation, Result, Template};
 use mysql_async::Value as Sql;
 use serde_json::Value as Json;
@@ -29,6 +29,12 @@ pub(super) struct Binding {
     pub(super) statement: String,
     pub(super) form: Form,
     slots: Vec<Slot>,
+    /// It is one step of a job: the page is BEDS's own, and none of the caller's.
+    is_step: bool,
+    /// It is called with the fields of another object: those that it does not take are left out.
+    is_lenient: bool,
+    /// It says in `beds_job_progress` how far it is.
+    pub(super) tells_progress: bool,
     /// The object takes the whole payload and names no field: any field goes.
     takes_any_field: bool,
     /// OUT and INOUT parameters, in order.
@@ -106,15 +112,12 @@ pub(super) fn bind(
         slots.push(Slot { source: Source::Limit, sql_type: SqlType::UNSIGNED });
     }
     let has = |wanted: &Source| slots.iter().any(|slot| slot.source == *wanted);
-    if offer.is_by_id() && !has(&Source::Id) {
-        let message = format!("{object} has no parameter p_id, which {} needs", offer.operation);
-        return Err(Misfit::new(message, "ask the DBA for p_id"));
-    }
+    check_needed(offer, has)?;
     check_facts(template, offer, &slots, warnings)?;
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));
     // With one value there is no other place that it could go to.
     let values = slots.iter().filter(|slot| slot.source != Source::Nothing).count();
-    let is_checked = offer.operation.is_write() || values > 1;
+    let is_checked = offer.is_write() || values > 1;
     let out = outs(offer, parameters)?;
     // OUT values have no place in a bare record: their
     // object answers everything (decision 0020).
@@ -126,6 +129,9 @@ pub(super) fn bind(
         statement: statement(object, fit.routine, is_job),
         form: Form::of(template, offer, shape),
         slots,
+        is_step: offer.is_step(),
+        is_lenient: offer.part != JobPart::Work,
+        tells_progress: fit.tells_progress,
         out,
         guard: fit.guard,
         reads_session: fit.reads_session,
@@ -154,6 +160,23 @@ fn outs(offer: &Offer<'_>, parameters: &[Parameter]) -> std::result::Result<Vec<
         return Err(Misfit::new(message, "ask the DBA for an object that answers rows alone"));
     }
     Ok(out)
+}
+
+/// Checks the parameters without which the operation has no meaning.
+fn check_needed(
+    offer: &Offer<'_>,
+    has: impl Fn(&Source) -> bool,
+) -> std::result::Result<(), Misfit> {
+    let object = offer.object;
+    if offer.is_step() && !(has(&Source::After) && has(&Source::Limit)) {
+        let message = format!("{object} has no parameters p_after and p_limit, which steps need");
+        return Err(Misfit::new(message, "ask the DBA for both (docs/dba.md, Jobs)"));
+    }
+    if offer.is_by_id() && !has(&Source::Id) {
+        let message = format!("{object} has no parameter p_id, which {} needs", offer.operation);
+        return Err(Misfit::new(message, "ask the DBA for p_id"));
+    }
+    Ok(())
 }
 
 /// Checks the parameters that take facts about the caller.
@@ -209,6 +232,19 @@ impl JsonNames {
 }
 
 impl Binding {
+    /// An error where the caller's fields hold a mistake.
+    pub(super) fn check(&self, event: &Event) -> Result<()> {
+        let own = |name: &&&str| self.is_step && event.fields().contains_key(**name);
+        match ["after", "limit"].iter().find(own) {
+            None => self.arguments(event).map(drop),
+            Some(name) => {
+                let known = self.parameters();
+                let known: Vec<&str> = known.keys().map(String::as_str).collect();
+                Err(operations::unknown_field(name, &known))
+            }
+        }
+    }
+
     /// The values of the placeholders, in order, or the mistake in the caller's fields.
     pub(super) fn arguments(&self, event: &Event) -> Result<Vec<Sql>> {
         self.check_names(event.fields())?;
@@ -228,6 +264,10 @@ impl Binding {
 
     /// The page that the arguments ask for.
     pub(super) fn page(&self, arguments: &[Sql]) -> Page {
+        // The one row of a step is no page.
+        if self.is_step {
+            return Page::default();
+        }
         let asked = match self.limit_at.and_then(|at| arguments.get(at)) {
             Some(Sql::UInt(limit)) => usize::try_from(*limit).ok(),
             _ => None,
@@ -248,6 +288,7 @@ impl Binding {
     pub(super) fn parameters(&self) -> BTreeMap<String, String> {
         let named = |slot: &Slot| match &slot.source {
             Source::Field(name) => Some((name.clone(), slot.sql_type.declared.clone())),
+            Source::Limit | Source::After if self.is_step => None,
             Source::Limit => Some(("limit".to_owned(), operations::limit_words())),
             Source::After => Some(("after".to_owned(), slot.sql_type.declared.clone())),
             _ => None,
@@ -256,7 +297,7 @@ impl Binding {
     }
 
     fn check_names(&self, fields: &Fields) -> Result<()> {
-        if self.takes_any_field {
+        if self.takes_any_field || self.is_lenient {
             return Ok(());
         }
         let takes = |name: &str| {
@@ -282,6 +323,10 @@ impl Binding {
         match &slot.source {
             Source::Id => match event.record_id() {
                 Some(id) => slot.sql_type.parse("id", id),
+                None => Ok(Sql::NULL),
+            },
+            Source::Limit if self.is_step => match fields.get("limit") {
+                Some(limit) => slot.sql_type.convert("limit", limit),
                 None => Ok(Sql::NULL),
             },
             Source::Limit => {

@@ -14,6 +14,7 @@ use super::bind::Binding;
 use super::call::{Failure, is_bound};
 use super::connect::{Database, Loan};
 use super::json::ResultColumns;
+use crate::ended::still_there;
 
 /// For the answer to a statement that takes no time: a connection that is silent is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,14 +52,8 @@ pub(super) async fn run(
     match failure {
         Some(failure) => Err(failure.into_beds(database)),
         None if has_ended => Ok(JobEnd::Stopped),
-        None => Err(still_there(database)),
+        None => Err(still_there(&database.name)),
     }
-}
-
-/// The database does not confirm that a call has ended.
-pub(super) fn still_there(database: &Database) -> BedsError {
-    let text = format!("the database {} has not confirmed that the work has ended", database.name);
-    BedsError::new(ErrorKind::Unavailable, text)
 }
 
 async fn stream(

@@ -18,7 +18,7 @@ use super::{ConfigArgs, fail, say, warn};
 use crate::callers::{self, Callers};
 use crate::certificate::Certificate;
 use crate::record_keys::record_keys;
-use crate::settings;
+use crate::{schedules, settings};
 
 /// How long RabbitMQ may take to let the login in.
 const RABBITMQ_WITHIN: Duration = Duration::from_secs(10);
@@ -135,7 +135,13 @@ impl Report {
         self.mistakes.extend(settings::without_database(served, has_database));
         self.mistakes.extend(modes(&config));
         self.mistakes.extend(key_folder(&config));
-        self.mistakes.extend(Callers::read(&config).err().unwrap_or_default());
+        match Callers::read(&config) {
+            Ok(callers) => {
+                let door = callers.door.as_ref();
+                self.mistakes.extend(schedules::mistakes(&config, &templates, door));
+            }
+            Err(mistakes) => self.mistakes.extend(mistakes),
+        }
         self.mistakes.extend(record_keys(&config).err().unwrap_or_default());
         self.mistakes.extend(callers::lonely(&config));
         self.mistakes.extend(in_plain_text(&config));

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use beds_core::text::one_line;
-use beds_core::ticket::{Ticket, TicketState};
+use beds_core::ticket::{Progress, Ticket, TicketState};
 use beds_core::{BedsError, ErrorKind, Fields, Operation, TICKETS, Templates};
 use beds_transport::{Asked, Reader};
 use clap::{Args, Subcommand};
@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::{ConfigArgs, EX_USAGE, fail, say, warn};
+use super::{ConfigArgs, EX_USAGE, fail, in_place, say};
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,6 +46,8 @@ pub enum TicketsCommand {
     },
     /// Cancel one, whoever its owner is, and wait until its database has confirmed the end
     Cancel(OneTicket),
+    /// Let one that failed run again, with the same values, rights looked at anew. They are kept as long as its result would have been
+    Retry(OneTicket),
 }
 
 #[derive(Args)]
@@ -59,7 +61,9 @@ pub(super) async fn tickets(command: TicketsCommand) -> ExitCode {
     let config = match &command {
         TicketsCommand::Ls { config, .. } => config,
         TicketsCommand::Wait { one, .. } => &one.config,
-        TicketsCommand::Show(one) | TicketsCommand::Cancel(one) => &one.config,
+        TicketsCommand::Show(one) | TicketsCommand::Cancel(one) | TicketsCommand::Retry(one) => {
+            &one.config
+        }
     };
     let config = match config.load() {
         Ok(config) => config,
@@ -87,6 +91,7 @@ pub(super) async fn tickets(command: TicketsCommand) -> ExitCode {
             wait(&connection, &one.id, Duration::from_secs(*timeout)).await
         }
         TicketsCommand::Cancel(one) => cancel(&connection, &one.id).await,
+        TicketsCommand::Retry(one) => retry(&connection, &one.id).await,
     };
     connection.close().await;
     done.unwrap_or_else(|error| {
@@ -123,6 +128,9 @@ async fn wait(connection: &Connection, id: &str, longest: Duration) -> Result<Ex
         let watched = connection.client.watch(&Ticket::notice(id));
         let ticket = one(&connection.reader, id).await?;
         if !ticket.state.is_active() {
+            if std::io::stderr().is_terminal() {
+                in_place("");
+            }
             say(&line(&ticket));
             return Ok(match ticket.state {
                 TicketState::Done => ExitCode::SUCCESS,
@@ -131,7 +139,8 @@ async fn wait(connection: &Connection, id: &str, longest: Duration) -> Result<Ex
         }
         // A person sees how far it is; a log gets no line a second.
         if std::io::stderr().is_terminal() {
-            warn(&line(&ticket));
+            let word = ticket.progress.as_ref().map(bar).unwrap_or_default();
+            in_place(&format!("{}  {}", ticket.state.as_str(), one_line(&word)));
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -142,20 +151,34 @@ async fn wait(connection: &Connection, id: &str, longest: Duration) -> Result<Ex
 }
 
 async fn cancel(connection: &Connection, id: &str) -> Result<ExitCode, BedsError> {
-    let asked = Asked {
-        template: TICKETS.to_owned(),
-        operation: Operation::Delete,
-        job: None,
-        fetch: None,
-        id: Some(id.to_owned()),
-        params: Fields::new(),
-    };
-    connection.client.ticket(asked, connection.own_root(PATIENCE)).await?;
+    change(connection, id, Operation::Delete).await?;
     connection.client.tell(&Ticket::notice(id));
     let ended = wait(connection, id, PATIENCE).await?;
     // A cancelled ticket is what was asked for.
     let ticket = one(&connection.reader, id).await?;
     Ok(if ticket.state == TicketState::Cancelled { ExitCode::SUCCESS } else { ended })
+}
+
+async fn retry(connection: &Connection, id: &str) -> Result<ExitCode, BedsError> {
+    let ticket = change(connection, id, Operation::Update).await?;
+    say(&line(&ticket));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn change(
+    connection: &Connection,
+    id: &str,
+    operation: Operation,
+) -> Result<Ticket, BedsError> {
+    let asked = Asked {
+        template: TICKETS.to_owned(),
+        operation,
+        job: None,
+        fetch: None,
+        id: Some(id.to_owned()),
+        params: Fields::new(),
+    };
+    connection.client.ticket(asked, connection.own_root(PATIENCE)).await
 }
 
 async fn one(reader: &Reader, id: &str) -> Result<Ticket, BedsError> {
@@ -168,6 +191,29 @@ async fn one(reader: &Reader, id: &str) -> Result<Ticket, BedsError> {
     })
 }
 
+/// A bar where the total is known, and the numbers.
+fn bar(progress: &Progress) -> String {
+    const WIDTH: i64 = 30;
+    let part = |total: i64| (progress.done.clamp(0, total) * WIDTH / total) as usize;
+    let bar = progress
+        .total
+        .filter(|total| *total > 0)
+        .map(|total| format!("[{:<1$}] ", "#".repeat(part(total)), WIDTH as usize));
+    format!("{}{}", bar.unwrap_or_default(), far_of(progress))
+}
+
+fn far_of(progress: &Progress) -> String {
+    let Progress { done, total, text, .. } = progress;
+    let numbers = match total.filter(|total| *total > 0) {
+        Some(total) => format!("{done} of {total} ({} %)", done.saturating_mul(100) / total),
+        None => format!("{done} so far"),
+    };
+    match text {
+        Some(text) => format!("{numbers}, {text}"),
+        None => numbers,
+    }
+}
+
 fn line(ticket: &Ticket) -> String {
     let work = match ticket.name() {
         Some(name) => format!("{} {} {name}", ticket.template, ticket.operation),
@@ -176,7 +222,7 @@ fn line(ticket: &Ticket) -> String {
     let far = match (&ticket.progress, &ticket.result, &ticket.problem) {
         (_, Some(result), _) => format!("{} rows", result.rows),
         (_, _, Some(problem)) => format!("{} {}", problem.code, problem.detail),
-        (Some(progress), _, _) => format!("{} rows so far", progress.done),
+        (Some(progress), _, _) => far_of(progress),
         _ => String::new(),
     };
     let (created, state) = (ticket.created_at, ticket.state.as_str());

@@ -135,7 +135,7 @@ impl Ipl {
             specs.iter().map(|spec| format!("{} {}", spec.tasks, spec.key)).collect();
         let Amqp { transport, reports, .. } = amqp;
         let tickets = &self.config.services.calgon;
-        let calgon = tickets.is_local.then(|| Calgon::new(tickets));
+        let calgon = tickets.is_local.then(|| Calgon::new(&self.config));
         let lease = transport.lease();
         let parts = Parts {
             factory: Arc::clone(&domains.factory),

@@ -25,20 +25,24 @@ pub(crate) async fn work(factory: &Factory, attempt: &Arc<Attempt>) -> Result<An
             let owner = (!event.actor.has_every_right()).then_some(owner.as_str());
             store.cancel(of_one()?, owner, keep).await?
         }
+        (TICKETS, Operation::Update) if event.actor.has_every_right() => {
+            let ticket = store.retry(of_one()?, calgon.config.start_within, keep).await?;
+            Some(ticket.ok_or_else(not_to_retry)?)
+        }
         (TICKET_RESULTS, Operation::Delete) => store.drop_result(of_one()?, owner).await?,
         (TICKETS | TICKET_RESULTS, _) => {
             let text = format!("{} is read through its own queue", event.template);
             return Err(BedsError::new(ErrorKind::NoSuchOperation, text));
         }
-        _ => Some(submit(factory, calgon, event).await?),
+        _ => Some(submit(factory, calgon, event, None).await?),
     };
     let ticket = ticket.ok_or_else(no_such_ticket)?;
-    if ticket.fingerprint != event.fingerprint() && is_submit(event) {
-        let text = "the Idempotency-Key belongs to the ticket of another request; use a new key";
-        return Err(BedsError::new(ErrorKind::KeyReused, text));
+    if is_submit(event) {
+        check_same(&ticket, event)?;
     }
     attempt.steps.note_asked_inbox();
-    calgon.bell.notify_waiters();
+    // One task is enough: it looks again when it has done its ticket.
+    calgon.bell.notify_one();
     answer(ticket)
 }
 
@@ -51,49 +55,66 @@ pub(crate) async fn recall(factory: &Factory, attempt: &Attempt) -> Result<Optio
     }
     match Store(factory).asked(&event.actor.subject, &once(event)).await? {
         None => Ok(None),
-        Some(ticket) if ticket.fingerprint != event.fingerprint() => {
-            let text = "the Idempotency-Key belongs to the ticket of another request";
-            Err(BedsError::new(ErrorKind::KeyReused, text))
+        Some(ticket) => {
+            check_same(&ticket, event)?;
+            answer(ticket).map(Some)
         }
-        Some(ticket) => answer(ticket).map(Some),
     }
+}
+
+/// An error where the ticket under the key is that of another request.
+fn check_same(ticket: &Ticket, event: &Event) -> Result<()> {
+    if ticket.fingerprint == event.fingerprint() {
+        return Ok(());
+    }
+    let text = "the Idempotency-Key belongs to the ticket of another request; use a new key";
+    Err(BedsError::new(ErrorKind::KeyReused, text))
+}
+
+fn not_to_retry() -> BedsError {
+    let text = "no failed ticket of this id still has its values; ask for the work again";
+    BedsError::new(ErrorKind::NoSuchTicket, text)
 }
 
 fn is_submit(event: &Event) -> bool {
     !matches!(event.template.as_str(), TICKETS | TICKET_RESULTS)
 }
 
-async fn submit(factory: &Factory, calgon: &Calgon, event: &Event) -> Result<Ticket> {
+/// Keeps a ticket for the event, or answers the one that it got before.
+pub(super) async fn submit(
+    factory: &Factory,
+    calgon: &Calgon,
+    event: &Event,
+    schedule: Option<&str>,
+) -> Result<Ticket> {
     is_for_callers(&event.template, event.operation)?;
     let rights = factory.check_right(event)?;
     event.check_arguments()?;
-    let (definition, start_within) = match (&event.job, event.operation) {
-        (Some(job), Operation::Job) => {
-            (factory.job(&event.template, job)?.digest(), calgon.config.start_within)
-        }
+    let definition = match (&event.job, event.operation) {
+        (Some(job), Operation::Job) => factory.job(&event.template, job)?.digest(),
         (None, Operation::Job) => {
-            return Err(
-                BedsError::new(ErrorKind::BadEvent, "the event has no job").with_field("job")
-            );
+            let error = BedsError::new(ErrorKind::BadEvent, "the event has no job");
+            return Err(error.with_field("job"));
         }
-        _ => (String::new(), calgon.config.start_within),
+        _ => String::new(),
     };
     let adapter = factory.adapter_of(&event.template)?;
     // Said now, and not by a ticket that fails.
     adapter.check(event).map_err(|error| rights.quiet(event, error))?;
     let store = Store(factory);
     let (owner, once) = (&event.actor.subject, once(event));
-    // A repeat gets its ticket, however many wait.
-    if let Some(before) = store.asked(owner, &once).await? {
-        return Ok(before);
-    }
-    let turn = turn(&store, calgon, owner).await?;
+    let turn = match turn(&store, calgon, owner).await {
+        Ok(turn) => turn,
+        // A repeat gets its ticket, however many wait.
+        Err(error) => return store.asked(owner, &once).await?.ok_or(error),
+    };
     let text = serde_json::to_string(event).map_err(|error| {
         BedsError::new(ErrorKind::Internal, "the event could not be kept").with_source(error)
     })?;
     let database = factory.database(&event.template)?;
-    let keep = calgon.config.keep;
-    let asked = Asked { event, text, database, definition, once, turn, start_within, keep };
+    let (start_within, keep) = (calgon.config.start_within, calgon.config.keep);
+    let asked =
+        Asked { event, schedule, text, database, definition, once, turn, start_within, keep };
     // Where no answer came, the ticket may be there: it must not be said that it is not.
     store.submit(asked).await.map_err(|error| match error.kind.status() {
         500.. => {
@@ -110,20 +131,23 @@ async fn submit(factory: &Factory, calgon: &Calgon, event: &Event) -> Result<Tic
 /// [`ErrorKind::TooMany`], where the caller has too many that wait; [`ErrorKind::Unavailable`], where all have.
 async fn turn(store: &Store<'_>, calgon: &Calgon, owner: &str) -> Result<i64> {
     let (most, most_own) = (calgon.config.max_queued.get(), calgon.config.max_queued_of_one.get());
+    let next_place = || calgon.pace.next_place(calgon.config.instances.work.get());
     let (own, turn) = store.load(owner, most_own).await?;
     if own >= most_own {
         let text = format!("{own} tickets of this caller wait; cancel some, or ask again later");
-        return Err(BedsError::new(ErrorKind::TooMany, text));
+        let error = BedsError::new(ErrorKind::TooMany, text);
+        return Err(error.with_retry_after(next_place()));
     }
     if calgon.crowd.is_over(most, || store.queued()).await? {
         let text = format!("{most} tickets wait; ask again later");
-        return Err(BedsError::new(ErrorKind::Unavailable, text));
+        let error = BedsError::new(ErrorKind::Unavailable, text);
+        return Err(error.with_retry_after(next_place()));
     }
     Ok(turn)
 }
 
 /// The request by its key, within its owner: the same one gets the same ticket.
-fn once(event: &Event) -> String {
+pub(super) fn once(event: &Event) -> String {
     let name = event.name().unwrap_or_default();
     format!("{}:{}:{name}", event.inbox_key(), event.operation)
 }

@@ -4,10 +4,10 @@
 //! Not here: the moves in the store (store.rs), the name of a node (transport/lease.rs).
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use beds_core::ticket::{Ticket, TicketState};
+use beds_core::ticket::{Checkpoint, Progress, Ticket, TicketState};
 use beds_core::{BedsError, ErrorKind, Result};
 
 use super::store::Store;
@@ -22,6 +22,17 @@ pub(super) struct Lease<'t> {
     until: Mutex<Instant>,
     /// Rows so far; none before the first.
     rows: AtomicI64,
+    progress: Mutex<Known>,
+}
+
+/// The things that are known of the progress, beside the rows.
+#[derive(Debug, Default)]
+struct Known {
+    total: Option<i64>,
+    /// The word of the object itself, which goes before the count of rows.
+    told: Option<Progress>,
+    /// The progress of the last beat.
+    sent: Option<Progress>,
 }
 
 /// The word of the store on a ticket.
@@ -41,7 +52,7 @@ impl<'t> Lease<'t> {
     /// A lease that was given a moment ago, before `asked`.
     pub(super) fn new(ticket: &'t Ticket, longest: Duration, asked: Instant) -> Self {
         let until = Mutex::new(asked + longest);
-        Self { ticket, longest, until, rows: AtomicI64::new(-1) }
+        Self { ticket, longest, until, rows: AtomicI64::new(-1), progress: Mutex::default() }
     }
 
     pub(super) fn ticket(&self) -> &'t Ticket {
@@ -57,17 +68,55 @@ impl<'t> Lease<'t> {
         self.rows.store(rows, Ordering::Relaxed);
     }
 
+    pub(super) fn note_total(&self, total: i64) {
+        self.known().total = Some(total);
+    }
+
+    pub(super) fn note_told(&self, told: Progress) {
+        self.known().told = Some(told);
+    }
+
+    /// True where the work has come further since the last beat.
+    pub(super) fn has_news(&self) -> bool {
+        self.progress() != self.known().sent
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let (rows, known) = (self.rows.load(Ordering::Relaxed), self.known());
+        let counted = || Progress { done: rows.max(0), total: known.total, text: None, at: None };
+        known.told.clone().or_else(|| (rows >= 0 || known.total.is_some()).then(counted))
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes the lease longer.
     pub(super) async fn beat(&self, store: &Store<'_>) -> Said {
+        let progress = self.progress();
+        self.renew(async {
+            let state = store.beat(self.ticket, self.longest, progress.as_ref()).await?;
+            self.known().sent = progress;
+            Ok(state)
+        })
+        .await
+    }
+
+    /// Keeps how many steps were done, which makes the lease longer too.
+    pub(super) async fn step(&self, store: &Store<'_>, at: &Checkpoint) -> Said {
+        self.renew(store.step(self.ticket, self.longest, at)).await
+    }
+
+    async fn renew(&self, asking: impl Future<Output = Result<Option<TicketState>>>) -> Said {
         let asked = Instant::now();
-        let rows = self.rows.load(Ordering::Relaxed);
-        match store.beat(self.ticket, self.longest, (rows >= 0).then_some(rows)).await {
+        match asking.await {
             Ok(None) => Said::Lost,
             Ok(Some(state)) => {
                 *self.until.lock().unwrap_or_else(PoisonError::into_inner) = asked + self.longest;
                 if state == TicketState::Cancelling { Said::Cancel } else { Said::Held }
             }
             Err(error) => {
+                metrics::counter!("beds_ticket_beats_lost_total").increment(1);
                 tracing::debug!(%error, ticket = self.ticket.id, "A ticket's lease could not be made longer.");
                 Said::Silence
             }

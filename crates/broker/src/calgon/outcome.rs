@@ -40,6 +40,10 @@ pub(super) fn of_failure(ticket: &Ticket, error: &BedsError, attempts: i64) -> O
     if error.kind == ErrorKind::StoreUnavailable {
         return Outcome::Again { failed: false, pause: WHILE_AWAY };
     }
+    // The step of an attempt before is being rolled back, or its answer is on its way into the inbox.
+    if error.kind == ErrorKind::KeyInFlight {
+        return Outcome::Again { failed: false, pause: FIRST_PAUSE };
+    }
     let failures = ticket.failures + 1;
     // A limit of time ends each attempt alike.
     let is_worth_it = error.kind.is_retryable() && error.kind != ErrorKind::DeadlineExceeded;

@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use beds_core::Event;
 use beds_core::outcome::Outcome;
+use beds_core::steps::Step;
 use beds_core::ticket::Ticket;
+use beds_core::{Event, EventId};
 use beds_trail::audit::AuditRecord;
 use beds_trail::span::{LineageReport, Span, SpanKind, micros};
 use beds_transport::Kept;
@@ -20,11 +21,36 @@ pub(super) struct AttemptReport<'r> {
     ticket: &'r Ticket,
     start: Timestamp,
     clock: Instant,
+    calls: Vec<Step>,
 }
 
 impl<'r> AttemptReport<'r> {
     pub(super) fn begin(tools: &'r Tools, ticket: &'r Ticket) -> Self {
-        Self { tools, ticket, start: Timestamp::now(), clock: Instant::now() }
+        Self { tools, ticket, start: Timestamp::now(), clock: Instant::now(), calls: Vec::new() }
+    }
+
+    /// With the calls of database objects, which are children of the attempt.
+    #[must_use]
+    pub(super) fn with_calls(self, calls: Vec<Step>) -> Self {
+        Self { calls, ..self }
+    }
+
+    fn call(&self, event: &Event, number: usize, step: &Step) -> Span {
+        let outcome = match (step.is_ended, step.code) {
+            (false, _) => Outcome::Unknown,
+            (true, None) => Outcome::Ok,
+            (true, Some(_)) => Outcome::Failed,
+        };
+        let id = EventId::default().child(number.to_string());
+        Span {
+            parent_id: EventId::of_same_record(),
+            depth: event.depth + 1,
+            label: Some(step.object.clone()),
+            start: step.start,
+            duration_us: Some(micros(step.duration)),
+            code: step.code.map(str::to_owned),
+            ..Span::new(id, "", SpanKind::Call, outcome)
+        }
     }
 
     /// Reports the end of the attempt: done, failed, cancelled, handed over, or lost to another node.
@@ -36,6 +62,9 @@ impl<'r> AttemptReport<'r> {
         touched: Touched,
     ) -> Kept {
         let reports = &self.tools.reports;
+        metrics::counter!("beds_ticket_attempts_total", "outcome" => word.replace(' ', "_"))
+            .increment(1);
+        metrics::histogram!("beds_ticket_attempt_seconds").record(self.clock.elapsed());
         let outcome = match word {
             "done" | "handed over" => Outcome::Ok,
             "lost" => Outcome::Unknown,
@@ -55,7 +84,10 @@ impl<'r> AttemptReport<'r> {
                 code: code.clone(),
                 ..Span::of(event, reports.node(), outcome)
             };
-            LineageReport::ended(event.root_id.clone(), vec![span], None)
+            let calls = self.calls.iter().zip(1..);
+            let calls = calls.map(|(step, number)| self.call(event, number, step));
+            let spans = std::iter::once(span).chain(calls).collect();
+            LineageReport::ended(event.root_id.clone(), spans, None)
         });
         let audit = enabled.audit.then(|| AuditRecord {
             operation: "attempt".to_owned(),

@@ -1,41 +1,41 @@
 //! [`Run`]: one attempt at a ticket, from its claim to its end. Each move names the attempt, so that one that has lost its lease changes
 //! nothing; and nothing is said to have ended that the database has not confirmed.
 //!
-//! Not here: the loop that takes tickets (runner.rs), the rows of the result (sink.rs).
+//! Not here: the kinds of work (run/), the loop that takes tickets (runner.rs), the rows of the result (sink.rs).
+
+mod kinds;
+mod steps;
+mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use beds_core::reply::Answer;
-use beds_core::template::job::Job;
-use beds_core::ticket::{Problem, ResultForm, Ticket, TicketState};
-use beds_core::{
-    Attempt, BedsError, ErrorKind, Event, JobEnd, JobRun, Operation, Result, TakesRows,
-    TemplateAdapter,
-};
+use beds_core::steps::Step;
+use beds_core::template::job::{Job, JobKind};
+use beds_core::ticket::{Problem, Ticket, TicketState};
+use beds_core::{Attempt, BedsError, ErrorKind, Event, Operation, Result, Rights, TemplateAdapter};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use super::child;
 use super::lease::{Lease, Said};
 use super::outcome::{self, FIRST_PAUSE, Outcome, WHILE_AWAY};
 use super::report::AttemptReport;
-use super::sink::Sink;
 use super::store::{End, Store};
 use super::tools::Tools;
 use crate::touched::Touched;
+use kinds::publishing;
 
 /// So many lost leases are a failure: the work itself seems to end its nodes.
 const MOST_LOST: i64 = 3;
+/// So many attempts find no template of that name before that is a failure: five minutes.
+const MOST_UNKNOWN: i64 = 30;
 /// The longest that a request with a ticket takes: it is no job.
 const REQUEST: Duration = Duration::from_secs(30);
-/// How long the result of a request is kept, and its most bytes.
+/// How long the result of a request is kept.
 const RESULT_TTL: Duration = Duration::from_hours(24);
-const MOST_BYTES: i64 = 64 << 20;
-/// The pause before the lease is asked for again while the store is away: where it comes back, the lease is this node's before another
-/// one takes the ticket.
-const SPEAK_AGAIN: Duration = Duration::from_secs(1);
+/// Calls of an attempt that the lineage shows.
+const MOST_CALLS: usize = 100;
 /// How long RabbitMQ may take for the record of work that must be recorded.
 const RECORDED: Duration = Duration::from_secs(30);
 /// The pause before the end of a ticket is written again while its store is away.
@@ -51,6 +51,7 @@ pub(super) struct Run<'r> {
     reason: OnceLock<Reason>,
     /// For the trail.
     touched: Mutex<Touched>,
+    calls: Mutex<Vec<Step>>,
 }
 
 /// The reason why the work is to end.
@@ -66,10 +67,18 @@ enum Reason {
     TooLong,
 }
 
-/// The kinds of work.
-enum TicketWork {
-    Job(Job),
-    Request,
+/// The work of a ticket, by the rights and the definitions of now.
+struct TicketWork {
+    rights: Arc<Rights>,
+    /// None for a request.
+    job: Option<Job>,
+}
+
+/// The work of a ticket with everything that it needs.
+struct Assignment<'t> {
+    adapter: &'t dyn TemplateAdapter,
+    attempt: &'t Arc<Attempt>,
+    rights: &'t Rights,
 }
 
 impl<'r> Run<'r> {
@@ -85,6 +94,7 @@ impl<'r> Run<'r> {
             done: CancellationToken::new(),
             reason: OnceLock::new(),
             touched: Mutex::default(),
+            calls: Mutex::default(),
         }
     }
 
@@ -104,6 +114,8 @@ impl<'r> Run<'r> {
         };
         let touched =
             std::mem::take(&mut *self.touched.lock().unwrap_or_else(PoisonError::into_inner));
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner));
+        let told = told.with_calls(calls);
         let is_required = self.tools.factory.is_audit_required(&self.ticket.template);
         match (event, &outcome) {
             // No result is shown whose record RabbitMQ does not have.
@@ -129,25 +141,31 @@ impl<'r> Run<'r> {
     }
 
     async fn attempt(&self, event: &Event) -> Outcome {
-        let work = match self.begin(event).await {
+        let (adapter, work) = match self.begin(event).await {
             Ok(begun) => begun,
             Err(outcome) => return outcome,
         };
-        let (adapter, work) = work;
-        let (timeout, attempts) = match &work {
-            TicketWork::Job(job) => (job.timeout, i64::from(job.attempts.get())),
-            TicketWork::Request => (REQUEST, 3),
+        let (timeout, attempts) = match &work.job {
+            Some(job) => (job.timeout, i64::from(job.attempts.get())),
+            None => (REQUEST, 3),
         };
         let mut event = event.clone();
         let longest = SignedDuration::try_from(timeout).unwrap_or(SignedDuration::MAX);
         event.deadline = event.issued_at.checked_add(longest).unwrap_or(Timestamp::MAX);
         let attempt = Arc::new(Attempt::new(event, timeout));
-        let working = async {
-            match &work {
-                TicketWork::Job(job) => self.job(adapter.as_ref(), &attempt, job).await,
-                TicketWork::Request => self.request(adapter.as_ref(), &attempt).await,
+        let task =
+            Assignment { adapter: adapter.as_ref(), attempt: &attempt, rights: &work.rights };
+        let working = Box::pin(async {
+            match &work.job {
+                None => self.request(&task).await,
+                Some(job) => match job.kind {
+                    JobKind::Read => self.read(&task, job).await,
+                    JobKind::Steps => self.steps(&task, job).await,
+                    JobKind::Merge => self.merge(&task, job).await,
+                },
             }
-        };
+        });
+        let is_read = work.job.as_ref().is_some_and(|job| job.kind == JobKind::Read);
         let (outcome, ()) = tokio::join!(
             async {
                 let outcome = working.await;
@@ -155,8 +173,9 @@ impl<'r> Run<'r> {
                 self.done.cancel();
                 outcome
             },
-            self.watch(timeout),
+            self.watch(timeout, is_read.then_some(&task)),
         );
+        self.note_calls(&attempt);
         let reason = self.reason.get().copied();
         match (outcome, reason) {
             (Ok(Some(end)), _) => Outcome::End(end),
@@ -182,7 +201,14 @@ impl<'r> Run<'r> {
         &self,
         event: &Event,
     ) -> Result<(Arc<dyn TemplateAdapter>, TicketWork), Outcome> {
-        let again = |_| Outcome::Again { failed: false, pause: WHILE_AWAY };
+        let again = |error: BedsError| match error.kind {
+            // Another node may have it; none, and the ticket would wait for ever.
+            ErrorKind::UnknownTemplate if self.ticket.failures >= MOST_UNKNOWN => {
+                Outcome::End(End::Failed(Problem::of(&error)))
+            }
+            ErrorKind::UnknownTemplate => Outcome::Again { failed: true, pause: WHILE_AWAY },
+            _ => Outcome::Again { failed: false, pause: WHILE_AWAY },
+        };
         let adapter = self.tools.factory.adapter_of(&event.template).map_err(again)?;
         if self.ticket.epoch > 1 {
             // Looks first: a process that was frozen here must not end the run of its successor.
@@ -195,6 +221,11 @@ impl<'r> Run<'r> {
         if self.ticket.state == TicketState::Cancelling {
             return Err(self.cancelled(adapter.as_ref(), event).await);
         }
+        if self.ticket.epoch > 1 && self.may_have_been_forgotten(event) {
+            let text = "the inbox may have forgotten whether an attempt before took effect; look at the data, and ask anew";
+            let error = BedsError::new(ErrorKind::OutcomeUnknown, text);
+            return Err(Outcome::End(End::Failed(Problem::of(&error))));
+        }
         if self.ticket.lost >= MOST_LOST {
             let text = "the nodes that worked on it fell silent, one after the other";
             let error = BedsError::new(ErrorKind::WorkersLost, text);
@@ -202,6 +233,10 @@ impl<'r> Run<'r> {
         }
         let work =
             self.permitted(event).map_err(|error| outcome::of_failure(self.ticket, &error, 1))?;
+        // The claim of the first attempt has said so a moment ago.
+        if self.ticket.epoch == 1 {
+            return Ok((adapter, work));
+        }
         match self.lease.beat(&self.store).await {
             Said::Held => Ok((adapter, work)),
             Said::Cancel => Err(self.cancelled(adapter.as_ref(), event).await),
@@ -210,147 +245,86 @@ impl<'r> Run<'r> {
         }
     }
 
+    /// True for a write whose last sign of life is older than the inbox remembers: it could take effect a second time.
+    fn may_have_been_forgotten(&self, event: &Event) -> bool {
+        let is_read = match self.job_of(event) {
+            Ok(Some(job)) => job.kind == JobKind::Read,
+            Ok(None) => !event.operation.is_write(),
+            Err(_) => false,
+        };
+        let told = self.ticket.progress.as_ref().and_then(|progress| progress.at);
+        let last = told.unwrap_or(self.ticket.created_at);
+        !is_read && self.tools.calgon.inbox.may_have_forgotten(Some(last))
+    }
+
     /// The end of a ticket that is to be cancelled. A write may have taken effect in an attempt before.
     async fn cancelled(&self, adapter: &dyn TemplateAdapter, event: &Event) -> Outcome {
-        if !event.operation.is_write() {
-            return Outcome::End(End::Cancelled);
-        }
-        match adapter.recall(&Attempt::new(event.clone(), REQUEST)).await {
+        match self.effect(adapter, event).await {
             Ok(None) => Outcome::End(End::Cancelled),
-            Ok(Some(answer)) => match self.keep(event, answer).await {
-                Ok(end) => Outcome::End(end),
-                Err(error) => outcome::of_failure(self.ticket, &error, 1),
+            Ok(Some(end)) => Outcome::End(end),
+            // An inbox that does not know now will not know later.
+            Err(error) if error.kind.is_retryable() && error.kind != ErrorKind::OutcomeUnknown => {
+                Outcome::Again { failed: false, pause: WHILE_AWAY }
+            }
+            Err(error) => Outcome::End(End::Failed(Problem::of(&error))),
+        }
+    }
+
+    /// The end of work that has taken effect as a whole in an attempt before. None where it has not, and will not.
+    async fn effect(&self, adapter: &dyn TemplateAdapter, event: &Event) -> Result<Option<End>> {
+        let asked = match self.job_of(event) {
+            Ok(None) if event.operation.is_write() => event.clone(),
+            Ok(None) => return Ok(None),
+            Ok(Some(job)) => match job.kind {
+                JobKind::Read => return Ok(None),
+                JobKind::Steps => return self.effect_of_steps(adapter, event, &job).await,
+                JobKind::Merge => publishing(event, self.ticket),
             },
-            Err(_) => Outcome::Again { failed: false, pause: WHILE_AWAY },
+            // It was changed or removed: it is not known which kind it was.
+            Err(_) => {
+                if let Some(end) = self.step_of_another_job(adapter, event).await? {
+                    return Ok(Some(end));
+                }
+                publishing(event, self.ticket)
+            }
+        };
+        match adapter.recall(&Attempt::new(asked, REQUEST)).await? {
+            None => Ok(None),
+            Some(answer) => {
+                let rights = self.tools.factory.check_right(event)?;
+                self.keep(&rights, event, answer, self.result_ttl()).await.map(Some)
+            }
         }
     }
 
     /// The work, by the rights and the definitions of now.
     fn permitted(&self, event: &Event) -> Result<TicketWork> {
-        let factory = &self.tools.factory;
-        factory.check_right(event)?;
+        let rights = self.tools.factory.check_right(event)?;
+        Ok(TicketWork { rights, job: self.job_of(event)? })
+    }
+
+    /// The job as it was asked for. None for a request.
+    fn job_of(&self, event: &Event) -> Result<Option<Job>> {
         let (Operation::Job, Some(name)) = (event.operation, &event.job) else {
-            return Ok(TicketWork::Request);
+            return Ok(None);
         };
-        let job = factory.job(&event.template, name)?;
+        let job = self.tools.factory.job(&event.template, name)?;
         if job.digest() != self.ticket.definition {
             let text = "the job was changed since the ticket was asked for; ask for it again";
             return Err(BedsError::new(ErrorKind::TemplateUnusable, text));
         }
-        Ok(TicketWork::Job(job))
-    }
-
-    /// Runs a job. None where it was stopped.
-    async fn job(
-        &self,
-        adapter: &dyn TemplateAdapter,
-        attempt: &Arc<Attempt>,
-        job: &Job,
-    ) -> Result<Option<End>> {
-        let event = &attempt.event;
-        let rights = self.tools.factory.check_right(event)?;
-        let hidden = rights.hidden(&event.actor, event.operation, event.name());
-        let hidden = hidden.into_iter().map(str::to_owned).collect();
-        let most_bytes = i64::from(job.result_max_mib.get()) << 20;
-        let keep = job.timeout + job.result_ttl;
-        let mut sink =
-            Sink::new(&self.store, &self.lease, ResultForm::Rows, hidden, most_bytes, keep)
-                .of_records(self.tools.factory.id_field(&event.template));
-        let (ticket, epoch) = (self.ticket.id.clone(), self.ticket.epoch);
-        let run = JobRun { attempt: Arc::clone(attempt), ticket, epoch };
-        let stop = Box::pin(self.halt.cancelled());
-        match adapter.run(&run, &mut sink, stop).await? {
-            JobEnd::Stopped => Ok(None),
-            JobEnd::Done => {
-                let (ids, others) = sink.seen();
-                let touched = Touched::rows(&self.tools.reports, &event.template, ids, others);
-                self.note_touched(touched);
-                Ok(Some(End::Done(sink.finish().await?)))
-            }
-        }
-    }
-
-    /// Does a request as a worker would: a write takes effect once.
-    async fn request(
-        &self,
-        adapter: &dyn TemplateAdapter,
-        attempt: &Arc<Attempt>,
-    ) -> Result<Option<End>> {
-        let event = &attempt.event;
-        let rights = self.tools.factory.check_right(event)?;
-        let answer = adapter.work(attempt).await.map_err(|error| rights.quiet(event, error))?;
-        self.keep(event, answer).await.map(Some)
-    }
-
-    /// Keeps the answer of a request as the result.
-    async fn keep(&self, event: &Event, answer: Answer) -> Result<End> {
-        let rights = self.tools.factory.check_right(event)?;
-        let (factory, reports) = (&self.tools.factory, &self.tools.reports);
-        self.note_touched(Touched::by(factory, reports, event, Some(&answer)));
-        let answer = rights.mask(event, answer)?;
-        let hidden = rights.hidden(&event.actor, event.operation, event.name());
-        let hidden = hidden.into_iter().map(str::to_owned).collect();
-        let is_page = event.operation == Operation::List || event.name().is_some();
-        let form = if is_page { ResultForm::Page } else { ResultForm::Record };
-        let kept = REQUEST + RESULT_TTL;
-        let mut sink = Sink::new(&self.store, &self.lease, form, hidden, MOST_BYTES, kept);
-        let unwritten = |error| {
-            BedsError::new(ErrorKind::Internal, "the answer could not be kept").with_source(error)
-        };
-        let answer: Box<RawValue> = serde_json::value::to_raw_value(&answer).map_err(unwritten)?;
-        sink.push(answer).await?;
-        Ok(End::Done(sink.finish().await?))
-    }
-
-    /// Keeps the lease while the work goes on, and halts it where it has to end.
-    async fn watch(&self, timeout: Duration) {
-        let notice = Ticket::notice(&self.ticket.id);
-        let too_long = tokio::time::sleep(timeout);
-        tokio::pin!(too_long);
-        let mut pause = self.lease.pause();
-        loop {
-            let is_halted = self.halt.is_cancelled();
-            let watched = self.tools.notices.enter(&notice);
-            tokio::select! {
-                biased;
-                () = self.done.cancelled() => return,
-                () = self.tools.stop.cancelled(), if !is_halted => self.end_for(Reason::Stop),
-                () = &mut too_long, if !is_halted => self.end_for(Reason::TooLong),
-                () = watched.given_up(), if !is_halted => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-            drop(watched);
-            pause = self.lease.pause();
-            // Goes on while the database ends the work: another node would begin it anew.
-            match self.lease.beat(&self.store).await {
-                Said::Held => {}
-                Said::Cancel => self.end_for(Reason::Cancel),
-                Said::Lost => self.end_for(Reason::Lost),
-                // A lease that has run out is this node's as long as no other one has taken it.
-                Said::Silence => pause = SPEAK_AGAIN,
-            }
-        }
-    }
-
-    /// Keeps the lease while something is awaited.
-    async fn while_speaking<T>(&self, awaited: impl Future<Output = T>) -> T {
-        tokio::pin!(awaited);
-        loop {
-            tokio::select! {
-                done = &mut awaited => return done,
-                () = tokio::time::sleep(self.lease.pause()) => drop(self.lease.beat(&self.store).await),
-            }
-        }
+        Ok(Some(job))
     }
 
     fn note_touched(&self, touched: Touched) {
         *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = touched;
     }
 
-    fn end_for(&self, reason: Reason) {
-        // The first reason counts.
-        self.reason.get_or_init(|| reason);
-        self.halt.cancel();
+    /// Keeps the calls of an attempt for the lineage.
+    fn note_calls(&self, attempt: &Attempt) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MOST_CALLS - calls.len();
+        calls.extend(attempt.steps.take().calls.into_iter().take(room));
     }
 
     /// Writes the outcome. False where the ticket is another node's.

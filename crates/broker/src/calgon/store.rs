@@ -3,16 +3,17 @@
 //!
 //! Not here: the decisions which move is due (desk.rs, runner.rs).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::Answer;
-use beds_core::ticket::{Problem, ResultNote, Ticket, TicketState};
+use beds_core::ticket::{Checkpoint, Problem, Progress, ResultNote, Ticket, TicketState};
 use beds_core::{
     Actor, Attempt, BedsError, ErrorKind, Event, EventId, Fields, Operation, Result,
     TICKET_RESULTS, TICKETS,
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -26,6 +27,7 @@ pub(super) struct Store<'f>(pub(super) &'f Factory);
 /// A ticket to be.
 pub(super) struct Asked<'e> {
     pub(super) event: &'e Event,
+    pub(super) schedule: Option<&'e str>,
     pub(super) text: String,
     pub(super) database: String,
     pub(super) definition: String,
@@ -41,7 +43,7 @@ impl Store<'_> {
         let event = asked.event;
         let ticket = uuid::Uuid::new_v4().to_string();
         let fields = json!({
-            "order": format!("{:.6}.{ticket}", jiff::Timestamp::now()),
+            "order": format!("{:.6}.{ticket}", Timestamp::now()),
             "ticket": ticket,
             "owner": event.actor.subject,
             "once": asked.once,
@@ -59,11 +61,9 @@ impl Store<'_> {
             "keep": seconds(asked.start_within + asked.keep),
         });
         let mut fields = fields_of(fields);
-        for (member, name) in [("job", &event.job), ("fetch", &event.fetch)] {
-            if let Some(name) = name {
-                fields.insert(member.into(), name.as_str().into());
-            }
-        }
+        insert(&mut fields, "job", event.job.as_deref());
+        insert(&mut fields, "fetch", event.fetch.as_deref());
+        insert(&mut fields, "schedule", asked.schedule);
         self.act(TICKETS, "submit", fields).await?.ok_or_else(unread)
     }
 
@@ -99,13 +99,16 @@ impl Store<'_> {
     }
 
     /// The places with as many runs as they may have; with `more`, those that have more.
-    pub(super) async fn full(&self, more: bool) -> Result<Vec<String>> {
+    pub(super) async fn full(
+        &self,
+        limits: &BTreeMap<String, u16>,
+        more: bool,
+    ) -> Result<Vec<String>> {
         #[derive(serde::Deserialize)]
         struct Running {
             _id: String,
             running: u32,
         }
-        let limits = self.0.limited_jobs();
         if limits.is_empty() {
             return Ok(Vec::new());
         }
@@ -144,18 +147,38 @@ impl Store<'_> {
         &self,
         ticket: &Ticket,
         lease: Duration,
-        done: Option<i64>,
+        progress: Option<&Progress>,
     ) -> Result<Option<TicketState>> {
+        let mut fields = of_attempt(ticket, json!({"lease": seconds(lease)}));
+        if let Some(Progress { done, total, text, .. }) = progress {
+            fields.insert("done".into(), (*done).into());
+            insert(&mut fields, "total", *total);
+            insert(&mut fields, "text", text.as_deref());
+        }
+        self.state_after("beat", fields).await
+    }
+
+    /// Keeps how many steps were done. None where the ticket is another node's by now.
+    pub(super) async fn step(
+        &self,
+        ticket: &Ticket,
+        lease: Duration,
+        at: &Checkpoint,
+    ) -> Result<Option<TicketState>> {
+        let step = json!({"lease": seconds(lease), "number": at.number, "done": at.done});
+        let mut fields = of_attempt(ticket, step);
+        insert(&mut fields, "after", at.after.as_deref());
+        insert(&mut fields, "total", at.total);
+        self.state_after("step", fields).await
+    }
+
+    async fn state_after(&self, act: &'static str, fields: Fields) -> Result<Option<TicketState>> {
         #[derive(serde::Deserialize)]
-        struct Beat {
+        struct After {
             state: TicketState,
         }
-        let mut fields = of_attempt(ticket, json!({"lease": seconds(lease)}));
-        if let Some(done) = done {
-            fields.insert("done".into(), done.into());
-        }
-        let beat: Option<Beat> = self.act(TICKETS, "beat", fields).await?;
-        Ok(beat.map(|beat| beat.state))
+        let after: Option<After> = self.act(TICKETS, act, fields).await?;
+        Ok(after.map(|after| after.state))
     }
 
     /// Ends a ticket. False where it is another node's by now.
@@ -219,11 +242,47 @@ impl Store<'_> {
         Ok(found)
     }
 
-    /// Ends the tickets that were not begun in time.
-    pub(super) async fn lapse(&self, keep: Duration) -> Result<()> {
+    /// Ends the tickets that were not begun in time, and removes the values of those that failed long ago.
+    pub(super) async fn sweep(&self, keep: Duration) -> Result<()> {
         let _: Option<Value> =
             self.act(TICKETS, "lapse", fields_of(json!({"keep": seconds(keep)}))).await?;
+        let _: Option<Value> = self.act(TICKETS, "blank", Fields::new()).await?;
         Ok(())
+    }
+
+    /// Lets a ticket that failed wait once more. None where there is no such one, or its values were removed.
+    pub(super) async fn retry(
+        &self,
+        ticket: &str,
+        start_within: Duration,
+        keep: Duration,
+    ) -> Result<Option<Ticket>> {
+        let fields = json!({"ticket": ticket, "start_within": seconds(start_within), "keep": seconds(start_within + keep)});
+        self.act(TICKETS, "retry", fields_of(fields)).await
+    }
+
+    /// How many tickets are in the states that change, or that an operator looks at.
+    pub(super) async fn crowd(&self) -> Result<Vec<Crowded>> {
+        self.fetch("crowd", json!({})).await
+    }
+
+    /// Since when a schedule is known, and the last instant that was decided. Known from now on where it was not.
+    pub(super) async fn see_schedule(&self, name: &str) -> Result<Seen> {
+        let seen = self.act(TICKETS, "see-schedule", fields_of(json!({"schedule": name}))).await?;
+        seen.ok_or_else(unread)
+    }
+
+    /// Keeps that it was decided whether an instant has a ticket.
+    pub(super) async fn decide_schedule(&self, name: &str, due: Timestamp) -> Result<()> {
+        let fields = json!({"schedule": name, "due": format!("{due:.3}")});
+        let _: Option<Value> = self.act(TICKETS, "decide-schedule", fields_of(fields)).await?;
+        Ok(())
+    }
+
+    /// True while a ticket of the schedule has not ended.
+    pub(super) async fn is_active(&self, schedule: &str) -> Result<bool> {
+        let found: Vec<Value> = self.fetch("of-schedule", json!({"schedule": schedule})).await?;
+        Ok(!found.is_empty())
     }
 
     /// Keeps a piece of a result.
@@ -252,6 +311,24 @@ impl Store<'_> {
         let adapter = self.0.adapter_of(&event.template)?;
         adapter.work(&Arc::new(Attempt::new(event, PATIENCE))).await
     }
+}
+
+/// The tickets in one state.
+#[derive(serde::Deserialize)]
+pub(super) struct Crowded {
+    #[serde(rename = "_id")]
+    pub(super) state: TicketState,
+    pub(super) count: u64,
+    /// Since when the one that waits longest might have begun.
+    pub(super) seconds: u64,
+}
+
+/// A schedule as it is kept.
+#[derive(serde::Deserialize)]
+pub(super) struct Seen {
+    pub(super) since: Timestamp,
+    #[serde(default)]
+    pub(super) last: Option<Timestamp>,
 }
 
 /// The end of a ticket.
@@ -284,6 +361,13 @@ fn fields_of(value: Value) -> Fields {
     match value {
         Value::Object(members) => Fields::from_iter(members),
         _ => Fields::new(),
+    }
+}
+
+/// A member that may be missing.
+fn insert(fields: &mut Fields, member: &str, value: Option<impl Into<Value>>) {
+    if let Some(value) = value {
+        fields.insert(member.into(), value.into());
     }
 }
 

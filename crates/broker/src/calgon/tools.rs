@@ -14,8 +14,6 @@ use crate::Factory;
 pub(crate) struct Tools {
     /// Of the task, in the lineage.
     pub(crate) name: String,
-    /// The first of its node's tasks.
-    pub(crate) is_first: bool,
     pub(crate) calgon: Calgon,
     pub(crate) factory: Arc<Factory>,
     pub(crate) publisher: Publisher,

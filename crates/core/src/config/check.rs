@@ -4,6 +4,7 @@
 
 mod callers;
 mod combinations;
+mod schedules;
 
 use std::path::Path;
 
@@ -61,6 +62,7 @@ pub fn inspect(
     rules.databases();
     rules.urls(base, read);
     mistakes.extend(callers::missing(file, &checked, &table));
+    mistakes.extend(schedules::mistakes(file, &checked, &table));
     if !mistakes.is_empty() {
         mistakes.sort_by_key(|p| p.line);
         return Err(mistakes);

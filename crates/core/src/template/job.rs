@@ -15,6 +15,8 @@ pub(crate) const LONGEST: Duration = Duration::from_hours(24 * 7);
 const TIMEOUT: Duration = Duration::from_mins(30);
 const RESULT_TTL: Duration = Duration::from_hours(24);
 const ATTEMPTS: NonZeroU16 = NonZeroU16::new(3).unwrap();
+/// Rows of a step.
+const STEP: NonZeroU16 = NonZeroU16::new(1000).unwrap();
 /// MiB of a result.
 const RESULT_MAX: NonZeroU16 = NonZeroU16::new(1024).unwrap();
 
@@ -34,6 +36,12 @@ pub struct Job {
     pub result_ttl: Duration,
     /// The largest result, in MiB.
     pub result_max_mib: NonZeroU16,
+    /// Rows of a step.
+    pub limit: NonZeroU16,
+    /// The object that tells how much there is to do.
+    pub total: Option<String>,
+    /// The object that makes the work of a merge visible.
+    pub publish: Option<String>,
 }
 
 /// The way in which a job is done.
@@ -43,6 +51,23 @@ pub enum JobKind {
     /// The object is called once; its rows are the result, however many there are.
     #[default]
     Read,
+    /// The object writes, and is called again and again, each time once, until it says that there is no next step.
+    Steps,
+    /// The object writes what it has read into a collection of its own; a second one, called once, makes that visible.
+    Merge,
+}
+
+impl JobKind {
+    /// Its word in a template's file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobKind::Read => "read",
+            JobKind::Steps => "steps",
+            JobKind::Merge => "merge",
+        }
+    }
+
+    pub(super) const ALL: [JobKind; 3] = [JobKind::Read, JobKind::Steps, JobKind::Merge];
 }
 
 #[derive(Deserialize)]
@@ -52,7 +77,7 @@ enum InFile {
     Table(Table),
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Table {
     object: String,
     #[serde(default)]
@@ -64,21 +89,16 @@ struct Table {
     #[serde(default, deserialize_with = "duration")]
     result_ttl: Option<Duration>,
     result_max_mib: Option<NonZeroU16>,
+    limit: Option<NonZeroU16>,
+    total: Option<String>,
+    publish: Option<String>,
 }
 
 impl From<InFile> for Job {
     fn from(written: InFile) -> Self {
         let table = match written {
             InFile::Table(table) => table,
-            InFile::Name(object) => Table {
-                object,
-                kind: JobKind::Read,
-                timeout: None,
-                attempts: None,
-                max_running: None,
-                result_ttl: None,
-                result_max_mib: None,
-            },
+            InFile::Name(object) => Table { object, ..Table::default() },
         };
         Self {
             object: table.object,
@@ -88,6 +108,9 @@ impl From<InFile> for Job {
             max_running: table.max_running,
             result_ttl: table.result_ttl.unwrap_or(RESULT_TTL),
             result_max_mib: table.result_max_mib.unwrap_or(RESULT_MAX),
+            limit: table.limit.unwrap_or(STEP),
+            total: table.total,
+            publish: table.publish,
         }
     }
 }
@@ -95,7 +118,8 @@ impl From<InFile> for Job {
 impl Job {
     /// A text that changes with the definition: a ticket is for the job as it was when it was asked for.
     pub fn digest(&self) -> String {
-        digest(format!("{} {:?}", self.object, self.kind).as_bytes())
+        let Self { object, kind, publish, limit, .. } = self;
+        digest(format!("{object} {kind:?} {publish:?} {limit}").as_bytes())
     }
 }
 

@@ -6,7 +6,7 @@ pub(super) mod access;
 
 use toml::Value;
 
-use super::job::LONGEST;
+use super::job::{JobKind, LONGEST};
 use crate::Mistake;
 use crate::config::{LOGS_DATABASE, TICKETS_DATABASE, parse_duration};
 use crate::text::{is_name, quote};
@@ -91,21 +91,44 @@ fn reserved(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
 
 /// Reports values that a job cannot have.
 fn job(name: &str, value: &Value, refuse: &mut impl FnMut(String, &str)) {
-    if !matches!(value.get("kind").and_then(Value::as_str), None | Some("read")) {
-        refuse(
-            format!("[jobs.{name}] has a kind that is none"),
-            "write kind = \"read\", or leave it out",
-        );
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    let kind =
+        JobKind::ALL.into_iter().find(|kind| kind.as_str() == text("kind").unwrap_or("read"));
+    let Some(kind) = kind else {
+        let fix = "write read, steps or merge, or leave it out";
+        return refuse(format!("[jobs.{name}] has a kind that is none"), fix);
+    };
+    let mut only_of = |kinds: &[JobKind], key: &str| {
+        if value.get(key).is_some() && !kinds.contains(&kind) {
+            let words: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+            let fix = format!("remove it; it is for the kind {}", words.join(" or "));
+            refuse(format!("`{key}` has no meaning for the kind {}", kind.as_str()), &fix);
+        }
+    };
+    only_of(&[JobKind::Steps], "limit");
+    only_of(&[JobKind::Merge], "publish");
+    only_of(&[JobKind::Read, JobKind::Merge], "total");
+    only_of(&[JobKind::Read, JobKind::Merge], "result_max_mib");
+    if kind == JobKind::Merge && text("publish").is_none() {
+        let fix =
+            "add publish = \"…\": the named operation that makes the merged documents visible";
+        refuse(format!("[jobs.{name}] merges and publishes nothing"), fix);
+    }
+    for key in ["total", "publish"] {
+        if text(key).is_some_and(|object| object.to_ascii_lowercase().starts_with("beds_")) {
+            let fix = "name an object of your own domain";
+            refuse(format!("`{key}` names an object that belongs to BEDS itself"), fix);
+        }
     }
     for key in ["timeout", "result_ttl"] {
-        let text = value.get(key).and_then(Value::as_str);
+        let text = text(key);
         let fits = |text: &str| parse_duration(text).is_some_and(|duration| duration <= LONGEST);
         if text.is_some_and(|text| !fits(text)) {
             let fix = "write a duration of at most seven days, such as \"30m\"";
             refuse(format!("`{key}` is no duration that a job can have"), fix);
         }
     }
-    for key in ["attempts", "max_running", "result_max_mib"] {
+    for key in ["attempts", "max_running", "result_max_mib", "limit"] {
         let number = value.get(key).and_then(Value::as_integer);
         if number.is_some_and(|number| !(1..=i64::from(u16::MAX)).contains(&number)) {
             refuse(

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::reply::Answer;
@@ -16,7 +16,9 @@ use beds_core::{
     TICKET_RESULTS, TICKETS,
 };
 use beds_transport::{Context, RemoteTemplate};
-use futures_util::stream::try_unfold;
+use futures_util::StreamExt;
+use futures_util::future::ready;
+use futures_util::stream::{once, try_unfold};
 use serde::Deserialize;
 
 use super::{answered, id, number, read};
@@ -151,51 +153,21 @@ async fn rows(
             )
         }
     };
-    let stages = Stages { reading, is_ndjson, at: 0, first, open, close };
-    let stream = try_unfold(stages, async |mut stages: Stages| {
-        let part = stages.next().await?;
-        std::io::Result::Ok(part.map(|part| (Bytes::from(part), stages)))
+    // An error on the way cuts the connection: a caller must not take a part for the whole.
+    let read = try_unfold(reading, move |mut reading: Reading| async move {
+        let piece = reading.next(is_ndjson).await.map_err(std::io::Error::other)?;
+        std::io::Result::Ok(piece.map(|piece| (piece, reading)))
     });
+    let part = |text: String| once(ready(std::io::Result::Ok(text)));
+    let stream = part(open + &first.unwrap_or_default()).chain(read).chain(part(close));
     let kind = if is_ndjson { NDJSON } else { "application/json" };
     let kind = HeaderValue::from_static(kind);
     let mut response =
         ([(CONTENT_TYPE, kind)], Body::from_stream(Box::pin(stream))).into_response();
     response.headers_mut().insert("Beds-Rows", note.rows.into());
+    // A cache keeps the two forms apart.
+    response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Authorization"));
     Ok(response)
-}
-
-/// The parts of a body, in their order.
-struct Stages {
-    reading: Reading,
-    is_ndjson: bool,
-    at: u8,
-    first: Option<String>,
-    open: String,
-    close: String,
-}
-
-impl Stages {
-    async fn next(&mut self) -> std::io::Result<Option<String>> {
-        if self.at == 0 {
-            self.at = 1;
-            let mut open = std::mem::take(&mut self.open);
-            open.push_str(&self.first.take().unwrap_or_default());
-            return Ok(Some(open));
-        }
-        if self.at == 1 {
-            match self.reading.next(self.is_ndjson).await {
-                Ok(Some(part)) => return Ok(Some(part)),
-                Ok(None) => self.at = 2,
-                // The connection is cut: a caller must not take a part for the whole.
-                Err(error) => return Err(std::io::Error::other(error)),
-            }
-        }
-        if self.at == 2 {
-            self.at = 3;
-            return Ok(Some(std::mem::take(&mut self.close)));
-        }
-        Ok(None)
-    }
 }
 
 /// A read of the rows from a place to an end.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use beds_core::template::Offer;
+use beds_core::template::{Effect, Offer};
 use beds_core::{Mistake, Operation, Template};
 
 use super::Guard;
@@ -25,6 +25,8 @@ pub(super) struct Fit<'c> {
     pub(super) guard: Guard,
     pub(super) reads_session: bool,
     pub(super) leaves_session: bool,
+    /// It says how far it is.
+    pub(super) tells_progress: bool,
     /// Names under which it answers JSON.
     pub(super) json_names: BTreeSet<String>,
 }
@@ -35,6 +37,11 @@ pub(super) fn fit<'c>(
     template: &Template,
     offer: &Offer<'_>,
 ) -> Result<Fit<'c>, Misfit> {
+    if offer.effect == Effect::Merges {
+        let message = format!("{} is for a job of the kind merge, which MongoDB has", offer.object);
+        let fix = "write kind = \"steps\", and let the object write a part with each call";
+        return Err(Misfit::new(message, fix));
+    }
     let (routine, findings) = find(catalog, template, offer)?;
     if let Some(reason) = &findings.refusal {
         let fix = "ask the DBA to change it: BEDS begins and commits, and takes no value that a mode would cut (docs/dba.md)";
@@ -45,10 +52,11 @@ pub(super) fn fit<'c>(
     }
     let guard = guard(findings, offer)?;
     let (reads_session, leaves_session) = (findings.reads_session, findings.leaves_session);
+    let tells_progress = findings.written.contains(PROGRESS);
     let mut json_names = findings.json_names.clone();
     json_names
         .extend(routine.filter(|routine| routine.returns_json).map(|_| offer.object.to_owned()));
-    Ok(Fit { routine, findings, guard, reads_session, leaves_session, json_names })
+    Ok(Fit { routine, findings, guard, reads_session, leaves_session, tells_progress, json_names })
 }
 
 /// The routine, or none for a view, and the findings about it.
@@ -68,7 +76,7 @@ fn find<'c>(
         return Ok((Some(routine), &routine.findings));
     }
     match (catalog.views.get(object), catalog.not_granted.get(object)) {
-        (Some(_), _) if offer.operation.is_write() => Err(Misfit::new(
+        (Some(_), _) if offer.is_write() => Err(Misfit::new(
             format!("{object} is a view, and {} writes", offer.operation),
             "name a procedure",
         )),
@@ -93,7 +101,7 @@ fn find<'c>(
 }
 
 fn check_routine(routine: &Routine, offer: &Offer<'_>) -> Result<(), Misfit> {
-    let (object, is_write) = (offer.object, offer.operation.is_write());
+    let (object, is_write) = (offer.object, offer.is_write());
     if is_write && routine.is_function {
         let message = format!("{object} is a function, and {} writes", offer.operation);
         return Err(Misfit::new(message, "name a procedure"));
@@ -128,10 +136,16 @@ fn check_routine(routine: &Routine, offer: &Offer<'_>) -> Result<(), Misfit> {
 
 /// The kind of transaction for a call. A read that builds a temporary table cannot run in a read-only one.
 fn guard(findings: &Findings, offer: &Offer<'_>) -> Result<Guard, Misfit> {
-    if offer.operation == Operation::Job {
+    if offer.operation == Operation::Job && !offer.is_write() {
         return guard_of_job(findings, offer.object);
     }
-    if offer.operation.is_write() || !findings.builds_temporary {
+    if offer.is_write() && findings.written.contains(PROGRESS) {
+        let message =
+            format!("{} writes, and its row in beds_job_progress would stay", offer.object);
+        let fix = "ask the DBA to leave it out: of a job in steps, BEDS counts the steps itself";
+        return Err(Misfit::new(message, fix));
+    }
+    if offer.is_write() || !findings.builds_temporary {
         return Ok(Guard::ReadOnly);
     }
     let object = offer.object;
@@ -185,7 +199,7 @@ pub(super) fn warn(
     let mut warn = |message: String, fix: &str| {
         warnings.push(template.mistake(&offer.key, message, fix).as_warning());
     };
-    if offer.operation.is_write() && !findings.unsafe_tables.is_empty() {
+    if offer.is_write() && !findings.unsafe_tables.is_empty() {
         let tables: Vec<&str> = findings.unsafe_tables.iter().map(String::as_str).collect();
         let message = format!(
             "{object} writes {}, which is not rolled back when the write is refused",

@@ -1,15 +1,17 @@
-//! [`Jobs`]: the connections of jobs, each made for one run and gone with it.
+//! [`Jobs`]: the connections of jobs, each made for one run and gone with it; and how far such a run is.
 //!
 //! Not here: the call on such a connection (../job.rs).
 
 use std::sync::Arc;
 
-use beds_core::Result;
+use beds_core::ticket::Progress;
+use beds_core::{EventId, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 
 use super::end::{self, Ender};
 use super::{Database, Lane, Loan, PATIENCE, SET_UP, Session};
+use crate::rel::error;
 
 /// The login of jobs, and its connections: one for each job that runs, and gone with it.
 pub(super) struct Jobs {
@@ -54,5 +56,19 @@ impl Database {
     /// Ends the run that holds a lock; false where it did not end.
     pub(crate) async fn end_job(&self, lock: &str) -> bool {
         self.jobs.ender.end(lock).await
+    }
+
+    /// How far the object of a job says to be, in its own transaction, which has not ended. None where it has said nothing.
+    pub(crate) async fn progress(&self, id: &EventId) -> Result<Option<Progress>> {
+        let mut loan = self.writer().await?;
+        let asking = loan.conn().exec_first("CALL `beds_job_progress_of`(?)", (&id.0,));
+        let told: Option<(i64, Option<i64>, Option<String>)> =
+            match tokio::time::timeout(PATIENCE, asking).await {
+                Ok(Ok(told)) => told,
+                Ok(Err(error)) => return Err(error::to_beds(error, self)),
+                Err(_) => return Err(self.unavailable()),
+            };
+        loan.give_back();
+        Ok(told.map(|(done, total, text)| Progress { done, total, text, at: None }))
     }
 }
