@@ -105,6 +105,11 @@ impl Bench<'_> {
             let by_hand = self.load(&rival, "callers", &format!("hand{round}"))?;
             ratios.push(rate(&own) / rate(&by_hand));
             rates.push((rate(&own), rate(&by_hand), own.outcome.p99));
+            crate::note(&format!(
+                "  a round: {:.0}/s, by hand {:.0}/s",
+                rate(&own),
+                rate(&by_hand)
+            ));
             self.forget("state", "queued")?;
         }
         drop(running);

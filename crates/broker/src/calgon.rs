@@ -15,6 +15,7 @@ mod scheduler;
 mod sink;
 mod store;
 mod tools;
+mod turns;
 
 pub(crate) use keeper::Keeper;
 pub(crate) use runner::Runner;
@@ -40,6 +41,7 @@ pub struct Calgon {
     pub(crate) bell: Arc<Notify>,
     pub(crate) crowd: Arc<Crowd>,
     pub(crate) pace: Arc<Pace>,
+    pub(crate) turns: Arc<turns::Turns>,
 }
 
 /// Whether too many tickets wait, of all callers.
@@ -81,6 +83,7 @@ impl Calgon {
             bell: Arc::default(),
             crowd: Arc::default(),
             pace: Arc::default(),
+            turns: Arc::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use beds_core::ticket::Ticket;
 
 use super::super::lease::Said;
+use super::super::outcome::FIRST_PAUSE;
 use super::{Assignment, Reason, Run};
 
 /// The pause before the lease is asked for again while the store is away: where it comes back, the lease is this node's before another
@@ -23,7 +24,8 @@ impl Run<'_> {
         let notice = Ticket::notice(&self.ticket.id);
         let too_long = tokio::time::sleep(timeout);
         tokio::pin!(too_long);
-        let mut pause = self.lease.pause();
+        // Soon for the first time: a cancel may have come between the claim and this watch.
+        let mut pause = self.lease.pause().min(FIRST_PAUSE);
         let mut spoken = Instant::now();
         loop {
             let is_halted = self.halt.is_cancelled();
