@@ -18,35 +18,16 @@ const LONGEST: Duration = Duration::from_secs(90);
 
 /// Answers the lines of the report.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut conn = runtime
-        .block_on(async { Conn::new(Opts::from_url(&bench.settings.services.maria)?).await })?;
-    // The connection that works for a ticket.
-    let mut holder = |ticket: &str| -> Result<Option<u64>> {
-        let id = ticket.rsplit('/').next().context("an id")?;
-        let asked = format!("SELECT IS_USED_LOCK('beds:ticket:{id}')");
-        let found: Option<Option<u64>> = runtime.block_on(conn.query_first(asked))?;
-        Ok(found.flatten())
-    };
-    let mut wait = |ticket: &str, is_so: &dyn Fn(Option<u64>) -> bool| -> Result<Duration> {
-        let begun = Instant::now();
-        while !is_so(holder(ticket)?) {
-            if begun.elapsed() > LONGEST {
-                bail!("{ticket} does not move");
-            }
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        Ok(begun.elapsed())
-    };
+    let mut locks = Locks::open(bench)?;
     let (address, running) = bench.node("ends", &[])?;
     let mut gone = Vec::new();
     for _ in 0..CANCELLED {
         let ticket = ask(address, "wait", "{\"tenths\":6000}")?;
-        wait(&ticket, &|holder| holder.is_some())?;
+        locks.wait(&ticket, |holder| holder.is_some())?;
         let begun = Instant::now();
         let told = http_once::send(address, "DELETE", &ticket, "")?;
         ensure!(told.status == 202, "{} {}", told.status, told.body);
-        wait(&ticket, &|holder| holder.is_none())?;
+        locks.wait(&ticket, |holder| holder.is_none())?;
         gone.push(begun.elapsed().as_secs_f64() * 1000.0);
         until(address, &ticket, "cancelled")?;
     }
@@ -58,15 +39,15 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<String> {
         for round in 0..KILLED {
             let (_, first) = bench.node(&format!("first{signal}{round}"), &[])?;
             let ticket = ask(address, "wait", "{\"tenths\":6000}")?;
-            wait(&ticket, &|holder| holder.is_some())?;
+            locks.wait(&ticket, |holder| holder.is_some())?;
             let (_, _second) = bench.node(&format!("second{signal}{round}"), &[])?;
-            let before = holder_now(bench, &ticket)?;
+            let before = locks.holder(&ticket)?;
             let begun = Instant::now();
             let status = Command::new("kill")
                 .args([&format!("-{signal}"), &first.process.id().to_string()])
                 .status()?;
             ensure!(status.success(), "kill failed");
-            wait(&ticket, &|holder| holder.is_some() && holder != before)?;
+            locks.wait(&ticket, |holder| holder.is_some() && holder != before)?;
             times.push(begun.elapsed().as_secs_f64());
             http_once::send(address, "DELETE", &ticket, "")?;
             until(address, &ticket, "cancelled")?;
@@ -83,14 +64,36 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<String> {
     ))
 }
 
-fn holder_now(bench: &Bench<'_>, ticket: &str) -> Result<Option<u64>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let id = ticket.rsplit('/').next().context("an id")?;
-    runtime.block_on(async {
-        let mut conn = Conn::new(Opts::from_url(&bench.settings.services.maria)?).await?;
-        let found: Option<Option<u64>> =
-            conn.query_first(format!("SELECT IS_USED_LOCK('beds:ticket:{id}')")).await?;
-        conn.disconnect().await?;
+/// A look at the locks by which MariaDB knows the work of tickets.
+struct Locks {
+    runtime: tokio::runtime::Runtime,
+    conn: Conn,
+}
+
+impl Locks {
+    fn open(bench: &Bench<'_>) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let opts = Opts::from_url(&bench.settings.services.maria)?;
+        let conn = runtime.block_on(Conn::new(opts))?;
+        Ok(Self { runtime, conn })
+    }
+
+    /// The connection that works for a ticket.
+    fn holder(&mut self, ticket: &str) -> Result<Option<u64>> {
+        let id = ticket.rsplit('/').next().context("an id")?;
+        let asked = format!("SELECT IS_USED_LOCK('beds:ticket:{id}')");
+        let found: Option<Option<u64>> = self.runtime.block_on(self.conn.query_first(asked))?;
         Ok(found.flatten())
-    })
+    }
+
+    fn wait(&mut self, ticket: &str, is_so: impl Fn(Option<u64>) -> bool) -> Result<()> {
+        let begun = Instant::now();
+        while !is_so(self.holder(ticket)?) {
+            if begun.elapsed() > LONGEST {
+                bail!("{ticket} does not move");
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
+    }
 }

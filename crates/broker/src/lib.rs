@@ -8,6 +8,7 @@ mod dispatch;
 mod factory;
 mod metrics;
 mod pool;
+mod spans;
 mod touched;
 
 pub use calgon::Calgon;

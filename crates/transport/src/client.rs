@@ -315,7 +315,7 @@ struct Leaving<'c> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         if !self.is_told {
-            self.publisher.notice(self.id);
+            self.publisher.tell(self.id);
         }
     }
 }

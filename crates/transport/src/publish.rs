@@ -112,10 +112,11 @@ impl Publisher {
         })
     }
 
-    /// Tells the workers that the caller of an event has gone. Best effort.
-    pub(crate) fn notice(&self, event_id: &str) {
+    /// Tells all nodes that something has happened to the thing with this name: the caller of an event has gone (its id), or a ticket has
+    /// moved (`ticket.ID`). Best effort.
+    pub fn tell(&self, name: &str) {
         let Ok(live) = self.usable() else { return };
-        let (channel, key) = (live.unconfirmed.clone(), ShortString::from(event_id));
+        let (channel, key) = (live.unconfirmed.clone(), ShortString::from(name));
         let properties = self.marks.login(BasicProperties::default());
         self.tasks.spawn(async move {
             let options = BasicPublishOptions::default();
@@ -124,11 +125,6 @@ impl Publisher {
                 tracing::debug!(%error, "A notice was not sent.");
             }
         });
-    }
-
-    /// Tells all nodes that something has happened to the thing with this name, such as `ticket.ID`. Best effort.
-    pub fn tell(&self, name: &str) {
-        self.notice(name);
     }
 
     /// Sends an answer to where the request asked for it, and waits until it is written. Best effort: the requester may be

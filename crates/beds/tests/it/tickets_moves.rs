@@ -79,7 +79,7 @@ impl Desk {
         let fields = json!({
             "order": format!("1.{id}"), "ticket": id, "owner": "ana", "once": id, "fingerprint": "f", "place": id,
             "template": "Works", "operation": "job", "job": "numbers", "database": id, "event": "{}", "asked_by": "e",
-            "root_id": "e", "definition": "d", "turn": 1, "start_within": start_within, "keep": 1000,
+            "definition": "d", "turn": 1, "start_within": start_within, "keep": 1000,
         });
         self.act("submit", fields).await.map(drop)
     }

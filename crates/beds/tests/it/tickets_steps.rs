@@ -168,3 +168,37 @@ async fn a_merge_is_published_once_and_only_when_it_is_whole() -> Result<()> {
     assert_eq!(result.body["records"][0]["published"], 2, "{}", result.text);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_be_done_in_its_way_is_told_by_beds_check() -> Result<()> {
+    let world = World::new().await?;
+    let merge = "kind = \"merge\"\npublish = \"papers_publish\"";
+    let table = [
+        ("rel", "[jobs.x]\nobject = \"works_writes\"\nkind = \"steps\"", "p_after and p_limit"),
+        (
+            "rel",
+            "[jobs.x]\nobject = \"works_wait\"\nkind = \"merge\"\npublish = \"works_writes\"",
+            "which MongoDB has",
+        ),
+        ("rel", "[jobs]\nx = \"works_writes\"", "is for a job that reads"),
+        ("rel", "[objects]\ncreate = \"works_telling\"", "beds_job_progress would stay"),
+        ("rec", "[jobs.x]\nobject = \"papers_rows\"\nkind = \"steps\"", "which MariaDB has"),
+        ("rec", &format!("[jobs.x]\nobject = \"papers_rows\"\n{merge}"), "no $merge"),
+        ("rec", "[jobs]\nx = \"papers_press\"", "$merge"),
+        ("rec", "[jobs.x]\nobject = \"papers_press\"\nkind = \"merge\"", "publishes nothing"),
+        (
+            "rec",
+            &format!("[jobs.x]\nobject = \"papers_press\"\ntotal = \"papers_count\"\n{merge}"),
+            "no meaning for the kind merge",
+        ),
+        ("rel", "[jobs.x]\nobject = \"works_numbers\"\nlimit = 5", "no meaning for the kind read"),
+    ];
+    for (store, jobs, wanted) in table {
+        let head =
+            format!("name = \"Odd\"\nstore = \"{store}\"\ndatabase = \"main\"\nid = \"id\"\n");
+        world.template("odd", &format!("{head}{jobs}\n"))?;
+        let (code, said) = world.check()?;
+        ensure!(code == 1 && said.contains(wanted), "{wanted}: {code} {said}");
+    }
+    Ok(())
+}

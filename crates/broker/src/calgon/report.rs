@@ -4,16 +4,17 @@
 
 use std::time::Instant;
 
+use beds_core::Event;
 use beds_core::outcome::Outcome;
 use beds_core::steps::Step;
 use beds_core::ticket::Ticket;
-use beds_core::{Event, EventId};
 use beds_trail::audit::AuditRecord;
 use beds_trail::span::{LineageReport, Span, SpanKind, micros};
 use beds_transport::Kept;
 use jiff::Timestamp;
 
 use super::tools::Tools;
+use crate::spans;
 use crate::touched::Touched;
 
 pub(super) struct AttemptReport<'r> {
@@ -33,24 +34,6 @@ impl<'r> AttemptReport<'r> {
     #[must_use]
     pub(super) fn with_calls(self, calls: Vec<Step>) -> Self {
         Self { calls, ..self }
-    }
-
-    fn call(&self, event: &Event, number: usize, step: &Step) -> Span {
-        let outcome = match (step.is_ended, step.code) {
-            (false, _) => Outcome::Unknown,
-            (true, None) => Outcome::Ok,
-            (true, Some(_)) => Outcome::Failed,
-        };
-        let id = EventId::default().child(number.to_string());
-        Span {
-            parent_id: EventId::of_same_record(),
-            depth: event.depth + 1,
-            label: Some(step.object.clone()),
-            start: step.start,
-            duration_us: Some(micros(step.duration)),
-            code: step.code.map(str::to_owned),
-            ..Span::new(id, "", SpanKind::Call, outcome)
-        }
     }
 
     /// Reports the end of the attempt: done, failed, cancelled, handed over, or lost to another node.
@@ -85,7 +68,9 @@ impl<'r> AttemptReport<'r> {
                 ..Span::of(event, reports.node(), outcome)
             };
             let calls = self.calls.iter().zip(1..);
-            let calls = calls.map(|(step, number)| self.call(event, number, step));
+            let calls = calls.map(|(step, number): (&Step, usize)| {
+                spans::call(event, &number.to_string(), SpanKind::Call, step)
+            });
             let spans = std::iter::once(span).chain(calls).collect();
             LineageReport::ended(event.root_id.clone(), spans, None)
         });

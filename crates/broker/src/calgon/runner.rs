@@ -23,14 +23,14 @@ pub(crate) struct Runner(pub(crate) Tools);
 impl Runner {
     /// Works until the pools stop. A ticket that is under way then is handed over.
     pub(crate) async fn serve(self) {
-        let (mut away, mut taken) = (None, None);
+        let (mut away, mut looked) = (None, None);
         while !self.0.stop.is_cancelled() {
             let bell = self.0.calgon.bell.notified();
             tokio::pin!(bell);
             // Listens from here on: a ticket that comes while this one looks is not missed.
             bell.as_mut().enable();
             let asked = Instant::now();
-            match self.take(away, &mut taken).await {
+            match self.take(away, &mut looked).await {
                 Ok(Some(ticket)) => {
                     Run::new(&self.0, &ticket, asked).work().await;
                     self.0.calgon.pace.note(asked.elapsed());

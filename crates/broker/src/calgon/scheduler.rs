@@ -23,6 +23,8 @@ use super::tools::Tools;
 
 /// Between two looks at the clock.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// A refusal is final when it has stood for so long: by then, all nodes have read their files again.
+const REFUSED_FOR: SignedDuration = SignedDuration::from_secs(30);
 /// The time for the submit of one ticket.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -106,8 +108,7 @@ impl Scheduler {
         let asked = desk::submit(&self.tools.factory, calgon, &event, Some(name)).await;
         // The one of another node, or of an attempt whose answer was lost.
         let is_own = asked.as_ref().is_ok_and(|ticket| ticket.event_id == event.event_id.0);
-        // A node that has not read its files again yet does not decide for the others.
-        let is_final = late > PATIENCE && asked.as_ref().err().is_some_and(is_final);
+        let is_final = late > REFUSED_FOR && asked.as_ref().err().is_some_and(is_final);
         if is_own || is_final {
             self.report(name, &event, start, asked.as_ref()).await;
         }

@@ -108,8 +108,8 @@ impl<'r> Sink<'r> {
         let ticket = self.lease.ticket();
         let fields = json!({
             "_id": format!("{}:{}:{}", ticket.id, ticket.epoch, self.pieces),
-            "ticket": ticket.id, "owner": ticket.owner, "epoch": ticket.epoch, "number": self.pieces,
-            "first": self.rows - self.piece_rows, "rows": self.piece_rows, "bytes": self.piece.len(),
+            "ticket": ticket.id, "owner": ticket.owner, "epoch": ticket.epoch,
+            "first": self.rows - self.piece_rows, "rows": self.piece_rows,
             "text": std::mem::take(&mut self.piece), "until": format!("{:.3}", self.until),
         });
         let mut tries = 0;

@@ -54,7 +54,6 @@ impl Store<'_> {
             "database": asked.database,
             "event": asked.text,
             "asked_by": event.event_id,
-            "root_id": event.root_id,
             "definition": asked.definition,
             "turn": asked.turn,
             "start_within": seconds(asked.start_within),

@@ -17,6 +17,7 @@ use beds_transport::{Delivery, Reports};
 use jiff::Timestamp;
 
 use crate::metrics::Meters;
+use crate::spans;
 use crate::touched::Touched;
 
 /// Names of fields in an audit record, at most: a caller decides how many it sends.
@@ -114,12 +115,12 @@ impl Reporter<'_> {
         if let Some(trace) = delivery.traceparent() {
             spans[0].traceparent = Some(trace.to_owned());
         }
-        self.add_children(&mut spans, told);
+        Self::add_children(&mut spans, told);
         LineageReport::ended(event.root_id.clone(), spans, Some(digest))
     }
 
     /// The redelivery, the calls and the dead letter of an event, below it.
-    fn add_children(self, spans: &mut Vec<Span>, told: &Told<'_>) {
+    fn add_children(children: &mut Vec<Span>, told: &Told<'_>) {
         let Told { begun, event, delivery, noted, .. } = told;
         // Children of another delivery have other ids.
         let round = if delivery.is_redelivered() {
@@ -128,51 +129,27 @@ impl Reporter<'_> {
             String::new()
         };
         let child = |number: usize, kind, start, outcome| {
-            self.child(event, &format!("{round}{number}"), kind, start, outcome)
+            spans::child(event, &format!("{round}{number}"), kind, start, outcome)
         };
         if delivery.is_redelivered() {
-            spans.push(child(spans.len(), SpanKind::Redelivery, begun.start, Outcome::Ok));
+            children.push(child(children.len(), SpanKind::Redelivery, begun.start, Outcome::Ok));
         }
         if let Some(first) = &noted.repeat_of {
-            let mut node = child(spans.len(), SpanKind::Repeat, begun.start, Outcome::Ok);
+            let mut node = child(children.len(), SpanKind::Repeat, begun.start, Outcome::Ok);
             node.label = Some(first.0.clone());
-            spans.push(node);
+            children.push(node);
         }
         for (number, step) in noted.calls.iter().enumerate() {
             let kind = if number == 0 { SpanKind::Call } else { SpanKind::Retry };
-            let outcome = match (step.is_ended, step.code) {
-                (false, _) => Outcome::Unknown,
-                (true, None) => Outcome::Ok,
-                (true, Some(_)) => Outcome::Failed,
-            };
-            let mut node = child(spans.len(), kind, step.start, outcome);
-            node.label = Some(step.object.clone());
-            node.duration_us = Some(micros(step.duration));
-            node.code = step.code.map(str::to_owned);
-            spans.push(node);
+            let number = format!("{round}{}", children.len());
+            children.push(spans::call(event, &number, kind, step));
         }
         if let Some(reason) = told.dead {
             let mut node =
-                child(spans.len(), SpanKind::DeadLetter, Timestamp::now(), Outcome::Failed);
+                child(children.len(), SpanKind::DeadLetter, Timestamp::now(), Outcome::Failed);
             node.label = Some(reason.to_owned());
             node.code = told.code().map(str::to_owned);
-            spans.push(node);
-        }
-    }
-
-    fn child(
-        self,
-        event: &Event,
-        number: &str,
-        kind: SpanKind,
-        start: Timestamp,
-        outcome: Outcome,
-    ) -> Span {
-        Span {
-            parent_id: EventId::of_same_record(),
-            depth: event.depth + 1,
-            start,
-            ..Span::new(EventId::default().child(number), "", kind, outcome)
+            children.push(node);
         }
     }
 

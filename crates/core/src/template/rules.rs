@@ -107,7 +107,7 @@ fn job(name: &str, value: &Value, refuse: &mut impl FnMut(String, &str)) {
     };
     only_of(&[JobKind::Steps], "limit");
     only_of(&[JobKind::Merge], "publish");
-    only_of(&[JobKind::Read, JobKind::Merge], "total");
+    only_of(&[JobKind::Read], "total");
     only_of(&[JobKind::Read, JobKind::Merge], "result_max_mib");
     if kind == JobKind::Merge && text("publish").is_none() {
         let fix =

@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use super::LONGEST_WAIT;
 
 /// The wish of a caller who takes a ticket.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefer {
     /// How long the answer is waited for.
     pub(crate) wait: Duration,

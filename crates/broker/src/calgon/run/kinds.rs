@@ -56,7 +56,6 @@ impl Run<'_> {
         {
             return Ok(Some(end));
         }
-        self.count(task, job).await?;
         let stop = Box::pin(self.halt.cancelled());
         let merged = task.adapter.run(&self.job_run(task), &mut NoRows, stop).await?;
         if merged == JobEnd::Stopped || self.halt.is_cancelled() {
