@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: String,
-    head: String,
+    pub(crate) head: String,
 }
 
 impl Answer {

@@ -7,6 +7,7 @@ mod bulkhead;
 mod callers;
 mod contender;
 mod http_once;
+mod kept_alive;
 mod load;
 mod measure;
 mod neighbours;
@@ -122,7 +123,7 @@ fn whole_run(options: RunOptions) -> Result<()> {
         all.extend(measured);
     }
     if let Some((kind, running, listen)) = running.iter().find(|(kind, ..)| *kind == Kind::Beds)
-        && settings.options.only != Some(Path::Write)
+        && matches!(settings.options.only, None | Some(Path::Read))
     {
         note("measuring sessions");
         let contender = Contender::beds(*kind, *listen, running.process.id(), running.idle_bytes);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::{Bench, CALLERS, ask, spread};
-use crate::http_once;
+use super::{Bench, CALLERS, spread};
+use crate::kept_alive::KeptAlive;
 
 /// One turn, behind a second in which all begin.
 const TURN: Duration = Duration::from_secs(8);
@@ -17,7 +17,7 @@ const SCRIPT: &str = include_str!("celery.py");
 
 /// Answers the line of the report.
 pub(super) fn measure(bench: &Bench<'_>) -> Result<String> {
-    let keys = [("BEDS__SERVICES__CALGON__INSTANCES__WORK", "8")];
+    let keys = [("BEDS__SERVICES__CALGON__INSTANCES__WORK", "32")];
     let (address, running) = bench.node("done", &keys)?;
     let folder = bench.beds.folder.join("celery");
     std::fs::create_dir_all(&folder)?;
@@ -58,7 +58,7 @@ pub(super) fn measure(bench: &Bench<'_>) -> Result<String> {
     })
 }
 
-/// Jobs a second, each with a connection for each of its three requests.
+/// Jobs a second: each is asked for, and its result is awaited.
 fn turn(address: std::net::SocketAddr) -> Result<f64> {
     let (begin, counted) = (Instant::now() + Duration::from_secs(1), AtomicU64::new(0));
     let end = begin + TURN;
@@ -66,12 +66,13 @@ fn turn(address: std::net::SocketAddr) -> Result<f64> {
         let callers: Vec<_> = (0..CALLERS)
             .map(|_| {
                 scope.spawn(|| -> Result<()> {
+                    let mut http = KeptAlive::connect(address)?;
                     while Instant::now() < end {
-                        let ticket = ask(address, "empty", "{}")?;
-                        let ended = http_once::get(address, &format!("{ticket}?wait=20"))?;
-                        ensure!(ended.body.contains("\"done\""), "{}", ended.body);
-                        let result = http_once::get(address, &format!("{ticket}/result"))?;
-                        ensure!(result.status == 200, "{}", result.body);
+                        let asked = http.send("POST", "/v1/records/Jobs/jobs/empty", "{}")?;
+                        ensure!(asked.status == 202, "{}", asked.body);
+                        let ticket = asked.header("location").context("no location")?;
+                        let result = http.send("GET", &format!("{ticket}/result?wait=20"), "")?;
+                        ensure!(result.body.contains("\"id\":1"), "{}", result.body);
                         if (begin..end).contains(&Instant::now()) {
                             counted.fetch_add(1, Ordering::Relaxed);
                         }

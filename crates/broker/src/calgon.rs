@@ -3,8 +3,10 @@
 //!
 //! Not here: the routes of tickets (crate gateway), the work in a database (crate adapters).
 
+mod believed;
 mod child;
 pub(crate) mod desk;
+mod hands;
 mod keeper;
 mod lease;
 mod outcome;
@@ -23,30 +25,72 @@ pub(crate) use scheduler::Scheduler;
 pub(crate) use tools::Tools;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use beds_core::{Result, config};
+use believed::Believed;
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// How long a count of all tickets is believed.
 const COUNTED_AGAIN: Duration = Duration::from_secs(1);
 
-/// The settings of tickets, and the bell by which a desk tells the tasks of its own node that there is work.
+/// The settings of tickets, and the ways by which a desk gives work to the tasks of its own node.
 #[derive(Debug, Clone)]
 pub struct Calgon {
     pub(crate) config: config::Calgon,
     pub(crate) inbox: config::Inbox,
     pub(crate) schedules: Arc<BTreeMap<String, config::Schedule>>,
-    pub(crate) bell: Arc<Notify>,
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) hands: Arc<hands::Hands>,
     pub(crate) crowd: Arc<Crowd>,
+    /// That no node has fallen silent.
+    pub(crate) all_speak: Arc<Believed<()>>,
+    /// The places with as many runs as they may have.
+    pub(crate) full: Arc<Believed<Vec<String>>>,
     pub(crate) pace: Arc<Pace>,
     pub(crate) turns: Arc<turns::Turns>,
 }
 
+/// Word of tickets that wait. One task hears it, and all see it when they have ended their tickets.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    notify: Notify,
+    rung: AtomicBool,
+}
+
+impl Bell {
+    /// A ticket waits.
+    pub(crate) fn ring(&self) {
+        self.rung.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// Waits for the next ring.
+    pub(crate) fn heard(&self) -> Notified<'_> {
+        self.notify.notified()
+    }
+
+    /// True where a ticket may wait.
+    pub(crate) fn is_rung(&self) -> bool {
+        self.rung.load(Ordering::Acquire)
+    }
+
+    /// A task looks now. Where it finds a ticket, there may be more: it says so by [`Bell::goes_on`].
+    pub(crate) fn looks(&self) {
+        self.rung.store(false, Ordering::Release);
+    }
+
+    pub(crate) fn goes_on(&self) {
+        self.rung.store(true, Ordering::Release);
+    }
+}
+
 /// Whether too many tickets wait, of all callers.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd(Mutex<Option<(Instant, u32)>>);
+pub(crate) struct Crowd(Believed<u32>);
 
 /// How long tickets take on this node, so that a caller who is refused learns when a place may be free.
 #[derive(Debug, Default)]
@@ -81,7 +125,10 @@ impl Calgon {
             inbox,
             schedules,
             bell: Arc::default(),
+            hands: Arc::default(),
             crowd: Arc::default(),
+            all_speak: Arc::default(),
+            full: Arc::default(),
             pace: Arc::default(),
             turns: Arc::default(),
         }
@@ -95,13 +142,11 @@ impl Crowd {
         most: u32,
         count: impl FnOnce() -> F,
     ) -> Result<bool> {
-        let counted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let counted = match counted.filter(|(at, _)| at.elapsed() < COUNTED_AGAIN) {
-            Some((_, counted)) => counted,
+        let counted = match self.0.get(COUNTED_AGAIN) {
+            Some(counted) => counted,
             None => {
                 let counted = count().await?;
-                let now = Some((Instant::now(), counted));
-                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                self.0.note(counted);
                 counted
             }
         };

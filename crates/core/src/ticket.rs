@@ -147,7 +147,7 @@ impl Checkpoint {
     }
 }
 
-/// The note of a ticket about its result, which stands in pieces elsewhere.
+/// The note of a ticket about its result. A large one stands in pieces elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultNote {
     pub rows: i64,
@@ -164,6 +164,9 @@ pub struct ResultNote {
     /// Fields that are left out, because the owner might not read them when it was made.
     #[serde(default)]
     pub hidden: Vec<String>,
+    /// All lines of a small result. Answered only where the result is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// The meaning of the lines of a result.

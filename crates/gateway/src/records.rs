@@ -226,7 +226,8 @@ async fn answered_in_time(
     caller: &Caller,
     wait: Duration,
 ) -> Result<Option<Http>> {
-    let ended = match tickets::ended(room, &context, &ticket.id, wait).await {
+    let look = tickets::Look::with_result(room, context.clone(), &ticket.id);
+    let ended = match tickets::ended(room, &ticket.id, look, wait).await {
         Ok(ended) if !ended.state.is_active() => ended,
         Ok(_) | Err(_) => return Ok(None),
     };

@@ -84,7 +84,7 @@ const ROUTES: &[Route] = &[
     Route::new(
         "GET",
         "/v1/tickets/{id}/result",
-        "?limit=&after=",
+        "?limit=&after=&wait=",
         "200, the result; 409 before the end, 410 once it is gone",
         || get(tickets::result::show),
     ),

@@ -5,6 +5,7 @@
 pub(crate) mod prefer;
 pub(crate) mod result;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -13,10 +14,10 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::ticket::{Ticket, TicketState, no_such_ticket};
 use beds_core::{
-    BedsError, ErrorKind, Fields, NamasteCore, Operation, Query, Result, Select, TICKET_RESULTS,
-    TICKETS,
+    Actor, BedsError, ErrorKind, Fields, NamasteCore, Operation, Query, Result, Select,
+    TICKET_RESULTS, TICKETS,
 };
-use beds_transport::{Asked, Context};
+use beds_transport::{Asked, Context, RemoteTemplate};
 use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
@@ -58,12 +59,10 @@ pub(crate) async fn list(State(room): RoomState, request: Request) -> Http {
 
 /// `?wait=20`: seconds.
 pub(crate) async fn show(State(room): RoomState, path: Params<String>, request: Request) -> Http {
-    let read = async |_: &Room, request: Request| {
-        let wait = number(&request::query(request.uri())?, "wait")?.unwrap_or(0);
-        Ok((id(path)?, Duration::from_secs(wait).min(LONGEST_WAIT)))
-    };
+    let read =
+        async |_: &Room, request: Request| Ok((id(path)?, wait(&request::query(request.uri())?)?));
     answered(&room, request, Operation::Fetch, read, async |room, (id, wait), context| {
-        let ticket = ended(room, &context, &id, wait).await?;
+        let ticket = ended(room, &id, Look::at_ticket(room, context, &id), wait).await?;
         Ok(shown(StatusCode::OK, &ticket))
     })
     .await
@@ -148,18 +147,12 @@ pub(crate) fn accepted(ticket: &Ticket) -> Http {
 }
 
 /// The ticket, as soon as it has ended, or after `wait`.
-pub(crate) async fn ended(
-    room: &Room,
-    context: &Context,
-    id: &str,
-    wait: Duration,
-) -> Result<Ticket> {
+pub(crate) async fn ended(room: &Room, id: &str, look: Look, wait: Duration) -> Result<Ticket> {
     let until = Instant::now() + wait;
-    let opened = room.lent.client.open(TICKETS, context.clone());
     loop {
         // Begins to listen before it looks: word of an end in between is not missed.
         let watched = room.lent.client.watch(&Ticket::notice(id));
-        let ticket = read(&opened, id).await?;
+        let ticket = look.read().await?;
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() || !ticket.state.is_active() || limits::is_open(room).is_err() {
             return Ok(ticket);
@@ -168,16 +161,37 @@ pub(crate) async fn ended(
     }
 }
 
-/// A ticket of the caller's.
-pub(crate) async fn read(opened: &impl NamasteCore, id: &str) -> Result<Ticket> {
-    let query = Query { select: Select::ById(id.to_owned()), params: Fields::new() };
-    let found = opened.fetch_records(&query).await.map_err(|error| match error.kind {
-        ErrorKind::NoSuchRecord => no_such_ticket(),
-        _ => error,
-    })?;
-    let record = found.into_iter().next().and_then(|response| response.record);
-    let record = record.ok_or_else(no_such_ticket)?;
-    serde_json::from_str(record.get()).map_err(unread)
+/// A look at a ticket of the caller's.
+pub(crate) struct Look {
+    opened: RemoteTemplate,
+    query: Query,
+}
+
+impl Look {
+    /// As its owner sees it.
+    fn at_ticket(room: &Room, context: Context, id: &str) -> Self {
+        let query = Query { select: Select::ById(id.to_owned()), params: Fields::new() };
+        Self { opened: room.lent.client.open(TICKETS, context), query }
+    }
+
+    /// With the lines of a small result, which the caller cannot read itself: the rights on the work are looked at behind it.
+    pub(crate) fn with_result(room: &Room, mut context: Context, id: &str) -> Self {
+        context.actor = Arc::new(Actor::clone(&context.actor).with_every_right());
+        let params = Fields::from_iter([("ticket".to_owned(), id.into())]);
+        let query = Query { select: Select::Named("with-ticket".to_owned()), params };
+        Self { opened: room.lent.client.open(TICKET_RESULTS, context), query }
+    }
+
+    async fn read(&self) -> Result<Ticket> {
+        let found =
+            self.opened.fetch_records(&self.query).await.map_err(|error| match error.kind {
+                ErrorKind::NoSuchRecord => no_such_ticket(),
+                _ => error,
+            })?;
+        let record = found.into_iter().next().and_then(|response| response.record);
+        let record = record.ok_or_else(no_such_ticket)?;
+        serde_json::from_str(record.get()).map_err(unread)
+    }
 }
 
 /// The id of a ticket in a path. Another text is no ticket's.
@@ -224,6 +238,12 @@ pub(crate) async fn answered<T>(
     };
     measured.end(response.status());
     response
+}
+
+/// `?wait=20`: seconds to wait for the end of a ticket.
+pub(crate) fn wait(fields: &Fields) -> Result<Duration> {
+    let seconds = number(fields, "wait")?.unwrap_or(0);
+    Ok(Duration::from_secs(seconds).min(LONGEST_WAIT))
 }
 
 /// A whole number among the arguments of a URL.

@@ -51,6 +51,7 @@ mod tickets_guarded;
 mod tickets_limits;
 mod tickets_more;
 mod tickets_moves;
+mod tickets_quick;
 mod tickets_schedules;
 mod tickets_steps;
 mod tls;

@@ -3,13 +3,15 @@
 //! Not here: the work (runner.rs), the moves in the store (store.rs).
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use beds_core::reply::Answer;
 use beds_core::templates::is_for_callers;
-use beds_core::ticket::{Ticket, no_such_ticket};
+use beds_core::ticket::{Ticket, TicketState, no_such_ticket};
 use beds_core::{Attempt, BedsError, ErrorKind, Event, Operation, Result, TICKET_RESULTS, TICKETS};
 
 use super::Calgon;
+use super::hands::{Hand, Handed};
 use super::store::{Asked, Store};
 use crate::Factory;
 
@@ -42,7 +44,9 @@ pub(crate) async fn work(factory: &Factory, attempt: &Arc<Attempt>) -> Result<An
     }
     attempt.steps.note_asked_inbox();
     // One task is enough: it looks again when it has done its ticket.
-    calgon.bell.notify_one();
+    if ticket.state != TicketState::Running {
+        calgon.bell.ring();
+    }
     answer(ticket)
 }
 
@@ -90,13 +94,13 @@ pub(super) async fn submit(
     is_for_callers(&event.template, event.operation)?;
     let rights = factory.check_right(event)?;
     event.check_arguments()?;
-    let definition = match (&event.job, event.operation) {
-        (Some(job), Operation::Job) => factory.job(&event.template, job)?.digest(),
+    let job = match (&event.job, event.operation) {
+        (Some(job), Operation::Job) => Some(factory.job(&event.template, job)?),
         (None, Operation::Job) => {
             let error = BedsError::new(ErrorKind::BadEvent, "the event has no job");
             return Err(error.with_field("job"));
         }
-        _ => String::new(),
+        _ => None,
     };
     let adapter = factory.adapter_of(&event.template)?;
     // Said now, and not by a ticket that fails.
@@ -112,17 +116,53 @@ pub(super) async fn submit(
         BedsError::new(ErrorKind::Internal, "the event could not be kept").with_source(error)
     })?;
     let database = factory.database(&event.template)?;
-    let (start_within, keep) = (calgon.config.start_within, calgon.config.keep);
-    let asked =
-        Asked { event, schedule, text, database, definition, once, turn, start_within, keep };
+    let is_limited = job.as_ref().is_some_and(|job| job.max_running.is_some());
+    let asked = Asked {
+        id: &uuid::Uuid::new_v4().to_string(),
+        event,
+        schedule,
+        text: &text,
+        database,
+        definition: job.map(|job| job.digest()).unwrap_or_default(),
+        once,
+        turn,
+        begun_by: None,
+        config: &calgon.config,
+    };
+    // The runs of a job with a limit are counted before one begins.
+    let hand = if is_limited { None } else { calgon.hands.take() };
+    keep(&store, calgon, asked, hand).await
+}
+
+/// Stores a ticket, and gives it to the idle task where there is one.
+async fn keep(
+    store: &Store<'_>,
+    calgon: &Calgon,
+    asked: Asked<'_>,
+    hand: Option<Hand>,
+) -> Result<Ticket> {
+    let (id, text) = (asked.id, asked.text);
+    let asked = Asked { begun_by: hand.as_ref().map(|hand| hand.node.as_str()), ..asked };
+    let now = Instant::now();
     // Where no answer came, the ticket may be there: it must not be said that it is not.
-    store.submit(asked).await.map_err(|error| match error.kind.status() {
+    let ticket = store.submit(&asked).await.map_err(|error| match error.kind.status() {
         500.. => {
             let text = "it is not known whether there is a ticket; ask again with the same Idempotency-Key";
             BedsError::new(ErrorKind::OutcomeUnknown, text).with_source(error)
         }
         _ => error,
-    })
+    })?;
+    // Under the same key, another one may have been there.
+    let is_new = ticket.id == id;
+    if let Some(hand) = hand.filter(|_| is_new) {
+        let ticket = Ticket { event: Some(text.to_owned()), ..ticket.clone() };
+        if let Err(handed) = hand.give(Handed { ticket, asked: now }) {
+            // Its task has ended. Where this fails, the ticket is taken over when its lease ends.
+            drop(store.give_back(&handed.ticket, false, Duration::ZERO).await);
+            calgon.bell.ring();
+        }
+    }
+    Ok(ticket)
 }
 
 /// The turn of a caller's next ticket.

@@ -114,7 +114,7 @@ impl Scheduler {
         }
         match asked {
             Ok(_) => {
-                calgon.bell.notify_one();
+                calgon.bell.ring();
                 Ok(is_own.then_some("asked"))
             }
             Err(error) if is_final => {

@@ -1,5 +1,5 @@
 //! [`Sink`]: the rows of a job on their way into the store, in pieces of lines of JSON. One piece is held in memory. Pieces are shown by
-//! the note in the ticket only, so those of an attempt that came to no end are never seen.
+//! the note in the ticket only, so those of an attempt that came to no end are never seen. A result that is small stands in the note itself.
 //!
 //! Not here: how pieces are read (crate gateway).
 
@@ -20,6 +20,8 @@ use super::store::Store;
 
 /// Bytes of a piece. A row that is larger is a piece of its own.
 const PIECE: usize = 1024 * 1024;
+/// Bytes of a result that is written with the end of its ticket, and read with it.
+const SMALL: usize = 16 * 1024;
 /// The largest row. It travels as a text within an answer of at most 8 MiB, and each of its bytes may need an escape there.
 const LARGEST_ROW: usize = 7 * 512 * 1024;
 /// Ids of rows that the trail names, as of a request.
@@ -90,8 +92,13 @@ impl<'r> Sink<'r> {
 
     /// Keeps the last piece, and answers the note about all of them.
     pub(super) async fn finish(mut self) -> Result<ResultNote> {
-        self.flush().await?;
+        let is_small = self.pieces == 0 && self.piece.len() <= SMALL;
+        let text = is_small.then(|| std::mem::take(&mut self.piece));
+        if !is_small {
+            self.flush().await?;
+        }
         Ok(ResultNote {
+            text,
             rows: self.rows,
             bytes: self.bytes,
             sha256: hex(&self.hash.finalize()),

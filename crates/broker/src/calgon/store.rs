@@ -11,7 +11,7 @@ use beds_core::reply::Answer;
 use beds_core::ticket::{Checkpoint, Problem, Progress, ResultNote, Ticket, TicketState};
 use beds_core::{
     Actor, Attempt, BedsError, ErrorKind, Event, EventId, Fields, Operation, Result,
-    TICKET_RESULTS, TICKETS,
+    TICKET_RESULTS, TICKETS, config,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::de::DeserializeOwned;
@@ -26,43 +26,46 @@ pub(super) struct Store<'f>(pub(super) &'f Factory);
 
 /// A ticket to be.
 pub(super) struct Asked<'e> {
+    pub(super) id: &'e str,
     pub(super) event: &'e Event,
     pub(super) schedule: Option<&'e str>,
-    pub(super) text: String,
+    pub(super) text: &'e str,
     pub(super) database: String,
     pub(super) definition: String,
     pub(super) once: String,
     pub(super) turn: i64,
-    pub(super) start_within: Duration,
-    pub(super) keep: Duration,
+    /// The node whose idle task gets it at once.
+    pub(super) begun_by: Option<&'e str>,
+    pub(super) config: &'e config::Calgon,
 }
 
 impl Store<'_> {
     /// Keeps a new ticket, or answers the one that the same request got before.
-    pub(super) async fn submit(&self, asked: Asked<'_>) -> Result<Ticket> {
-        let event = asked.event;
-        let ticket = uuid::Uuid::new_v4().to_string();
+    pub(super) async fn submit(&self, asked: &Asked<'_>) -> Result<Ticket> {
+        let (event, config) = (asked.event, asked.config);
         let fields = json!({
-            "order": format!("{:.6}.{ticket}", Timestamp::now()),
-            "ticket": ticket,
+            "order": format!("{:.6}.{}", Timestamp::now(), asked.id),
+            "ticket": asked.id,
             "owner": event.actor.subject,
-            "once": asked.once,
+            "once": &asked.once,
             "fingerprint": event.fingerprint(),
             "place": place(&event.template, event.name()),
             "template": event.template,
             "operation": event.operation,
-            "database": asked.database,
+            "database": &asked.database,
             "event": asked.text,
             "asked_by": event.event_id,
-            "definition": asked.definition,
+            "definition": &asked.definition,
             "turn": asked.turn,
-            "start_within": seconds(asked.start_within),
-            "keep": seconds(asked.start_within + asked.keep),
+            "start_within": seconds(config.start_within),
+            "keep": seconds(config.start_within + config.keep),
         });
         let mut fields = fields_of(fields);
         insert(&mut fields, "job", event.job.as_deref());
         insert(&mut fields, "fetch", event.fetch.as_deref());
         insert(&mut fields, "schedule", asked.schedule);
+        insert(&mut fields, "node", asked.begun_by);
+        insert(&mut fields, "lease", asked.begun_by.map(|_| seconds(config.lease)));
         self.act(TICKETS, "submit", fields).await?.ok_or_else(unread)
     }
 

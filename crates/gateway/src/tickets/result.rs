@@ -13,7 +13,7 @@ use beds_core::reply::Answer;
 use beds_core::ticket::{ResultForm, ResultNote, Ticket};
 use beds_core::{
     Actor, BedsError, ErrorKind, Fields, NamasteCore, Operation, Query, Result, Rights, Select,
-    TICKET_RESULTS, TICKETS,
+    TICKET_RESULTS,
 };
 use beds_transport::{Context, RemoteTemplate};
 use futures_util::StreamExt;
@@ -21,14 +21,14 @@ use futures_util::future::ready;
 use futures_util::stream::{once, try_unfold};
 use serde::Deserialize;
 
-use super::{answered, id, number, read};
+use super::{Look, answered, ended, id, number, wait};
 use crate::caller::Caller;
 use crate::request::Params;
 use crate::{Room, RoomState, bodies, request};
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// `?after=&limit=`: rows.
+/// `?after=&limit=`: rows. `?wait=20` beside them waits for the end of the ticket first.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Part {
     after: i64,
@@ -48,13 +48,14 @@ impl Part {
 pub(crate) async fn show(State(room): RoomState, path: Params<String>, request: Request) -> Http {
     let caller = Caller::of(&request);
     let headers = request.headers().clone();
-    let read_request = async |_: &Room, request: Request| {
-        Ok((id(path)?, Part::of(&request::query(request.uri())?)?))
+    let read = async |_: &Room, request: Request| {
+        let asked = request::query(request.uri())?;
+        Ok((id(path)?, Part::of(&asked)?, wait(&asked)?))
     };
-    answered(&room, request, Operation::Fetch, read_request, async |room, (id, part), context| {
-        let ticket = read(&room.lent.client.open(TICKETS, context.clone()), &id).await?;
-        let opened = pieces(room, context);
-        answer(room, &ticket, opened, &caller, part, &headers).await
+    answered(&room, request, Operation::Fetch, read, async |room, (id, part, wait), context| {
+        let look = Look::with_result(room, context.clone(), &id);
+        let ticket = ended(room, &id, look, wait).await?;
+        answer(room, &ticket, pieces(room, context), &caller, part, &headers).await
     })
     .await
 }
@@ -153,27 +154,37 @@ async fn rows(
             )
         }
     };
-    // An error on the way cuts the connection: a caller must not take a part for the whole.
-    let read = try_unfold(reading, move |mut reading: Reading| async move {
-        let piece = reading.next(is_ndjson).await.map_err(std::io::Error::other)?;
-        std::io::Result::Ok(piece.map(|piece| (piece, reading)))
-    });
-    let part = |text: String| once(ready(std::io::Result::Ok(text)));
-    let stream = part(open + &first.unwrap_or_default()).chain(read).chain(part(close));
+    let begin = open + &first.unwrap_or_default();
+    let body = match reading.is_at_end() {
+        true => Body::from(begin + &close),
+        false => streamed(begin, reading, is_ndjson, close),
+    };
     let kind = if is_ndjson { NDJSON } else { "application/json" };
     let kind = HeaderValue::from_static(kind);
-    let mut response =
-        ([(CONTENT_TYPE, kind)], Body::from_stream(Box::pin(stream))).into_response();
+    let mut response = ([(CONTENT_TYPE, kind)], body).into_response();
     response.headers_mut().insert("Beds-Rows", note.rows.into());
     // A cache keeps the two forms apart.
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept, Authorization"));
     Ok(response)
 }
 
+/// The pieces as they are read. An error on the way cuts the connection: a caller must not take a part for the whole.
+fn streamed(begin: String, reading: Reading, is_ndjson: bool, close: String) -> Body {
+    let read = try_unfold(reading, move |mut reading: Reading| async move {
+        let piece = reading.next(is_ndjson).await.map_err(std::io::Error::other)?;
+        std::io::Result::Ok(piece.map(|piece| (piece, reading)))
+    });
+    let part = |text: String| once(ready(std::io::Result::Ok(text)));
+    Body::from_stream(Box::pin(part(begin).chain(read).chain(part(close))))
+}
+
 /// A read of the rows from a place to an end.
 struct Reading {
     ticket: String,
     epoch: i64,
+    /// A small result as a whole.
+    text: Option<String>,
+    rows: i64,
     opened: RemoteTemplate,
     from: i64,
     end: i64,
@@ -196,11 +207,23 @@ impl Reading {
         from: i64,
         end: i64,
     ) -> Self {
-        Self { ticket: ticket.id.clone(), epoch: note.epoch, opened, from, end, is_begun: false }
+        Self {
+            ticket: ticket.id.clone(),
+            epoch: note.epoch,
+            text: note.text.clone(),
+            rows: note.rows,
+            opened,
+            from,
+            end,
+            is_begun: false,
+        }
     }
 
     /// The piece in which the next row stands.
-    async fn piece(&self) -> Result<Option<Piece>> {
+    async fn piece(&mut self) -> Result<Option<Piece>> {
+        if let Some(text) = self.text.take() {
+            return Ok(Some(Piece { first: 0, rows: self.rows, text }));
+        }
         let mut params = Fields::new();
         params.insert("ticket".into(), self.ticket.as_str().into());
         params.insert("epoch".into(), self.epoch.into());
@@ -215,9 +238,13 @@ impl Reading {
         })
     }
 
+    fn is_at_end(&self) -> bool {
+        self.from >= self.end
+    }
+
     /// The rows of the next piece as text; none behind the end.
     async fn next(&mut self, is_ndjson: bool) -> Result<Option<String>> {
-        if self.from >= self.end {
+        if self.is_at_end() {
             return Ok(None);
         }
         // A piece that is not there was removed meanwhile.

@@ -9,7 +9,7 @@ use beds_core::{EventId, Result};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, OptsBuilder};
 
-use super::end::{self, Ender};
+use super::end::Ender;
 use super::{Database, Lane, Loan, PATIENCE, SET_UP, Session};
 use crate::rel::error;
 
@@ -27,14 +27,10 @@ impl Database {
         let connecting = async {
             // The semaphore is never closed.
             let place = Arc::clone(&self.jobs.lane.places).acquire_owned().await.ok();
-            let opts = self.jobs.opts.clone().setup(vec![
-                SET_UP.to_owned(),
-                end::take_lock(&own),
-                end::take_lock(lock),
-            ]);
+            let opts = self.jobs.opts.clone().setup(vec![SET_UP.to_owned()]);
             let mut conn = Conn::new(opts).await?;
-            let is_own = format!("SELECT IS_USED_LOCK('{lock}') <=> CONNECTION_ID()");
-            let is_own: Option<bool> = conn.query_first(is_own).await?;
+            let take = format!("SELECT GET_LOCK('{own}', 0) AND GET_LOCK('{lock}', 0)");
+            let is_own: Option<Option<bool>> = conn.query_first(take).await?;
             let loan = Loan {
                 lane: Arc::clone(&self.jobs.lane),
                 ender: Arc::clone(&self.jobs.ender),
@@ -43,7 +39,7 @@ impl Database {
                 place,
                 is_calling: false,
             };
-            mysql_async::Result::Ok(is_own.unwrap_or(false).then_some(loan))
+            mysql_async::Result::Ok(is_own.flatten().unwrap_or(false).then_some(loan))
         };
         match tokio::time::timeout(PATIENCE, connecting).await {
             Ok(Ok(Some(loan))) => Ok(loan),
