@@ -158,10 +158,12 @@ fn commands(file: &File) -> Result<Vec<Document>> {
         .collect()
 }
 
-/// Runs one command. A thing that exists already, as the command says, is success, so that a file can be applied again.
+/// Runs one command. A thing that exists already, as the command says, is success, so that a file can be applied again; and so is an index
+/// to be dropped that is not there.
 async fn run(handle: &Database, mut command: Document) -> Result<(), String> {
     const NAMESPACE_EXISTS: i32 = 48;
     const ROLE_EXISTS: i32 = 51002;
+    const INDEX_NOT_FOUND: i32 = 27;
     fill_database(&mut command, handle.name());
     match handle.run_command(command.clone()).await {
         Ok(reply) => match reply.get_array("writeErrors").ok().and_then(|errors| errors.first()) {
@@ -172,6 +174,12 @@ async fn run(handle: &Database, mut command: Document) -> Result<(), String> {
             None => Ok(()),
         },
         Err(error) if super::error::code(&error) == Some(ROLE_EXISTS) => Ok(()),
+        Err(error)
+            if super::error::code(&error) == Some(INDEX_NOT_FOUND)
+                && command.contains_key("dropIndexes") =>
+        {
+            Ok(())
+        }
         Err(error) if super::error::code(&error) == Some(NAMESPACE_EXISTS) => {
             same(handle, &command).await
         }
