@@ -78,13 +78,9 @@ impl Bell {
         self.rung.load(Ordering::Acquire)
     }
 
-    /// A task looks now. Where it finds a ticket, there may be more: it says so by [`Bell::goes_on`].
+    /// A task looks now. Where it finds a ticket, there may be more: it rings for the next task.
     pub(crate) fn looks(&self) {
         self.rung.store(false, Ordering::Release);
-    }
-
-    pub(crate) fn goes_on(&self) {
-        self.rung.store(true, Ordering::Release);
     }
 }
 

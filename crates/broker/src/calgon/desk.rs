@@ -45,6 +45,10 @@ pub(crate) async fn work(factory: &Factory, attempt: &Arc<Attempt>) -> Result<An
     attempt.steps.note_asked_inbox();
     // One task is enough: it looks again when it has done its ticket.
     if ticket.state != TicketState::Running {
+        if ticket.state == TicketState::Cancelling {
+            // Between two attempts, it is found as one of a silent node.
+            calgon.all_speak.forget();
+        }
         calgon.bell.ring();
     }
     answer(ticket)

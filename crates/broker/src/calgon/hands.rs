@@ -1,5 +1,5 @@
 //! [`Hands`]: the idle tasks of a node. A desk takes one before it stores a ticket, and so stores it as begun: no second write has to claim
-//! it. A task is idle only where it found no ticket that waits, so none is passed over.
+//! it. A task is idle only where it found no ticket that waits.
 //!
 //! Not here: the loop of a task (runner.rs), the ticket (desk.rs).
 
@@ -77,6 +77,11 @@ impl Place<'_> {
     /// The ticket that the task is given; none where the desk that took the task stored none.
     pub(crate) async fn given(&mut self) -> Option<Handed> {
         (&mut self.receiver).await.ok()
+    }
+
+    /// True where a desk has taken the task: it is to wait for that one.
+    pub(crate) fn is_taken(&self) -> bool {
+        !self.hands.waiting().tasks.iter().any(|(number, _)| *number == self.number)
     }
 
     /// Waits no longer. The ticket, where a desk has taken the task before.

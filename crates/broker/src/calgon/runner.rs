@@ -28,13 +28,14 @@ impl Runner {
     pub(crate) async fn serve(self) {
         let calgon = &self.0.calgon;
         let mut looks = Looks { away: None, again: Instant::now() };
+        let mut heard = false;
         while !self.0.stop.is_cancelled() {
             let bell = calgon.bell.heard();
             tokio::pin!(bell);
             // Listens from here on: a ticket that comes while this one looks is not missed.
             bell.as_mut().enable();
             let asked = Instant::now();
-            if calgon.bell.is_rung() || asked >= looks.again {
+            if std::mem::take(&mut heard) || calgon.bell.is_rung() || asked >= looks.again {
                 if let Some(ticket) = self.look(&mut looks).await {
                     self.work(&ticket, asked).await;
                     continue;
@@ -46,7 +47,14 @@ impl Runner {
             let given = tokio::select! {
                 given = place.given() => given,
                 () = self.0.stop.cancelled() => place.leave().await,
-                () = bell => place.leave().await,
+                () = bell => {
+                    heard = true;
+                    if place.is_taken() {
+                        // Another task hears it: this one has its ticket.
+                        calgon.bell.ring();
+                    }
+                    place.leave().await
+                }
                 () = tokio::time::sleep_until(looks.again.into()) => place.leave().await,
             };
             if let Some(Handed { ticket, asked }) = given {
@@ -58,8 +66,9 @@ impl Runner {
     async fn work(&self, ticket: &Ticket, asked: Instant) {
         Run::new(&self.0, ticket, asked).work().await;
         if self.0.factory.limited_jobs().contains_key(&place(ticket)) {
-            // Its place is free now.
+            // Its place is free now, and another one may have waited for it.
             self.0.calgon.full.forget();
+            self.0.calgon.bell.ring();
         }
         self.0.calgon.pace.note(asked.elapsed());
     }
@@ -71,7 +80,7 @@ impl Runner {
         match self.take(looks).await {
             Ok(None) => None,
             Ok(ticket) => {
-                bell.goes_on();
+                bell.ring();
                 ticket
             }
             Err(error) => {
@@ -93,7 +102,8 @@ impl Runner {
         if is_calm && all_speak.get(LOOK_AGAIN / 2).is_none() {
             // Noted before the answer, so that one task asks.
             all_speak.note(());
-            if let Some(ticket) = store.take_over(node, lease).await? {
+            let silent = store.take_over(node, lease).await.inspect_err(|_| all_speak.forget())?;
+            if let Some(ticket) = silent {
                 all_speak.forget();
                 return Ok(Some(ticket));
             }
@@ -114,6 +124,8 @@ impl Runner {
             full.forget();
             if store.full(&limits, true).await?.contains(&place) {
                 store.give_back(&ticket, false, by_chance(PLACE_AGAIN)).await?;
+                // Others may wait behind it.
+                self.0.calgon.bell.ring();
                 return Ok(None);
             }
         }
