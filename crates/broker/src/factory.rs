@@ -137,6 +137,13 @@ impl Factory {
         limited.collect()
     }
 
+    /// True for a job that has such a limit.
+    pub(crate) fn is_limited(&self, template: &str, job: Option<&str>) -> bool {
+        let slots = self.slots.load();
+        let job = slots.get(template).zip(job).and_then(|(slot, job)| slot.jobs.get(job));
+        job.is_some_and(|job| job.max_running.is_some())
+    }
+
     /// An error unless a role of the event's actor may do it. A gateway has looked before; an event that came by AMQP has passed none,
     /// and roles can have changed meanwhile. To an actor without any right, the template is as one that is not there.
     ///

@@ -5,7 +5,6 @@
 pub(crate) mod prefer;
 pub(crate) mod result;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
@@ -14,8 +13,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::ticket::{Ticket, TicketState, no_such_ticket};
 use beds_core::{
-    Actor, BedsError, ErrorKind, Fields, NamasteCore, Operation, Query, Result, Select,
-    TICKET_RESULTS, TICKETS,
+    BedsError, ErrorKind, Fields, NamasteCore, Operation, Query, Result, Select, TICKET_RESULTS,
+    TICKETS,
 };
 use beds_transport::{Asked, Context, RemoteTemplate};
 use jiff::Timestamp;
@@ -175,11 +174,10 @@ impl Look {
     }
 
     /// With the lines of a small result, which the caller cannot read itself: the rights on the work are looked at behind it.
-    pub(crate) fn with_result(room: &Room, mut context: Context, id: &str) -> Self {
-        context.actor = Arc::new(Actor::clone(&context.actor).with_every_right());
+    pub(crate) fn with_result(room: &Room, context: Context, id: &str) -> Self {
         let params = Fields::from_iter([("ticket".to_owned(), id.into())]);
         let query = Query { select: Select::Named("with-ticket".to_owned()), params };
-        Self { opened: room.lent.client.open(TICKET_RESULTS, context), query }
+        Self { opened: result::pieces(room, context), query }
     }
 
     async fn read(&self) -> Result<Ticket> {

@@ -228,3 +228,21 @@ async fn a_create_with_other_options_than_what_exists_is_an_error() -> Result<()
     );
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_is_dropped_where_it_is_and_missed_where_it_is_not() -> Result<()> {
+    let world = World::new().await?;
+    let index = r#"{"createIndexes": "shelf", "indexes": [{"name": "old", "key": {"a": 1}}]}"#;
+    let drop = r#"{"dropIndexes": "shelf", "index": "old"}"#;
+    // Under the name, a second index with another key is refused: the first drop has had its effect.
+    let other = r#"{"createIndexes": "shelf", "indexes": [{"name": "old", "key": {"b": 1}}]}"#;
+    let file = format!(r#"[{{"create": "shelf"}}, {index}, {drop}, {drop}, {other}]"#);
+    world.write("schema/rec/main/0961_index.json", file)?;
+    let (is_done, said) = apply(&world)?;
+    assert!(is_done, "{said}");
+    let gone = r#"[{"dropIndexes": "nothing", "index": "old"}]"#;
+    world.write("schema/rec/main/0962_gone.json", gone)?;
+    let (is_done, said) = apply(&world)?;
+    assert!(!is_done && said.contains("0962_gone.json"), "{said}");
+    Ok(())
+}

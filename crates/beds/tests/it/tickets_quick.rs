@@ -50,9 +50,13 @@ async fn more_tickets_than_tasks_are_all_done_in_their_first_attempt() -> Result
 async fn a_result_can_be_awaited_without_a_look_in_between() -> Result<()> {
     let world = World::new().await?.with_tickets()?;
     let live = world.node().await?;
+    let long = ask(&live.api, "/v1/records/Works/jobs/wait", &json!({"tenths": 3000})).await?;
+    for wait in ["", "?wait=1"] {
+        let early = live.api.get(&format!("{long}/result{wait}")).await?;
+        assert_eq!((early.status, early.code()), (409, "BEDS-0035"), "{}", early.text);
+    }
+    assert_eq!(live.api.delete(&long).await?.status, 202);
     let path = ask(&live.api, "/v1/records/Works/jobs/wait", &json!({"tenths": 10})).await?;
-    let early = live.api.get(&format!("{path}/result")).await?;
-    assert_eq!((early.status, early.code()), (409, "BEDS-0035"), "{}", early.text);
     let result = live.api.get(&format!("{path}/result?wait=60")).await?;
     assert_eq!(result.status, 200, "{}", result.text);
     assert_eq!(result.body["records"].as_array().map(Vec::len), Some(1), "{}", result.text);

@@ -120,7 +120,6 @@ pub(super) async fn submit(
         BedsError::new(ErrorKind::Internal, "the event could not be kept").with_source(error)
     })?;
     let database = factory.database(&event.template)?;
-    let is_limited = job.as_ref().is_some_and(|job| job.max_running.is_some());
     let asked = Asked {
         id: &uuid::Uuid::new_v4().to_string(),
         event,
@@ -134,7 +133,8 @@ pub(super) async fn submit(
         config: &calgon.config,
     };
     // The runs of a job with a limit are counted before one begins.
-    let hand = if is_limited { None } else { calgon.hands.take() };
+    let hand =
+        if factory.is_limited(&event.template, event.name()) { None } else { calgon.hands.take() };
     keep(&store, calgon, asked, hand).await
 }
 

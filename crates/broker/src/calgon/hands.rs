@@ -35,8 +35,8 @@ pub(crate) struct Handed {
     pub(crate) asked: Instant,
 }
 
-/// The place of a task that waits.
-pub(crate) struct Place<'h> {
+/// A task that waits.
+pub(crate) struct Waiter<'h> {
     hands: &'h Hands,
     number: u64,
     receiver: Receiver<Handed>,
@@ -44,13 +44,13 @@ pub(crate) struct Place<'h> {
 
 impl Hands {
     /// A task of this node waits from here on.
-    pub(crate) fn wait(&self, node: &str) -> Place<'_> {
+    pub(crate) fn wait(&self, node: &str) -> Waiter<'_> {
         let (sender, receiver) = oneshot::channel();
         let mut waiting = self.waiting();
         waiting.last += 1;
         let number = waiting.last;
         waiting.tasks.push_back((number, Hand { node: node.to_owned(), sender }));
-        Place { hands: self, number, receiver }
+        Waiter { hands: self, number, receiver }
     }
 
     /// The task that has waited longest.
@@ -73,7 +73,7 @@ impl Hand {
     }
 }
 
-impl Place<'_> {
+impl Waiter<'_> {
     /// The ticket that the task is given; none where the desk that took the task stored none.
     pub(crate) async fn given(&mut self) -> Option<Handed> {
         (&mut self.receiver).await.ok()
@@ -98,7 +98,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.withdraw();
     }
@@ -133,18 +133,18 @@ mod tests {
     #[tokio::test]
     async fn a_task_that_was_taken_leaves_with_its_ticket() {
         let hands = Hands::default();
-        let place = hands.wait("n");
+        let waiter = hands.wait("n");
         let hand = hands.take().unwrap();
-        let leaving = tokio::join!(place.leave(), async { hand.give(handed("1")).unwrap() });
+        let leaving = tokio::join!(waiter.leave(), async { hand.give(handed("1")).unwrap() });
         assert_eq!(leaving.0.unwrap().ticket.id, "1");
     }
 
     #[tokio::test]
     async fn a_task_goes_on_where_its_desk_has_stored_nothing() {
         let hands = Hands::default();
-        let (place, mut other) = (hands.wait("n"), hands.wait("n"));
+        let (waiter, mut other) = (hands.wait("n"), hands.wait("n"));
         drop(hands.take());
-        assert!(place.leave().await.is_none());
+        assert!(waiter.leave().await.is_none());
         drop(hands.take());
         assert!(other.given().await.is_none());
     }
@@ -154,9 +154,9 @@ mod tests {
         let hands = Hands::default();
         drop(hands.wait("n"));
         assert!(hands.take().is_none());
-        let place = hands.wait("n");
+        let waiter = hands.wait("n");
         let hand = hands.take().unwrap();
-        drop(place);
+        drop(waiter);
         assert_eq!(hand.give(handed("1")).unwrap_err().ticket.id, "1");
     }
 }

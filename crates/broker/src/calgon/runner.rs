@@ -43,19 +43,19 @@ impl Runner {
                 // Spread, so that nodes do not all ask at once.
                 looks.again = Instant::now() + (LOOK_AGAIN + by_chance(LOOK_AGAIN)) * 2 / 3;
             }
-            let mut place = calgon.hands.wait(self.0.reports.node());
+            let mut waiter = calgon.hands.wait(self.0.reports.node());
             let given = tokio::select! {
-                given = place.given() => given,
-                () = self.0.stop.cancelled() => place.leave().await,
+                given = waiter.given() => given,
+                () = self.0.stop.cancelled() => waiter.leave().await,
                 () = bell => {
                     heard = true;
-                    if place.is_taken() {
+                    if waiter.is_taken() {
                         // Another task hears it: this one has its ticket.
                         calgon.bell.ring();
                     }
-                    place.leave().await
+                    waiter.leave().await
                 }
-                () = tokio::time::sleep_until(looks.again.into()) => place.leave().await,
+                () = tokio::time::sleep_until(looks.again.into()) => waiter.leave().await,
             };
             if let Some(Handed { ticket, asked }) = given {
                 self.work(&ticket, asked).await;
@@ -65,7 +65,7 @@ impl Runner {
 
     async fn work(&self, ticket: &Ticket, asked: Instant) {
         Run::new(&self.0, ticket, asked).work().await;
-        if self.0.factory.limited_jobs().contains_key(&place(ticket)) {
+        if self.0.factory.is_limited(&ticket.template, ticket.job.as_deref()) {
             // Its place is free now, and another one may have waited for it.
             self.0.calgon.full.forget();
             self.0.calgon.bell.ring();
@@ -108,21 +108,21 @@ impl Runner {
                 return Ok(Some(ticket));
             }
         }
-        let limits = self.0.factory.limited_jobs();
+        let limits = || self.0.factory.limited_jobs();
         let places = match full.get(FULL_FOR) {
             Some(places) => places,
             None => {
-                let places = store.full(&limits, false).await?;
+                let places = store.full(&limits(), false).await?;
                 full.note(places.clone());
                 places
             }
         };
         let Some(ticket) = store.claim(node, lease, &places).await? else { return Ok(None) };
         // Two tasks may have found the same free place: neither has begun, and both give it back where it is one too many.
-        let place = place(&ticket);
-        if limits.contains_key(&place) {
+        if self.0.factory.is_limited(&ticket.template, ticket.job.as_deref()) {
             full.forget();
-            if store.full(&limits, true).await?.contains(&place) {
+            let place = store::place(&ticket.template, ticket.job.as_deref());
+            if store.full(&limits(), true).await?.contains(&place) {
                 store.give_back(&ticket, false, by_chance(PLACE_AGAIN)).await?;
                 // Others may wait behind it.
                 self.0.calgon.bell.ring();
@@ -139,11 +139,6 @@ struct Looks {
     away: Option<Instant>,
     /// The next look of which no bell has told.
     again: Instant,
-}
-
-/// The work whose runs at a time are counted.
-fn place(ticket: &Ticket) -> String {
-    store::place(&ticket.template, ticket.job.as_deref())
 }
 
 /// A part of a time, by chance.
