@@ -276,6 +276,10 @@ pub struct AppServer {
     pub max_in_flight: usize,
     /// Of one caller.
     pub per_subject_in_flight: usize,
+    /// Connections that are told of changes or tickets.
+    pub max_live: usize,
+    /// Of one caller.
+    pub live_per_subject: usize,
     #[serde(deserialize_with = "duration")]
     pub header_timeout: Duration,
     #[serde(deserialize_with = "duration")]

@@ -136,6 +136,8 @@ error_kinds! {
     ResultGone = "BEDS-0036", 410, "The ticket has no result";
     /// The nodes that worked on a ticket fell silent, one after the other.
     WorkersLost = "BEDS-0037", 500, "The work was lost again and again";
+    /// The cursor is too old, of another stream, or none.
+    ChangesGone = "BEDS-0038", 410, "The changes behind this cursor are gone";
 }
 
 impl ErrorKind {

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod actor;
 pub mod attempt;
+pub mod change;
 pub mod complaints;
 pub mod config;
 pub mod digest;
@@ -35,6 +36,7 @@ pub mod traceparent;
 
 pub use actor::Actor;
 pub use attempt::Attempt;
+pub use change::{Change, ChangeFeed, ChangeKind};
 pub use complaints::Complaints;
 pub use config::Config;
 pub use error::{BedsError, ErrorKind, Result};

@@ -2,6 +2,7 @@
 //!
 //! Not here: whether the objects exist and which parameters they take, which the adapters find out.
 
+pub mod changes;
 pub mod job;
 mod keys;
 pub(crate) mod node;
@@ -19,6 +20,7 @@ use toml::Value;
 use crate::access::{Access, Roles};
 use crate::toml_check::{Checked, check};
 use crate::{Mistake, Operation, Store};
+use changes::Changes;
 use job::Job;
 
 /// One data domain.
@@ -50,6 +52,8 @@ pub struct Template {
     pub access: Access,
     #[serde(default)]
     pub rows: Rows,
+    #[serde(default)]
+    pub changes: Changes,
     #[serde(default)]
     pub fields: BTreeMap<String, Field>,
     /// Where it was read, for messages.
@@ -277,6 +281,23 @@ mod tests {
             assert!(with(rest).unwrap_err().contains("only nodes write"), "{rest}");
         }
         assert!(with("[objects]\nlist = \"all_audit\"\n").is_ok());
+    }
+
+    #[test]
+    fn the_scope_of_changes_is_that_of_the_rows() {
+        let with = |rest: &str| {
+            let text =
+                format!("name = \"F\"\nstore = \"rel\"\ndatabase = \"main\"\nid = \"id\"\n{rest}");
+            Template::parse("f.toml", &text)
+                .map_err(|p| p.iter().map(ToString::to_string).collect::<String>())
+        };
+        let rows = "[rows]\nclaims = [\"tenant\"]\nowner = true\n";
+        let whole = "[changes]\non = true\nscope = { t = \"tenant\", o = \"@subject\" }\n";
+        assert!(with(&format!("{rows}{whole}")).is_ok() && with("[changes]\non = true\n").is_ok());
+        let open = with(&format!("{rows}[changes]\non = true\nscope = {{ t = \"tenant\" }}\n"));
+        assert!(open.unwrap_err().contains("chooses by \"@subject\", and the scope"));
+        let foreign = with("[changes]\non = true\nscope = { t = \"tenant\" }\n").unwrap_err();
+        assert!(foreign.contains("by which [rows] does not choose"), "{foreign}");
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(super) const KEYS: &[Key] = keys! {
     "services.appserver.max_body_values" Integer,
     "services.appserver.max_in_flight" Integer,
     "services.appserver.per_subject_in_flight" Integer,
+    "services.appserver.max_live" Integer,
+    "services.appserver.live_per_subject" Integer,
     "services.appserver.header_timeout" Text,
     "services.appserver.body_timeout" Text,
     "services.appserver.default_timeout" Text,

@@ -55,6 +55,8 @@ pub(super) const KEYS: &[Key] = &[
     Key { path: "access.changes", kind: Kind::Texts },
     Key { path: "rows.claims", kind: Kind::Texts },
     Key { path: "rows.owner", kind: Kind::Boolean },
+    Key { path: "changes.on", kind: Kind::Boolean },
+    Key { path: "changes.scope.*", kind: Kind::Text },
     Key { path: "fields.*.sensitive", kind: Kind::Boolean },
     Key { path: "fields.*.read", kind: Kind::Texts },
     Key { path: "fields.*.write", kind: Kind::Texts },

@@ -3,6 +3,7 @@
 //! Not here: which keys there are, which is the table of the parent's.
 
 pub(super) mod access;
+mod changes;
 
 use toml::Value;
 
@@ -166,6 +167,7 @@ pub(super) fn words(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) 
 pub(super) fn names(file: &str, checked: &Checked, mistakes: &mut Vec<Mistake>) {
     access::check(file, checked, mistakes);
     access::check_fields(file, checked, mistakes);
+    changes::check(file, checked, mistakes);
     for path in ["name", "fetches", "jobs"] {
         let names: Vec<(&str, String)> = match checked.table.get(path) {
             Some(Value::String(name)) => vec![(name, path.to_owned())],
