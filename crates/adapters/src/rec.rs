@@ -6,6 +6,7 @@
 mod bind;
 mod call;
 mod catalog;
+mod changes;
 mod command;
 mod connect;
 mod convert;
@@ -25,6 +26,7 @@ use beds_core::{
     Template, TemplateAdapter, TemplateDescription,
 };
 
+pub(crate) use changes::Feed;
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
@@ -69,7 +71,14 @@ pub(crate) async fn bind(
             Bound::new(template, bound, mistakes)
         })
         .collect();
-    Ok((bound, told(database, &catalog::server(database).await?)))
+    let mut told = told(database, &catalog::server(database).await?);
+    if templates.iter().any(|template| template.changes.on)
+        && let Some(message) = changes::refusal(database).await?
+    {
+        let fix = "apply schema/rec/main/0005_beds_changes.json to it, or set on = false under [changes] of its templates";
+        told.push(Mistake::new(format!("databases.rec.{}", database.name), 0, message, fix));
+    }
+    Ok((bound, told))
 }
 
 /// A text that changes whenever the named operations do.
@@ -132,7 +141,7 @@ impl TemplateAdapter for RecTemplate {
             Some(bulk) => {
                 call::insert_each(&self.database, binding, bulk, arguments, attempt).await
             }
-            None => once::write(&self.database, binding, arguments, attempt).await,
+            None => once::write(&self.database, &self.template, binding, arguments, attempt).await,
         }
     }
 

@@ -7,6 +7,7 @@
 mod bind;
 mod call;
 mod catalog;
+mod changes;
 mod connect;
 mod convert;
 mod error;
@@ -28,6 +29,7 @@ use beds_core::{
     Template, TemplateAdapter, TemplateDescription,
 };
 
+pub(crate) use changes::Feed;
 pub(crate) use connect::Database;
 pub(crate) use schema::apply;
 
@@ -109,6 +111,11 @@ fn check(catalog: &Catalog, template: &Template, operations: &Operations<Binding
     let description = operations.describe(Binding::parameters);
     let answers = |name: &str| takes_any_field || names.contains(name);
     let mut mistakes: Vec<Mistake> = lost_fields(template, &description, answers).collect();
+    if let Some(message) = changes::missing(catalog, template) {
+        let fix =
+            "apply schema/rel/main/0007_beds_changes.sql to it, or set on = false under [changes]";
+        mistakes.push(template.mistake("changes.on", message, fix));
+    }
     // A catalog that tells no name at all cannot refute the id.
     if !names.is_empty() && !names.contains(template.id.as_str()) {
         let near = names.iter().find(|name| name.eq_ignore_ascii_case(&template.id));
@@ -152,7 +159,10 @@ impl TemplateAdapter for RelTemplate {
             let arguments = binding.arguments(event)?;
             self.database.check_there()?;
             let answered = match binding.form.is_write {
-                true => once::write(&self.database, binding, &arguments, attempt).await?,
+                true => {
+                    once::write(&self.database, &self.template, binding, &arguments, attempt)
+                        .await?
+                }
                 false => call::read(&self.database, binding, &arguments, attempt).await?,
             };
             match answered {

@@ -3,6 +3,7 @@
 //! Not here: the conversion of the value, which each store does (rel/bind.rs, rec/bind.rs).
 
 use beds_core::event::{CLAIM, is_proved};
+use beds_core::template::changes::SCOPE_BEFORE;
 use beds_core::template::{Offer, Rows};
 use beds_core::{Mistake, Operation, Template};
 
@@ -86,6 +87,42 @@ pub(crate) fn check_rows<'s>(
             let fix = "ask the DBA for it (p_ in front in MariaDB), or correct [rows]";
             return Err(Misfit::new(message, fix));
         }
+    }
+    Ok(())
+}
+
+/// The rules of `[changes]` that an object does not fulfil: a read that chooses rows by a claim which the scope leaves out would show less
+/// than the changes tell, and a record that an update moves would be told to the wrong callers. `answers_before` is true where the
+/// object can answer the scope of before.
+pub(crate) fn check_scope<'s>(
+    template: &Template,
+    offer: &Offer<'_>,
+    mut sources: impl Iterator<Item = &'s Source> + Clone,
+    answers_before: bool,
+) -> Result<(), Misfit> {
+    let (changes, object) = (&template.changes, offer.object);
+    if !changes.on {
+        return Ok(());
+    }
+    let is_open = |source: &&Source| matches!(source, Source::Claim(claim) if !changes.scope.values().any(|by| by == claim));
+    if let Some(Source::Claim(claim)) = sources.clone().find(is_open) {
+        let message = format!(
+            "{object} chooses rows by claim_{claim}, and the scope under [changes] leaves it out"
+        );
+        let fix = "name the field that holds it, such as scope = { tenant = \"tenant\" }";
+        return Err(Misfit::new(message, fix));
+    }
+    let moves = |source: &Source| match source {
+        Source::Field(field) => changes.scope.keys().any(|key| key.eq_ignore_ascii_case(field)),
+        Source::Document => !changes.scope.is_empty(),
+        _ => false,
+    };
+    if offer.operation == Operation::Update && !answers_before && sources.any(moves) {
+        let message = format!(
+            "{object} can move a record into another scope of [changes], and answers no {SCOPE_BEFORE}"
+        );
+        let fix = "ask the DBA to answer the values of before under that name, or to leave the field out of the object";
+        return Err(Misfit::new(message, fix));
     }
     Ok(())
 }

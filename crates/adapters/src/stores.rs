@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::{
-    BedsError, Config, ErrorKind, Mistake, Result, Store, Template, Templates, config,
+    BedsError, ChangeFeed, Config, ErrorKind, Mistake, Result, Store, Template, Templates, config,
 };
 
 use crate::bound::Bound;
@@ -101,6 +101,14 @@ impl Stores {
             BedsError::new(ErrorKind::StoreUnavailable, text)
         };
         tokio::time::timeout(CATALOG_PATIENCE, binding).await.map_err(|_| late())?
+    }
+
+    /// The changes of a database that are not published, from the oldest on.
+    pub fn changes(&self, store: Store, name: &str) -> Box<dyn ChangeFeed> {
+        match store {
+            Store::Rel => Box::new(rel::Feed::new(Arc::clone(&self.rel[name]))),
+            Store::Rec => Box::new(rec::Feed::new(Arc::clone(&self.rec[name]))),
+        }
     }
 
     /// A text that changes whenever the objects of a database do; none while that cannot be told.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use beds_core::actor::Claim;
 use beds_core::event::is_proved;
+use beds_core::template::changes::SCOPE_BEFORE;
 use beds_core::template::{Effect, JobPart, Offer};
 use beds_core::{Event, Fields, Mistake, Operation, Result, Template};
 use bson::{Bson, Document};
@@ -19,7 +20,7 @@ use super::{convert, lint};
 use crate::answer::{Form, Page};
 use crate::misfit::Misfit;
 use crate::operations;
-use crate::source::{Source, check_names, check_rows, note};
+use crate::source::{Source, check_names, check_rows, check_scope, note};
 
 /// How many documents are inserted at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +78,12 @@ pub(super) fn bind(
         let fix = "ask the DBA to leave `ordered` out, or to require an _id: with it, each document is there once by its _id";
         return Err(Misfit::new(message, fix));
     }
+    if template.changes.on && offer.is_write() && is_bulk(command) {
+        let message =
+            format!("{object} inserts without a key of the inbox, where changes are noted");
+        let fix = "ask the DBA to leave `ordered` out, or set on = false under [changes]";
+        return Err(Misfit::new(message, fix));
+    }
     let command = Command::parse(command, &parameters).map_err(|reason| {
         let fix = "ask the DBA to change the command (docs/dba.md)";
         Misfit::new(format!("{object}: {reason}"), fix)
@@ -87,6 +94,9 @@ pub(super) fn bind(
         .map(|(name, spec)| (name.clone(), Slot::new(&name, spec, offer)))
         .collect();
     check_rows(&template.rows, object, slots.values().map(|slot| &slot.source))?;
+    // An operation that can answer the values of before names them.
+    let answers_before = names(&Bson::Document(command.document().clone()), SCOPE_BEFORE);
+    check_scope(template, offer, slots.values().map(|slot| &slot.source), answers_before)?;
     warnings.extend(note(template, offer, slots.values().map(|slot| &slot.source)));
     let roles = slots.values().find(|slot| slot.source == Source::Roles);
     if roles.is_some_and(|slot| slot.spec.kind != Kind::Array) {

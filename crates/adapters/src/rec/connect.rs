@@ -20,6 +20,9 @@ use tokio_util::task::TaskTracker;
 use crate::pulse::Pulse;
 use end::{AT_A_TIME, Ender};
 
+/// The collection with the keys of writes, and with their answers.
+pub(super) const INBOX: &str = "beds_inbox";
+
 /// How long a task waits for a place, and for the answer to a ping.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the driver looks for a server that can. It does so twice for a read.

@@ -7,20 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_core::reply::{Answer, Stored};
-use beds_core::{Attempt, BedsError, ErrorKind, Event, Result};
+use beds_core::template::changes::changes_of;
+use beds_core::{Attempt, BedsError, ErrorKind, Event, Result, Template};
 use bson::{DateTime, Document, doc};
 use fail::fail_point;
 use mongodb::{Client, ClientSession, Database as Handle};
 
 use super::bind::Binding;
 use super::call::{self, Failure};
+use super::changes::CHANGES;
 use super::command::Arguments;
-use super::connect::Database;
+use super::connect::{Database, INBOX};
 use super::error;
 use crate::attempts::{self, Miss, repeated};
 use crate::inbox;
-
-const INBOX: &str = "beds_inbox";
+use crate::operations::unwritten;
 
 /// How long the inbox may take to show an answer that a majority has.
 const ASK_PATIENCE: Duration = Duration::from_secs(5);
@@ -44,6 +45,7 @@ struct Write<'w> {
 /// Everything that one transaction needs, owned, because it runs as a task of its own.
 struct Transaction {
     inbox: Inbox,
+    template: Arc<Template>,
     binding: Arc<Binding>,
     arguments: Arguments,
     attempt: Arc<Attempt>,
@@ -82,12 +84,14 @@ pub(super) async fn recall(database: &Database, attempt: &Attempt) -> Result<Opt
 /// effect.
 pub(super) async fn write(
     database: &Database,
+    template: &Arc<Template>,
     binding: &Arc<Binding>,
     arguments: Arguments,
     attempt: &Arc<Attempt>,
 ) -> Result<Answer> {
     let transaction = Transaction {
         inbox: Inbox::of(database, &attempt.event),
+        template: Arc::clone(template),
         binding: Arc::clone(binding),
         arguments,
         attempt: Arc::clone(attempt),
@@ -260,7 +264,16 @@ impl Transaction {
             .await
             .map_err(classify)?;
         let reply = Stored::text(&self.attempt.event.event_id, &answer).map_err(Ended::Refused)?;
-        let store = doc! {"update": INBOX, "updates": [{"q": {"_id": &self.inbox.key}, "u": {"$set": {"reply": reply}}}]};
+        let mut set = doc! {"reply": reply};
+        let changes = changes_of(&self.template, &self.attempt.event, &answer);
+        if !changes.is_empty() {
+            let texts = changes.iter().map(serde_json::to_string);
+            let texts: Vec<String> =
+                texts.collect::<Result<_, _>>().map_err(unwritten).map_err(Ended::Refused)?;
+            // The one that publishes finds them in the change stream of the inbox.
+            set.insert(CHANGES, texts);
+        }
+        let store = doc! {"update": INBOX, "updates": [{"q": {"_id": &self.inbox.key}, "u": {"$set": set}}]};
         handle
             .run_command(store)
             .session(&mut *session)

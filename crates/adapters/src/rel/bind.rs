@@ -21,7 +21,7 @@ use super::convert::SqlType;
 use crate::answer::{Form, Page};
 use crate::misfit::Misfit;
 use crate::operations;
-use crate::source::{Source, check_names, check_rows, note};
+use crate::source::{Source, check_names, check_rows, check_scope, note};
 
 /// One operation of a template, ready to be called.
 #[derive(Debug)]
@@ -114,6 +114,7 @@ pub(super) fn bind(
     let has = |wanted: &Source| slots.iter().any(|slot| slot.source == *wanted);
     check_needed(offer, has)?;
     check_facts(template, offer, &slots, warnings)?;
+    check_scope(template, offer, slots.iter().map(|slot| &slot.source), fit.answers_before)?;
     let names_a_field = slots.iter().any(|slot| matches!(slot.source, Source::Field(_)));
     // With one value there is no other place that it could go to.
     let values = slots.iter().filter(|slot| slot.source != Source::Nothing).count();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use beds_core::{BedsError, ErrorKind, Result, config};
 use mysql_async::prelude::Queryable;
 use mysql_async::{ChangeUserOpts, Conn, Opts, OptsBuilder, SslOpts};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::pulse::Pulse;
@@ -52,6 +52,8 @@ pub(crate) struct Database {
     jobs: Jobs,
     tasks: TaskTracker,
     pub(crate) pulse: Pulse,
+    /// A write of this node's has noted a change.
+    pub(super) changed: Notify,
 }
 
 /// Connections of one kind. An unused one waits in `idle`; a dead one shows itself at its first use, and then all go.
@@ -112,10 +114,11 @@ impl Database {
             },
             opts,
             readers: lane(true, usize::from(instances.read.get()) + SPARE_READERS),
-            // The one more asks for the pulse and the catalog.
-            writers: lane(false, usize::from(instances.write.get()) + 1),
+            // The two more ask for the pulse and the catalog, and for changes.
+            writers: lane(false, usize::from(instances.write.get()) + 2),
             tasks: TaskTracker::new(),
             pulse: Pulse::default(),
+            changed: Notify::new(),
         })
     }
 

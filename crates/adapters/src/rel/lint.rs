@@ -251,6 +251,8 @@ impl<'c> Walk<'c> {
 const BELONGS_TO_BEDS: &[&str] = &[
     "BEDS_CATALOG",
     "BEDS_CATALOG_VERSION",
+    "BEDS_CHANGES_DONE",
+    "BEDS_CHANGES_TAKE",
     "BEDS_END",
     "BEDS_END_OWN",
     "BEDS_GRANTED",
@@ -258,6 +260,7 @@ const BELONGS_TO_BEDS: &[&str] = &[
     "BEDS_INBOX_ABORT",
     "BEDS_INBOX_BEGIN",
     "BEDS_INBOX_COMMIT",
+    "BEDS_INBOX_COMMIT_CHANGES",
     "BEDS_INBOX_PRUNE",
     "BEDS_READ_CHECK",
     "BEDS_SCHEMA",

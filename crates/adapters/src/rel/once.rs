@@ -4,7 +4,8 @@
 //! Not here: the call itself (call.rs), the loop of attempts (../attempts.rs).
 
 use beds_core::reply::{Answer, Stored};
-use beds_core::{Attempt, BedsError, ErrorKind, Event, Result};
+use beds_core::template::changes::changes_of;
+use beds_core::{Attempt, BedsError, Change, ErrorKind, Event, Result, Template};
 use fail::fail_point;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Row, Value as Sql};
@@ -15,22 +16,26 @@ use super::connect::{Database, Loan};
 use super::error;
 use crate::attempts::{self, Miss, repeated};
 use crate::inbox;
+use crate::operations::unwritten;
 
 /// Writes once. The error kinds say how certain the end of this event is: only [`ErrorKind::OutcomeUnknown`] may have had an
 /// effect. None where the object was replaced since it was bound, and nothing was written.
 pub(super) async fn write(
     database: &Database,
+    template: &Template,
     binding: &Binding,
     arguments: &[Sql],
     attempt: &Attempt,
 ) -> Result<Option<Answer>> {
-    let write = Write { database, binding, arguments, attempt, claim: Claim::of(&attempt.event) };
+    let write =
+        Write { database, template, binding, arguments, attempt, claim: Claim::of(&attempt.event) };
     attempts::write(attempt, &binding.form.object, &write).await
 }
 
 /// A write with everything that an attempt needs.
 struct Write<'w> {
     database: &'w Database,
+    template: &'w Template,
     binding: &'w Binding,
     arguments: &'w [Sql],
     attempt: &'w Attempt,
@@ -39,7 +44,7 @@ struct Write<'w> {
 
 impl attempts::Repeatable for Write<'_> {
     async fn once(&self) -> Result<Answer, Miss> {
-        let Write { database, binding, arguments, attempt, claim } = self;
+        let Write { database, template, binding, arguments, attempt, claim } = self;
         // Unless it is given back, the connection is not used again: it may be in the middle of the transaction.
         let mut loan = database.writer().await.map_err(Miss::Again)?;
         // Renews before the claim: a later renewal would end the transaction of the claim.
@@ -80,7 +85,11 @@ impl attempts::Repeatable for Write<'_> {
         }
         fail_point!("uncommitted", |_| std::process::abort());
         let stored = Stored::text(&attempt.event.event_id, &answer).map_err(Miss::Refused)?;
-        commit(loan, database, binding, claim, &stored).await?;
+        let changes = changes_of(template, &attempt.event, &answer);
+        commit(loan, database, binding, claim, &stored, &changes).await?;
+        if !changes.is_empty() {
+            database.changed.notify_one();
+        }
         Ok(answer)
     }
 }
@@ -157,16 +166,28 @@ async fn failed(mut loan: Loan, binding: &Binding, database: &Database, failure:
     miss
 }
 
-/// Stores the answer under the key and commits, if the object is still the one that was bound.
+/// Stores the answer under the key and commits, if the object is still the one that was bound. The changes are stored with it.
 async fn commit(
     mut loan: Loan,
     database: &Database,
     binding: &Binding,
     claim: &Claim,
     reply: &str,
+    changes: &[Change],
 ) -> Result<(), Miss> {
-    let arguments = (&claim.key, reply, &binding.form.object, &binding.signature);
-    match loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?,?,?)", arguments).await {
+    let [change, further] = texts(changes).map_err(Miss::Refused)?;
+    let (key, object, signature) = (&claim.key, &binding.form.object, &binding.signature);
+    let committed = match change {
+        None => {
+            let arguments = (key, reply, object, signature);
+            loan.conn().exec_drop("CALL `beds_inbox_commit`(?,?,?,?)", arguments).await
+        }
+        Some(_) => {
+            let arguments = (key, reply, object, signature, change, further);
+            loan.conn().exec_drop("CALL `beds_inbox_commit_changes`(?,?,?,?,?,?)", arguments).await
+        }
+    };
+    match committed {
         Ok(()) if binding.leaves_session => {
             loan.renew();
             Ok(())
@@ -187,6 +208,15 @@ async fn commit(
             Err(Miss::Unknown(error::to_beds(e, database)))
         }
     }
+}
+
+/// The changes of a write, of which there are two at most: a record that moves leaves one scope and enters another.
+fn texts(changes: &[Change]) -> Result<[Option<String>; 2]> {
+    let text = |position: usize| {
+        let change = changes.get(position).map(serde_json::to_string);
+        change.transpose().map_err(unwritten)
+    };
+    Ok([text(0)?, text(1)?])
 }
 
 /// A refusal of the inbox leaves the session as it was: the connection can be used again.

@@ -64,6 +64,8 @@ const STATEMENTS: &[&str] = &[
     // The check of a signature after a read.
     "adapters/src/rel/call.rs",
     "adapters/src/rel/catalog.rs",
+    // The procedures of changes.
+    "adapters/src/rel/changes.rs",
     // The fixed statements of a session's set-up and of reads.
     "adapters/src/rel/connect",
     // Read procedures for words that they must not use.

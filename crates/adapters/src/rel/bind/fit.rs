@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use beds_core::template::changes::SCOPE_BEFORE;
 use beds_core::template::{Effect, Offer};
 use beds_core::{Mistake, Operation, Template};
 
@@ -27,6 +28,8 @@ pub(super) struct Fit<'c> {
     pub(super) leaves_session: bool,
     /// It says how far it is.
     pub(super) tells_progress: bool,
+    /// It can answer the scope of a record before its update.
+    pub(super) answers_before: bool,
     /// Names under which it answers JSON.
     pub(super) json_names: BTreeSet<String>,
 }
@@ -56,7 +59,17 @@ pub(super) fn fit<'c>(
     let mut json_names = findings.json_names.clone();
     json_names
         .extend(routine.filter(|routine| routine.returns_json).map(|_| offer.object.to_owned()));
-    Ok(Fit { routine, findings, guard, reads_session, leaves_session, tells_progress, json_names })
+    let answers_before = findings.names.iter().any(|name| name.eq_ignore_ascii_case(SCOPE_BEFORE));
+    Ok(Fit {
+        routine,
+        findings,
+        guard,
+        reads_session,
+        leaves_session,
+        tells_progress,
+        answers_before,
+        json_names,
+    })
 }
 
 /// The routine, or none for a view, and the findings about it.
