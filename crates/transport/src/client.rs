@@ -26,7 +26,11 @@ use crate::outbox::{self, Outbox};
 use crate::queues::Queues;
 use crate::reply_desk::ReplyDesk;
 use crate::requester_lineage::{Begun, report_denied, report_refused, report_running};
-use crate::{Publisher, Reports, Transport, TransportError, Watched};
+use crate::topology::stream::CANARY_PREFIX;
+use crate::{
+    ChangeLog, Guards, LogStart, Publisher, Reports, Transport, TransportError, TransportResult,
+    Watched,
+};
 
 /// A request that has no answer by then is reported as running.
 const SHOWN_AS_RUNNING: Duration = Duration::from_millis(500);
@@ -129,6 +133,32 @@ impl Client {
     /// Watches for word of a thing, such as `ticket.ID`.
     pub fn watch(&self, name: &str) -> Watched {
         self.transport.notices().enter(name)
+    }
+
+    /// Begins to read the stream of changes, once there is a connection.
+    ///
+    /// # Errors
+    /// The channel broke at once, or the stream is not there.
+    pub async fn change_log(&self, start: LogStart) -> TransportResult<ChangeLog> {
+        self.transport.change_log(start).await
+    }
+
+    /// Puts a mark of this node into the stream of changes, by which its reader sees that it is at the end. `id` is in its key.
+    ///
+    /// # Errors
+    /// RabbitMQ does not have it for certain.
+    pub async fn canary(&self, id: &str) -> TransportResult<()> {
+        self.publisher.canary(&format!("{CANARY_PREFIX}{id}"), id).await
+    }
+
+    /// False where a message without proof is believed.
+    pub fn needs_proof(&self) -> bool {
+        self.publisher.needs_proof()
+    }
+
+    /// Keeps the work of the node going.
+    pub fn guards(&self) -> &Guards {
+        self.transport.guards()
     }
 
     /// The reports of this client's node about itself.

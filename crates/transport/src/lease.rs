@@ -1,5 +1,5 @@
-//! [`Lease`]: the name of a node, which no two live nodes have. An exclusive queue is the lease: RabbitMQ gives it to one connection,
-//! and takes it back when that connection ends.
+//! [`Lease`]: the name of a node, which no two live nodes have, or a piece of work that one node does for all. An exclusive queue is
+//! the lease: RabbitMQ gives it to one connection, and takes it back when that connection ends.
 //!
 //! Not here: the tasks that a node without its name does not begin (beds/src/ipl.rs).
 
@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lapin::Channel;
-use lapin::options::QueueDeclareOptions;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::link::Link;
-use crate::topology::NAME_PREFIX;
+use crate::topology::{LEAD_PREFIX, NAME_PREFIX};
 
 /// Between two attempts to get the name; its loss is noticed within a quarter of that.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -33,9 +33,19 @@ struct LeaseState {
 impl Lease {
     /// The lease, and the work that gets and keeps it.
     pub(crate) fn new(link: Link, node: &str) -> (Self, impl Fn() -> KeepFuture + use<>) {
+        let (lease, keeper) = Self::of(link, format!("{NAME_PREFIX}{node}"));
+        (lease, move || Box::pin(Arc::clone(&keeper).keep()) as KeepFuture)
+    }
+
+    /// The same for a piece of work: where another node has it, all is well.
+    pub(crate) fn lead(link: Link, work: &str) -> (Self, impl Fn() -> KeepFuture + use<>) {
+        let (lease, keeper) = Self::of(link, format!("{LEAD_PREFIX}{work}"));
+        (lease, move || Box::pin(Arc::clone(&keeper).keep_quietly()) as KeepFuture)
+    }
+
+    fn of(link: Link, queue: String) -> (Self, Arc<LeaseKeeper>) {
         let (sender, state) = watch::channel(LeaseState { is_held: false, since: Instant::now() });
-        let keeper = Arc::new(LeaseKeeper { link, queue: format!("{NAME_PREFIX}{node}"), sender });
-        (Self(state), move || Box::pin(Arc::clone(&keeper).keep()) as KeepFuture)
+        (Self(state), Arc::new(LeaseKeeper { link, queue, sender }))
     }
 
     pub fn is_held(&self) -> bool {
@@ -112,6 +122,46 @@ impl LeaseKeeper {
                             "Another node has had the name of this node for a minute. Fix: give each its own node.name."
                         );
                     }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// As [`LeaseKeeper::keep`], for a lease of which only one of many nodes can have any.
+    async fn keep_quietly(self: Arc<Self>) {
+        let mut held = None;
+        tokio::select! {
+            () = self.keep_one_of_many(&mut held) => {}
+            // The work is not wanted on this node any more.
+            () = self.sender.closed() => {}
+        }
+        let Some(channel) = held else { return };
+        let given_back =
+            channel.queue_delete(self.queue.as_str().into(), QueueDeleteOptions::default()).await;
+        if let Err(error) = given_back {
+            tracing::debug!(queue = self.queue, %error, "The work was given back with the connection.");
+        }
+    }
+
+    async fn keep_one_of_many(&self, held: &mut Option<Channel>) {
+        loop {
+            self.note(false);
+            match self.take().await {
+                Ok(channel) => {
+                    self.note(true);
+                    tracing::info!(queue = self.queue, "This node does the work for all nodes.");
+                    while held.insert(channel.clone()).status().connected() {
+                        tokio::time::sleep(PAUSE / 4).await;
+                    }
+                    *held = None;
+                    tracing::info!(
+                        queue = self.queue,
+                        "This node does the work for all nodes no more."
+                    );
+                }
+                Err(error) => {
+                    tracing::debug!(queue = self.queue, %error, "Another node does the work.");
                     tokio::time::sleep(PAUSE).await;
                 }
             }

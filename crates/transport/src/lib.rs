@@ -4,6 +4,7 @@
 //! Not here: databases (crate adapters), HTTP (crate gateway).
 
 mod awaited;
+mod changes;
 mod client;
 mod consume;
 mod consumers;
@@ -36,6 +37,7 @@ use lapin::ConnectionProperties;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use changes::{ChangeLog, LogStart, Logged};
 pub use client::{Asked, Cause, Client, Context, Refused, RemoteTemplate};
 pub use consume::{Delivery, Subscription, Sweep, Waited};
 pub use consumers::OfQueue;
@@ -200,6 +202,19 @@ impl Transport {
             ),
         );
         lease
+    }
+
+    /// Begins to ask for a piece of work that one node does for all, such as `changes.rel.main`.
+    pub fn lead(&self, work: &str) -> Lease {
+        let (lease, keep) = Lease::lead(self.consuming.clone(), work);
+        let keep = self.guards.clone().forever("the work for all nodes", keep);
+        self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(keep));
+        lease
+    }
+
+    /// Begins to read the stream of changes, once there is a connection.
+    pub async fn change_log(&self, start: LogStart) -> TransportResult<ChangeLog> {
+        ChangeLog::open(&self.consuming, self.publisher.marks().clone(), start).await
     }
 
     /// Begins to take away the queues of an earlier release.

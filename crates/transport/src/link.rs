@@ -34,6 +34,8 @@ pub(crate) enum Through {
     Requests,
     /// Dead letters, replays, signatures: one at a time.
     Rare,
+    /// Changes of records: many under way, in their order.
+    Changes,
     /// The lane of a stream: one batch at a time.
     Lane(ReportStream),
 }
@@ -43,7 +45,8 @@ impl Live {
         let place = match through {
             Through::Requests => 0,
             Through::Rare => 1,
-            Through::Lane(stream) => 2 + stream as usize,
+            Through::Changes => 2,
+            Through::Lane(stream) => 3 + stream as usize,
         };
         &self.confirmed[place]
     }
@@ -234,7 +237,7 @@ impl LinkKeeper {
         self.topology.declare(&setup).await.map_err(|e| TransportError::Topology(e.to_string()))?;
         // Opens a channel for each publisher: a confirm
         // can carry another one's return (decision 0016).
-        let mut confirmed = Vec::with_capacity(2 + ReportStream::ALL.len());
+        let mut confirmed = Vec::with_capacity(3 + ReportStream::ALL.len());
         for _ in 0..confirmed.capacity() {
             let channel = connection.create_channel().await?;
             channel.confirm_select(Default::default()).await?;

@@ -20,6 +20,7 @@ use crate::consume::{IN_DOUBT, WAITS};
 use crate::link::{Link, Live, Through};
 use crate::marks::{ACTOR, Marks};
 use crate::outbox::Outbox;
+use crate::topology::stream::CHANGES;
 use crate::topology::{self, DEAD, EVENTS, LOGS, NOTICES, UNPROVED};
 use crate::{Delivery, Guards, TransportError, TransportResult, Waited};
 
@@ -271,6 +272,17 @@ impl Publisher {
         body: &[u8],
     ) -> TransportResult<()> {
         self.confirmed(Through::Lane(stream), LOGS, key, body, of_records(key, id)).await.map(drop)
+    }
+
+    /// Publishes a change, and waits until RabbitMQ has it. Of several that are polled one after the other, the stream has them in that
+    /// order.
+    pub async fn change(&self, key: &str, id: &str, body: &[u8]) -> TransportResult<()> {
+        self.confirmed(Through::Changes, CHANGES, key, body, of_records(key, id)).await.map(drop)
+    }
+
+    /// Publishes a message of a gateway's own into the stream of changes, and waits until RabbitMQ has it.
+    pub(crate) async fn canary(&self, key: &str, id: &str) -> TransportResult<()> {
+        self.alone(CHANGES, key, b"{}", of_records(key, id)).await
     }
 
     /// Publishes records beside the lanes, and waits until RabbitMQ has them.

@@ -3,6 +3,8 @@
 //!
 //! Not here: messages (publish.rs, consume.rs), the regular look at the queues (queues.rs).
 
+pub mod stream;
+
 use std::time::Duration;
 
 use beds_core::{ReportStream, RoutingKey, SEED_KEYS, config};
@@ -37,6 +39,8 @@ pub const NOTICES_PREFIX: &str = "beds.notices.";
 
 /// The queue that stands for the name of a node begins with this.
 pub const NAME_PREFIX: &str = "beds.node.";
+/// The queue that stands for work which one node does for all begins with this.
+pub const LEAD_PREFIX: &str = "beds.lead.";
 
 /// How often RabbitMQ hands out a write again before it becomes a dead letter.
 pub const DELIVERY_LIMIT: u32 = 5;
@@ -126,7 +130,7 @@ pub(crate) fn common_queues() -> impl Iterator<Item = &'static str> {
     ASIDE
         .into_iter()
         .map(|(queue, _)| queue)
-        .chain([UNPROVED])
+        .chain([UNPROVED, stream::CHANGES_LOG])
         .chain(ReportStream::ALL.into_iter().map(ReportStream::as_str))
 }
 
@@ -165,6 +169,7 @@ impl Topology {
             bind(channel, queue, queue, "#").await?;
         }
         self.create(channel, UNPROVED, QueueKind::Unproved).await?;
+        stream::declare(channel).await?;
         for stream in ReportStream::ALL {
             self.declare_queue(channel, &Queue::Reports(stream)).await?;
         }
