@@ -14,7 +14,9 @@ use beds_adapters::{Bound, Stores};
 use beds_broker::{Factory, Slot};
 use beds_core::config::{LOGS_DATABASE, NodeAccess};
 use beds_core::template::AuditPolicy;
-use beds_core::{Config, Mistake, Result, Rights, Store, Template, TemplateAdapter, Templates};
+use beds_core::{
+    ChangeFeed, Config, Mistake, Result, Rights, Store, Template, TemplateAdapter, Templates,
+};
 use beds_gateway::Service;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -151,6 +153,18 @@ impl Domains {
             };
         });
         Ok(mistakes)
+    }
+
+    /// The changes of a database that are not published.
+    pub fn changes(&self, store: Store, name: &str) -> Box<dyn ChangeFeed> {
+        self.stores.changes(store, name)
+    }
+
+    /// True where a template of the database tells its changes, and the database is reached.
+    pub fn tells_changes(&self, store: Store, name: &str) -> bool {
+        let tells = |t: &Arc<Template>| t.changes.on && t.store == store && t.database == name;
+        self.reached(store, name).is_some_and(|reached| *reached.borrow())
+            && self.templates.load().iter().any(tells)
     }
 
     /// Takes other rights on BEDS's own templates and routes. At once: a role that was taken away must not live on while a

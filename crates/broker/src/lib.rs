@@ -8,9 +8,11 @@ mod dispatch;
 mod factory;
 mod metrics;
 mod pool;
+mod relay;
 mod spans;
 mod touched;
 
 pub use calgon::Calgon;
 pub use factory::{Factory, Slot};
 pub use pool::{Parts, PoolSpec, Pools};
+pub use relay::RelaySpec;

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::Factory;
 use crate::calgon::{Calgon, Keeper, Runner, Scheduler, Tools};
+use crate::relay::{Relay, RelaySpec};
 use source::Source;
 
 /// One pool: a queue and how many tasks work on it.
@@ -73,6 +74,8 @@ pub struct Parts {
     pub gate: Arc<dyn Gatekeeper>,
     /// The work of tickets, where this node does it.
     pub calgon: Option<Calgon>,
+    /// The databases whose changes this node may publish.
+    pub relays: Vec<RelaySpec>,
 }
 
 /// All pools of a node.
@@ -137,6 +140,12 @@ impl Pools {
             }
         }
         all.work_on_tickets(transport, reports, parts);
+        for spec in parts.relays.iter().cloned() {
+            let (transport, stop) = (transport.clone(), all.stop.clone());
+            let name = format!("the changes of {}", spec.database);
+            let relay = Relay { spec, transport, stop, complaints: Arc::clone(&complaints) };
+            all.keep(name, move || relay.clone().serve());
+        }
         // A closed tracker still takes tasks; only a closed one lets drain see their end.
         all.tasks.close();
         all

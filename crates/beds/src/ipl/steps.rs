@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use beds_adapters::Stores;
-use beds_broker::{Calgon, Parts, PoolSpec, Pools};
+use beds_broker::{Calgon, Parts, PoolSpec, Pools, RelaySpec};
 use beds_core::config::{TICKETS_DATABASE, in_plain_text};
 use beds_core::{BedsError, Config, Gatekeeper, Mistake, ReportStream, RoutingKey, Seal, Store};
 use beds_gateway::{Gateway, Lent, ProbePort, Probes, Router};
@@ -123,7 +123,7 @@ impl Ipl {
         amqp: &Amqp,
         reloading: &Reloading,
     ) -> Result<(Arc<Pools>, Lease), IplError> {
-        let domains = &*reloading.domains;
+        let domains = &reloading.domains;
         let (specs, streams) = (pools(&self.config, domains), streams(&self.config));
         // Only a database that is reached has consumers to wait for.
         let reached: Vec<_> = specs
@@ -143,6 +143,7 @@ impl Ipl {
             notices: transport.notices(),
             gate: Arc::clone(&reloading.callers.door) as Arc<dyn Gatekeeper>,
             calgon: calgon.clone(),
+            relays: relays(domains),
         };
         if let Some(calgon) = calgon {
             domains.factory.serve_tickets(calgon);
@@ -327,6 +328,20 @@ fn pools(config: &Config, domains: &Domains) -> Vec<PoolSpec> {
         });
     }
     specs
+}
+
+/// The databases of this node whose changes can be published.
+fn relays(domains: &Arc<Domains>) -> Vec<RelaySpec> {
+    let spec = |(store, name, _): (Store, String, String)| {
+        let (feeding, asked) = (Arc::clone(domains), Arc::clone(domains));
+        let (database, of) = (format!("{store}.{name}"), name.clone());
+        RelaySpec {
+            database,
+            open: Arc::new(move || feeding.changes(store, &of)),
+            is_wanted: Arc::new(move || asked.tells_changes(store, &name)),
+        }
+    };
+    domains.databases().into_iter().map(spec).collect()
 }
 
 /// The streams of records that this node stores, with their tasks.
