@@ -18,7 +18,8 @@ use beds_core::gate::BAD_SIGNATURE;
 use beds_core::{Actor, BedsError, ErrorKind, Result};
 use jiff::Timestamp;
 
-use crate::client_certificate::Shown;
+use crate::client_certificate::{PeerCertificate, Shown};
+use crate::live::hub::Proof;
 use crate::problem::ProblemDocument;
 use crate::{Room, metadata};
 
@@ -95,9 +96,39 @@ fn address_of(room: &Room, request: &Request) -> Option<IpAddr> {
     Some(addresses.find(|address| !is_proxy(address)).unwrap_or(peer))
 }
 
+/// The proof of a request's caller, kept: the credential or the certificate is looked at again for as long as the caller is served.
+pub(crate) struct KeptProof {
+    room: Arc<Room>,
+    credential: Option<String>,
+    certificate: Shown,
+}
+
+impl KeptProof {
+    /// Of a request whose caller is known.
+    pub(crate) fn of(room: &Arc<Room>, request: &Request) -> Arc<Self> {
+        let credential = credential(request.headers()).ok().flatten().map(str::to_owned);
+        let certificate = request.extensions().get::<Shown>().cloned().flatten();
+        Arc::new(Self { room: Arc::clone(room), credential, certificate })
+    }
+}
+
+impl Proof for KeptProof {
+    fn caller(&self) -> Option<Arc<Actor>> {
+        let gate = &self.room.lent.gate;
+        if let Some(credential) = &self.credential {
+            return gate.caller(credential).ok();
+        }
+        match certified(&self.room, self.certificate.as_deref()).ok()? {
+            Some(actor) => Some(actor),
+            None => (!gate.is_required()).then(|| Arc::new(Actor::of_node(""))),
+        }
+    }
+}
+
 fn caller(room: &Room, request: &Request) -> Result<Caller> {
     let gate = &room.lent.gate;
-    let certified = certified(room, request)?;
+    let shown = request.extensions().get::<Shown>().and_then(Option::as_deref);
+    let certified = certified(room, shown)?;
     let Some(credential) = credential(request.headers())? else {
         if let Some(actor) = certified {
             return Ok(Caller { actor, is_free: false });
@@ -157,10 +188,8 @@ fn told_address(text: &str) -> Option<IpAddr> {
 }
 
 /// The caller for whom the connection's certificate stands; none where it has none, or one that stands for no caller.
-fn certified(room: &Room, request: &Request) -> Result<Option<Arc<Actor>>> {
-    let Some(certificate) = request.extensions().get::<Shown>().and_then(Option::as_ref) else {
-        return Ok(None);
-    };
+fn certified(room: &Room, shown: Option<&PeerCertificate>) -> Result<Option<Arc<Actor>>> {
+    let Some(certificate) = shown else { return Ok(None) };
     let authorities = room.lent.tls.as_ref().map(|tls| tls.authorities.number());
     // One of authorities that are not believed any more is as none.
     if authorities != Some(certificate.authorities) {

@@ -13,6 +13,7 @@ mod front;
 mod health;
 mod limits;
 pub mod lineage;
+mod live;
 mod metadata;
 mod metrics;
 mod problem;
@@ -109,6 +110,8 @@ pub(crate) struct Room {
     pub(crate) denials: Complaints,
     /// Work that goes on when its caller has gone away.
     pub(crate) tasks: TaskTracker,
+    /// The changes as they happen.
+    pub(crate) live: live::Live,
 }
 
 impl Room {
@@ -126,6 +129,8 @@ impl Gateway {
         let bodies = Semaphore::new(limits::KIB_OF_BODIES);
         let (meters, tasks) = (Meters::new(), TaskTracker::new());
         let config = AppServer { listen: address, ..config.clone() };
+        let (lent_client, templates) = (lent.client.clone(), Arc::clone(&lent.templates));
+        let most_live = config.max_live;
         let room = Room {
             config,
             lent,
@@ -139,6 +144,7 @@ impl Gateway {
             in_flight,
             bodies,
             tasks,
+            live: live::Live::new(&lent_client, &templates, most_live),
         };
         let room = Arc::new(room);
         Ok(Self { listener, address, routes: router::own(&room), room })
@@ -172,6 +178,9 @@ impl Gateway {
             write: config.body_timeout,
             connections: config.max_connections,
         };
+        // A subscription has no end of its own: it is told to go elsewhere.
+        let reader = self.room.live.reader(&self.room.lent, stop.clone());
+        self.room.tasks.spawn(reader);
         let on_stop = move || probes.stop.cancel();
         let tls = self.room.lent.tls.as_ref();
         let served = serve(self.listener, app, limits, tls, &stop, grace, on_stop).await;

@@ -16,8 +16,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::problem::ProblemDocument;
 use crate::{
-    Room, caller, dead_letters, front, health, lineage, metadata, records, templates, tickets,
-    unread,
+    Room, caller, dead_letters, front, health, lineage, live, metadata, records, templates,
+    tickets, unread,
 };
 
 /// A request that the gateway answers.
@@ -80,6 +80,13 @@ const ROUTES: &[Route] = &[
     Route::new("GET", "/v1/tickets/{id}", "?wait=", "one of them, also when it has ended", || {
         get(tickets::show)
     }),
+    Route::new(
+        "GET",
+        "/v1/tickets/{id}/events",
+        "",
+        "its moves as server-sent events, until it has ended: [docs/live.md](docs/live.md)",
+        || get(live::events::ticket),
+    ),
     Route::new("DELETE", "/v1/tickets/{id}", "", "it is cancelled", || delete(tickets::cancel)),
     Route::new(
         "GET",
@@ -91,6 +98,13 @@ const ROUTES: &[Route] = &[
     Route::new("DELETE", "/v1/tickets/{id}/result", "", "the result is removed", || {
         delete(tickets::drop_result)
     }),
+    Route::new(
+        "GET",
+        "/v1/changes",
+        "?template=&id=&after=",
+        "changes as they happen, as server-sent events: [docs/live.md](docs/live.md)",
+        || get(live::events::changes),
+    ),
     Route::new(
         "GET",
         "/v1/templates",

@@ -168,7 +168,7 @@ pub(crate) struct Look {
 
 impl Look {
     /// As its owner sees it.
-    fn at_ticket(room: &Room, context: Context, id: &str) -> Self {
+    pub(crate) fn at_ticket(room: &Room, context: Context, id: &str) -> Self {
         let query = Query { select: Select::ById(id.to_owned()), params: Fields::new() };
         Self { opened: room.lent.client.open(TICKETS, context), query }
     }
@@ -180,7 +180,7 @@ impl Look {
         Self { opened: result::pieces(room, context), query }
     }
 
-    async fn read(&self) -> Result<Ticket> {
+    pub(crate) async fn read(&self) -> Result<Ticket> {
         let found =
             self.opened.fetch_records(&self.query).await.map_err(|error| match error.kind {
                 ErrorKind::NoSuchRecord => no_such_ticket(),
