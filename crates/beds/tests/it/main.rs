@@ -26,6 +26,8 @@ mod given_up;
 mod identity;
 mod least_privilege;
 mod lineage;
+mod live;
+mod live_rights;
 mod loads;
 mod matrix;
 mod outages;

@@ -28,6 +28,7 @@
 mod api;
 pub(crate) mod callers;
 mod envelope;
+pub(crate) mod events;
 mod files;
 pub(crate) mod issuer;
 pub(crate) mod killable;

@@ -9,14 +9,20 @@ use crate::rig::issuer::Issuer;
 use crate::rig::{Api, World, as_caller};
 
 /// A caller of a tenant.
-fn caller(api: &Api, issuer: &Issuer, name: &str, role: &str, tenant: Value) -> Result<Api> {
+pub(crate) fn caller(
+    api: &Api,
+    issuer: &Issuer,
+    name: &str,
+    role: &str,
+    tenant: Value,
+) -> Result<Api> {
     let mut payload = issuer.payload(name, &[role]);
     payload["org"] = tenant;
     as_caller(api, &issuer.signed(&payload))
 }
 
 /// A flight on which seats can be booked.
-async fn flight(world: &World, api: &Api) -> Result<u64> {
+pub(crate) async fn flight(world: &World, api: &Api) -> Result<u64> {
     world.sql(
         "INSERT INTO airlines VALUES ('UA', 'United'); \
          INSERT INTO airports (faa, name, lat, lon, alt, tz, dst) VALUES ('EWR', 'Newark', 40, -74, 5, -5, 'A')",

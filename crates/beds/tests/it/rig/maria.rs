@@ -2,7 +2,8 @@
 //!
 //! Not here: the tables and procedures (tests/domain).
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -19,10 +20,47 @@ impl World {
         mariadb(&self.maria, None, sql)
     }
 
+    /// A session of the DBA's own, for transactions that stay open.
+    pub(crate) fn session(&self) -> Result<Session> {
+        let mut command = client("mariadb", &self.maria)?;
+        command.args(["-N", "-B", "-n", &self.name]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().context("the mariadb client")?;
+        let said = BufReader::new(child.stdout.take().context("a pipe")?);
+        Ok(Session { child, said })
+    }
+
     /// True while a procedure of this world's database sleeps.
     pub(crate) fn is_asleep(&self) -> Result<bool> {
         let sql = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE db = DATABASE() AND state = 'User sleep'";
         Ok(self.sql(sql)? != "0")
+    }
+}
+
+/// See [`World::session`]. It ends when it is dropped.
+pub(crate) struct Session {
+    child: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// Runs a statement and waits until it is done.
+    pub(crate) fn say(&mut self, sql: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("a pipe")?;
+        writeln!(input, "{sql};\nSELECT 'done';")?;
+        input.flush()?;
+        let mut line = String::new();
+        while line.trim_end() != "done" {
+            line.clear();
+            ensure!(self.said.read_line(&mut line)? > 0, "the session ended at: {sql}");
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
     }
 }
 
