@@ -46,6 +46,8 @@ pub(crate) struct Feed {
     reached: Option<ResumeToken>,
     /// Whether changes were given out that are not done.
     has_given: bool,
+    /// The oplog does not have the place that was kept.
+    is_lost: bool,
     kept: Instant,
 }
 
@@ -58,7 +60,14 @@ enum Opened {
 
 impl Feed {
     pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self { database, stream: None, reached: None, has_given: false, kept: Instant::now() }
+        Self {
+            database,
+            stream: None,
+            reached: None,
+            has_given: false,
+            is_lost: false,
+            kept: Instant::now(),
+        }
     }
 
     /// Keeps the place up to which all is published.
@@ -87,16 +96,20 @@ impl ChangeFeed for Feed {
         let database = Arc::clone(&self.database);
         let stream = match self.stream.take() {
             Some(stream) => stream,
-            None => match ask(&database, open(database.handle.clone())).await? {
+            None => match ask(&database, open(database.handle.clone(), self.is_lost)).await? {
                 Opened::At(stream) => stream,
                 Opened::Behind(stream) => {
                     self.reached = stream.resume_token();
-                    (self.stream, self.has_given) = (Some(stream), true);
+                    (self.stream, self.has_given, self.is_lost) = (Some(stream), true, false);
                     return Ok(Fed::Gap);
                 }
             },
         };
-        let (stream, events) = ask(&database, read(stream)).await?;
+        let Some((stream, events)) = ask(&database, read(stream)).await? else {
+            // The next stream begins behind the loss.
+            self.is_lost = true;
+            return Ok(Fed::Changes(Vec::new()));
+        };
         self.reached = stream.resume_token().or_else(|| self.reached.take());
         self.stream = Some(stream);
         if events.is_empty() && self.kept.elapsed() >= KEPT_EACH {
@@ -125,8 +138,8 @@ async fn ask<T: Send + 'static>(
     answered.map_err(|e| error::to_beds(e, database))
 }
 
-/// Opens the stream at the place that was kept, or behind it where the oplog does not have it any more.
-async fn open(handle: Handle) -> mongodb::error::Result<Opened> {
+/// Opens the stream at the place that was kept, or from now on where the oplog does not have it any more.
+async fn open(handle: Handle, is_lost: bool) -> mongodb::error::Result<Opened> {
     let find = doc! {"find": PLACES, "filter": {"_id": PLACE}, "limit": 1, "singleBatch": true};
     let found = handle.run_command(find).await?;
     let token = found
@@ -142,6 +155,7 @@ async fn open(handle: Handle) -> mongodb::error::Result<Opened> {
         collection.watch().pipeline([only]).max_await_time(AWAITED)
     };
     let opened = match token {
+        Some(_) if is_lost => return watch().await.map(Opened::Behind),
         Some(token) => watch().resume_after(token).await,
         None => {
             let hello = handle.run_command(doc! {"hello": 1}).await?;
@@ -150,34 +164,36 @@ async fn open(handle: Handle) -> mongodb::error::Result<Opened> {
             let begin = Timestamp { time, increment: 1 };
             match watch().start_at_operation_time(begin).await {
                 // The oplog is younger than that, so no write is older either.
-                Err(e) if is_lost(&e) => return watch().await.map(Opened::At),
+                Err(e) if is_loss(&e) => return watch().await.map(Opened::At),
                 opened => opened,
             }
         }
     };
     match opened {
         Ok(stream) => Ok(Opened::At(stream)),
-        Err(e) if is_lost(&e) => watch().await.map(Opened::Behind),
+        Err(e) if is_loss(&e) => watch().await.map(Opened::Behind),
         Err(e) => Err(e),
     }
 }
 
-fn is_lost(error: &mongodb::error::Error) -> bool {
+fn is_loss(error: &mongodb::error::Error) -> bool {
     error::code(error).is_some_and(|code| LOST.contains(&code))
 }
 
-/// The events that are there, at most so many as are taken at once.
+/// The events that are there, at most so many as are taken at once. None where the place is lost, which can show at the first event.
 async fn read(
     mut stream: Stream,
-) -> mongodb::error::Result<(Stream, Vec<ChangeStreamEvent<Document>>)> {
+) -> mongodb::error::Result<Option<(Stream, Vec<ChangeStreamEvent<Document>>)>> {
     let mut events = Vec::new();
     while events.len() < MOST {
-        match stream.next_if_any().await? {
-            Some(event) => events.push(event),
-            None => break,
+        match stream.next_if_any().await {
+            Ok(Some(event)) => events.push(event),
+            Ok(None) => break,
+            Err(e) if is_loss(&e) => return Ok(None),
+            Err(e) => return Err(e),
         }
     }
-    Ok((stream, events))
+    Ok(Some((stream, events)))
 }
 
 /// The changes of one write, with their places in the order of the commits.
@@ -205,7 +221,7 @@ fn place(time: Option<Timestamp>, number: u64) -> u64 {
 
 /// An error text where the login may not read the stream of changes, or keep its place.
 pub(super) async fn refusal(database: &Arc<Database>) -> Result<Option<String>> {
-    let opened = database.run(open(database.handle.clone())).await?;
+    let opened = database.run(open(database.handle.clone(), false)).await?;
     match opened {
         Ok(_) => Ok(None),
         Err(e) if error::code(&e) == Some(13) => {

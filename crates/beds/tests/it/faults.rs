@@ -1,6 +1,7 @@
 //! Failures, and the things that survive them. `./dev test` takes a short sample of each run; `./dev faults NAME --full` the
 //! whole.
 
+mod changes;
 mod crash;
 mod load;
 mod operator;

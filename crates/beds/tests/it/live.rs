@@ -6,7 +6,8 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::rig::events::Events;
-use crate::rig::{Api, World, eventually};
+use crate::rig::{Api, World, as_caller, eventually};
+use crate::tickets::ask;
 
 /// Things and Papers once more, with `[changes]`.
 pub(crate) fn tell(world: &World) -> Result<()> {
@@ -140,6 +141,33 @@ async fn a_cursor_brings_the_changes_behind_it_and_a_false_one_is_410() -> Resul
         let refused = live.api.get(&format!("/v1/changes{query}")).await?;
         assert_eq!((refused.status, refused.code()), (status, code), "{query}: {}", refused.text);
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_is_told_as_it_moves_until_it_has_ended() -> Result<()> {
+    let world = World::new().await?.with_tickets()?;
+    let live = world.node().await?;
+    let path = ask(&live.api, "/v1/records/Works/jobs/wait", &json!({"tenths": 20})).await?;
+    let mut events = Events::open(&live.api, &format!("{path}/events"), None).await?;
+    let mut states = Vec::new();
+    while let Some(event) = events.next_if_any().await? {
+        match event.name.as_str() {
+            "ticket" => states.push(event.data["state"].as_str().unwrap_or_default().to_owned()),
+            _ => assert_eq!((event.name.as_str(), &event.data["reason"]), ("end", &json!("ended"))),
+        }
+    }
+    states.dedup();
+    let running = states.iter().position(|state| state == "running");
+    assert_eq!(
+        (states.last().map(String::as_str), running.is_some()),
+        (Some("done"), true),
+        "{states:?}"
+    );
+    let other = as_caller(&live.api, "beds_00000000_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")?;
+    assert_eq!(other.get(&format!("{path}/events")).await?.status, 401);
+    let unknown = live.api.get("/v1/tickets/00000000-0000-7000-8000-000000000000/events").await?;
+    assert_eq!((unknown.status, unknown.code()), (404, "BEDS-0034"), "{}", unknown.text);
     Ok(())
 }
 

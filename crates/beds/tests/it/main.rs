@@ -27,6 +27,7 @@ mod identity;
 mod least_privilege;
 mod lineage;
 mod live;
+mod live_deaths;
 mod live_rights;
 mod loads;
 mod matrix;

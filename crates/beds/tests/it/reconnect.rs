@@ -138,7 +138,7 @@ async fn answers(live: &Live) -> Result<bool> {
     Ok(read.status == 200 && write.status == 201)
 }
 
-async fn close_connections(world: &World) -> Result<()> {
+pub(crate) async fn close_connections(world: &World) -> Result<()> {
     let path = format!("/api/vhosts/{}/connections", world.name);
     eventually("RabbitMQ shows the connections", async || {
         Ok(names(&world.rabbit(Method::GET, &path, None).await?).len() == 2)

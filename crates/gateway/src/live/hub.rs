@@ -153,11 +153,6 @@ impl Hub {
         self.lock().place.clone()
     }
 
-    /// Forgets the place, because the stream is another one.
-    pub(super) fn begin_anew(&self) {
-        self.lock().place = None;
-    }
-
     /// Registers a subscription, if nothing was read behind `after`; with none, from now on. Answers the place from which it is told.
     pub(crate) fn register(
         &self,

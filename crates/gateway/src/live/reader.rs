@@ -94,21 +94,13 @@ impl Reader {
             let Some(message) = message else { return };
             heard = Instant::now();
             let cursor = Cursor::of(message.offset, &message.body);
-            match (expected, &before) {
+            let is_first = expected.is_none();
+            match (expected.replace(cursor.offset + 1), &before) {
                 // The place of before is read again: it tells whether the stream is the same.
-                (None, Some(place)) => {
-                    if *place != cursor {
-                        self.lost(&cursor, "the stream was made anew, or has forgotten the place");
-                        return;
-                    }
-                    expected = Some(cursor.offset + 1);
-                    continue;
-                }
-                (Some(wanted), _) if wanted != cursor.offset => {
-                    self.lost(&cursor, "a part of the stream was not read");
-                    return;
-                }
-                _ => expected = Some(cursor.offset + 1),
+                (None, Some(place)) if *place == cursor => continue,
+                (None, None) => {}
+                (Some(wanted), _) if wanted == cursor.offset => {}
+                _ => self.gap(&cursor, is_first),
             }
             if message.key.strip_prefix(CANARY_PREFIX) == Some(own.as_str()) {
                 next = heard + CANARY;
@@ -138,10 +130,14 @@ impl Reader {
         }
     }
 
-    fn lost(&self, cursor: &Cursor, why: &str) {
+    /// Tells that messages in front of this one were not read. From this one on, none is missing.
+    fn gap(&self, cursor: &Cursor, is_first: bool) {
+        let why = match is_first {
+            true => "the stream was made anew, or has forgotten the place",
+            false => "a part of the stream was forgotten before it was read",
+        };
         tracing::error!(why, "Changes were missed; all subscriptions are told of the gap.");
         self.hub.tell_gap(cursor, |_| true);
-        self.hub.begin_anew();
     }
 }
 

@@ -100,8 +100,12 @@ impl Subscription {
                     None => {
                         return Next::End(*registered.ending.get().unwrap_or(&Ending::Stopping));
                     }
-                    Some(Frame::Change { cursor, .. } | Frame::Gap { cursor })
-                        if cursor.offset <= *after => {}
+                    Some(Frame::Gap { cursor }) => {
+                        // The stream behind it can be another one, whose places begin anew.
+                        *after = cursor.offset;
+                        return Next::Frame(Frame::Gap { cursor });
+                    }
+                    Some(Frame::Change { cursor, .. }) if cursor.offset <= *after => {}
                     Some(Frame::Change { id, .. })
                         if self.seen.as_mut().is_some_and(|seen| !seen.note(&id)) => {}
                     Some(frame) => return Next::Frame(frame),

@@ -49,6 +49,14 @@ impl Events {
 
     /// The next event, or none where the answer has ended.
     pub(crate) async fn next_if_any(&mut self) -> Result<Option<Sent>> {
+        // Lines that keep the connection alive come all the time.
+        match tokio::time::timeout(SOON, self.read()).await {
+            Err(_) => bail!("no event within {SOON:?}"),
+            Ok(read) => read,
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<Sent>> {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let (event, rest) = (event.to_owned(), rest.to_owned());
@@ -58,12 +66,9 @@ impl Events {
                 }
                 continue;
             }
-            match tokio::time::timeout(SOON, self.response.chunk()).await {
-                Err(_) => bail!("no event within {SOON:?}"),
-                Ok(chunk) => match chunk? {
-                    Some(bytes) => self.text.push_str(std::str::from_utf8(&bytes)?),
-                    None => return Ok(None),
-                },
+            match self.response.chunk().await? {
+                Some(bytes) => self.text.push_str(std::str::from_utf8(&bytes)?),
+                None => return Ok(None),
             }
         }
     }
