@@ -8,9 +8,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
-use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use beds_core::access::{self, Roles};
@@ -23,6 +23,9 @@ use crate::live::hub::Proof;
 use crate::problem::ProblemDocument;
 use crate::{Room, metadata};
 
+/// The addresses that proxies have seen.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
 /// The proved caller, among the extensions of a request. One that no check has put there has no name and no right.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Caller {
@@ -34,6 +37,18 @@ pub(crate) struct Caller {
 impl Caller {
     pub(crate) fn of(request: &Request) -> Self {
         request.extensions().get().cloned().unwrap_or_default()
+    }
+
+    /// One of whom no credential is asked.
+    fn free() -> Self {
+        Self { actor: Arc::new(Actor::of_node("")), is_free: true }
+    }
+
+    /// Makes it the caller of a request.
+    pub(crate) fn enter(self, request: &mut Request) {
+        // An application's routes find the caller here, as `Extension<Arc<Actor>>`.
+        request.extensions_mut().insert(Arc::clone(&self.actor));
+        request.extensions_mut().insert(self);
     }
 
     /// The identity whose rights count; none where every right is given.
@@ -68,9 +83,7 @@ pub(crate) async fn know(
 ) -> Response {
     match caller(&room, &request) {
         Ok(caller) => {
-            // An application's routes find the caller here, as `Extension<Arc<Actor>>`.
-            request.extensions_mut().insert(Arc::clone(&caller.actor));
-            request.extensions_mut().insert(caller);
+            caller.enter(&mut request);
             next.run(request).await
         }
         Err(error) => refused(&room, &request, error),
@@ -90,7 +103,7 @@ fn address_of(room: &Room, request: &Request) -> Option<IpAddr> {
     if !is_proxy(&peer) {
         return Some(peer);
     }
-    let told = request.headers().get_all("X-Forwarded-For").iter().filter_map(|v| v.to_str().ok());
+    let told = request.headers().get_all(FORWARDED_FOR).iter().filter_map(|v| v.to_str().ok());
     let told: Vec<&str> = told.flat_map(|text| text.split(',')).collect();
     let mut addresses = told.iter().rev().map_while(|text| told_address(text));
     Some(addresses.find(|address| !is_proxy(address)).unwrap_or(peer))
@@ -112,20 +125,84 @@ impl KeptProof {
     }
 }
 
-impl Proof for KeptProof {
-    fn caller(&self) -> Option<Arc<Actor>> {
+impl KeptProof {
+    /// Of a credential that was shown otherwise than in a header, and its caller.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unauthenticated`]; [`ErrorKind::TooMany`] where its address has shown too many bad ones.
+    pub(crate) fn shown(
+        room: &Arc<Room>,
+        address: &Address,
+        credential: String,
+    ) -> Result<(Arc<Self>, Arc<Actor>)> {
+        let actor = accepted(room, address, &credential)?;
+        let (room, credential) = (Arc::clone(room), Some(credential));
+        Ok((Arc::new(Self { room, credential, certificate: None }), actor))
+    }
+
+    /// The caller as it is now; none where it is not believed any more.
+    pub(crate) fn prove(&self) -> Option<Caller> {
         let gate = &self.room.lent.gate;
+        let proved = |actor| Some(Caller { actor, is_free: false });
         if let Some(credential) = &self.credential {
-            return gate.caller(credential).ok();
+            return gate.caller(credential).ok().and_then(proved);
         }
         match certified(&self.room, self.certificate.as_deref()).ok()? {
-            Some(actor) => Some(actor),
-            None => (!gate.is_required()).then(|| Arc::new(Actor::of_node(""))),
+            Some(actor) => proved(actor),
+            None => (!gate.is_required()).then(Caller::free),
         }
     }
 }
 
-fn caller(room: &Room, request: &Request) -> Result<Caller> {
+impl Proof for KeptProof {
+    fn caller(&self) -> Option<Arc<Actor>> {
+        self.prove().map(|caller| caller.actor)
+    }
+}
+
+/// The address of a caller, as far as it is its own: bad credentials are counted by it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Address(Option<IpAddr>);
+
+impl Address {
+    pub(crate) fn of(room: &Room, request: &Request) -> Self {
+        Self(own_address(room, request))
+    }
+}
+
+/// The parts of a request that tell where it comes from, for further ones of the same connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Forwarded {
+    peer: Option<ConnectInfo<SocketAddr>>,
+    told: Vec<HeaderValue>,
+}
+
+impl Forwarded {
+    pub(crate) fn of(request: &Request) -> Self {
+        let told = request.headers().get_all(FORWARDED_FOR).iter().cloned().collect();
+        Self { peer: request.extensions().get().copied(), told }
+    }
+
+    pub(crate) fn enter(&self, request: &mut Request) {
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
+        for told in &self.told {
+            request.headers_mut().append(FORWARDED_FOR, told.clone());
+        }
+    }
+}
+
+/// True where a request shows no credential and no certificate, and needs one.
+pub(crate) fn shows_none(room: &Room, request: &Request) -> bool {
+    let shown = request.extensions().get::<Shown>().and_then(Option::as_deref);
+    room.lent.gate.is_required()
+        && !request.headers().contains_key(AUTHORIZATION)
+        && matches!(certified(room, shown), Ok(None))
+}
+
+/// The caller whom a request proves.
+pub(crate) fn caller(room: &Room, request: &Request) -> Result<Caller> {
     let gate = &room.lent.gate;
     let shown = request.extensions().get::<Shown>().and_then(Option::as_deref);
     let certified = certified(room, shown)?;
@@ -136,7 +213,7 @@ fn caller(room: &Room, request: &Request) -> Result<Caller> {
         return match gate.is_required() {
             true => Err(unknown("send a token or a key, as Authorization: Bearer …")),
             // Workers look at rights too, and know nothing of this.
-            false => Ok(Caller { actor: Arc::new(Actor::of_node("")), is_free: true }),
+            false => Ok(Caller::free()),
         };
     };
     if certified.is_some() {
@@ -144,32 +221,34 @@ fn caller(room: &Room, request: &Request) -> Result<Caller> {
             "two credentials in one request: the client certificate and the header Authorization";
         return Err(BedsError::new(ErrorKind::BadHeader, text).with_field("Authorization"));
     }
-    let actor = match is_flooding(room, request) {
-        // A good caller at the same address goes on.
-        true => gate.known(credential).ok_or_else(|| {
-            let text =
-                "this address has shown too many tokens with bad signatures; try again later";
-            BedsError::new(ErrorKind::TooMany, text)
-        })?,
-        false => gate.caller(credential).map_err(|unproved| {
-            // The others took no time.
-            if unproved == BAD_SIGNATURE
-                && let Some(address) = own_address(room, request)
-            {
-                room.buckets.take(address);
-            }
-            // One text for all of them: a caller who guesses learns nothing.
-            unknown("the credential is not accepted here; the node's log has the reason")
-                .with_source(unproved)
-        })?,
-    };
+    let actor = accepted(room, &Address::of(room, request), credential)?;
     Ok(Caller { actor, is_free: false })
 }
 
-/// True where the address of a request has shown too many bad signatures of late.
-fn is_flooding(room: &Room, request: &Request) -> bool {
-    !room.buckets.is_unused()
-        && own_address(room, request).is_some_and(|address| room.buckets.is_empty(address))
+/// The caller whom a bearer credential proves.
+fn accepted(room: &Room, Address(address): &Address, credential: &str) -> Result<Arc<Actor>> {
+    let gate = &room.lent.gate;
+    let is_flooding =
+        !room.buckets.is_unused() && address.is_some_and(|address| room.buckets.is_empty(address));
+    if is_flooding {
+        // A good caller at the same address goes on.
+        return gate.known(credential).ok_or_else(|| {
+            let text =
+                "this address has shown too many tokens with bad signatures; try again later";
+            BedsError::new(ErrorKind::TooMany, text)
+        });
+    }
+    gate.caller(credential).map_err(|unproved| {
+        // The others took no time.
+        if unproved == BAD_SIGNATURE
+            && let Some(address) = *address
+        {
+            room.buckets.take(address);
+        }
+        // One text for all of them: a caller who guesses learns nothing.
+        unknown("the credential is not accepted here; the node's log has the reason")
+            .with_source(unproved)
+    })
 }
 
 /// The address of a caller that is its own: none where it is that of a proxy, behind which all callers would share it.

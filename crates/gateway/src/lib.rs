@@ -16,6 +16,7 @@ pub mod lineage;
 mod live;
 mod metadata;
 mod metrics;
+mod one_version;
 mod problem;
 mod records;
 mod refusals;
@@ -50,6 +51,7 @@ pub use tls::{Pem, Tls};
 
 use crate::buckets::Buckets;
 use crate::metrics::Meters;
+use crate::one_version::OneVersion;
 use crate::shares::Shares;
 
 /// Why the gateway could not start.
@@ -236,7 +238,7 @@ struct Limits {
 
 /// The server within limits, whichever way it takes connections.
 fn limited<A>(server: Server<SocketAddr, A>, limits: Limits) -> Server<SocketAddr, A> {
-    let mut server = server.http1_only().first_request_timeout(limits.header);
+    let mut server = server.first_request_timeout(limits.header);
     server
         .http_builder()
         .http1()
@@ -269,12 +271,12 @@ async fn serve(
                     inner: encrypted,
                     authorities: authorities.clone(),
                 };
-                let server = server.acceptor(encrypted);
+                let server = server.acceptor(OneVersion(encrypted));
                 let server = limited(server, limits);
                 server.serve(app.into_make_service_with_connect_info::<SocketAddr>()).await
             }
             None => {
-                let server = limited(server.acceptor(bounded), limits);
+                let server = limited(server.acceptor(OneVersion(bounded)), limits);
                 server.serve(app.into_make_service_with_connect_info::<SocketAddr>()).await
             }
         }

@@ -11,9 +11,11 @@ pub(crate) mod cursor;
 pub(crate) mod events;
 pub(crate) mod hub;
 mod reader;
-mod replay;
+pub(crate) mod replay;
 mod seen;
+pub(crate) mod socket;
 pub(crate) mod subscription;
+mod ticket;
 
 pub(crate) use hub::Hub;
 

@@ -5,12 +5,12 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::Method;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
+use axum::{Extension, Router};
 use beds_core::{BedsError, ErrorKind};
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -107,6 +107,13 @@ const ROUTES: &[Route] = &[
     ),
     Route::new(
         "GET",
+        SOCKET,
+        "",
+        "a WebSocket: requests, changes and tickets over one connection: [docs/live.md](docs/live.md)",
+        || get(live::socket::open),
+    ),
+    Route::new(
+        "GET",
         "/v1/templates",
         "",
         "the templates, with their operations and parameters",
@@ -152,13 +159,28 @@ const ROUTES: &[Route] = &[
     }),
 ];
 
+/// The path of the WebSocket, whose callers can show their credential later.
+const SOCKET: &str = "/v1/ws";
+/// Answers without an end, which a WebSocket has verbs for.
+const ENDLESS: [&str; 2] = ["/v1/changes", "/v1/tickets/{id}/events"];
+
 /// The gateway's own routes.
 pub(crate) fn own(room: &Arc<Room>) -> Router<Arc<Room>> {
-    let routes = ROUTES
-        .iter()
-        .fold(Router::new(), |routes, route| routes.route(route.path, (route.handler)()));
+    let of = |is_one: fn(&Route) -> bool| {
+        let routes = ROUTES.iter().filter(|route| is_one(route));
+        routes.fold(Router::new(), |all, route| all.route(route.path, (route.handler)()))
+    };
+    let routes = of(|route| route.path != SOCKET);
+    let inner = of(|route| route.path != SOCKET && !ENDLESS.contains(&route.path));
+    let inner = inner.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed);
+    let inner = inner.layer(CatchPanicLayer::custom(panicked)).with_state(Arc::clone(room));
+    let socket = of(|route| route.path == SOCKET).layer(Extension(live::socket::Inner(inner)));
+    let socket = socket.layer(from_fn_with_state(Arc::clone(room), front::check));
     let named = metadata::routes().layer(from_fn_with_state(Arc::clone(room), front::check));
-    checked(room, routes).merge(named).merge(health::routes(Arc::clone(&room.lent.probes)))
+    checked(room, routes)
+        .merge(socket)
+        .merge(named)
+        .merge(health::routes(Arc::clone(&room.lent.probes)))
 }
 
 /// Routes behind the checks of host, origin, form and caller.

@@ -192,11 +192,15 @@ impl Look {
     }
 }
 
+/// True for a text that can be the id of a ticket.
+pub(crate) fn is_id(text: &str) -> bool {
+    text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+}
+
 /// The id of a ticket in a path. Another text is no ticket's.
 pub(crate) fn id(path: Params<String>) -> Result<String> {
     let id = path_of(path)?;
-    let is_id = id.len() == 36 && id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    if is_id { Ok(id.to_ascii_lowercase()) } else { Err(no_such_ticket()) }
+    if is_id(&id) { Ok(id.to_ascii_lowercase()) } else { Err(no_such_ticket()) }
 }
 
 /// Reads a request, does it with a place among the others, and answers with its event id.

@@ -14,7 +14,6 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::access::has_one;
 use beds_core::text::quote;
-use beds_core::ticket::Ticket;
 use beds_core::{BedsError, ErrorKind, Operation, Result, TICKETS};
 use futures_util::stream::{self, Stream};
 use serde_json::json;
@@ -23,20 +22,17 @@ use super::cursor::Cursor;
 use super::hub::{Ending, Frame, Proof, Topic};
 use super::replay::gone;
 use super::subscription::{Next, Subscription};
+use super::ticket::WatchedTicket;
 use super::{LivePlace, place};
 use crate::caller::{Caller, KeptProof};
 use crate::problem::{ProblemDocument, with_event_id};
 use crate::refusals::report_refused;
 use crate::request::{self, Params};
-use crate::tickets::{self, Look};
+use crate::tickets;
 use crate::{Room, RoomState};
 
 /// A line without meaning is sent so often: a proxy between closes a connection that is silent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Word of a ticket can get lost; it is looked at so often all the same.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// Between two looks at the caller of a ticket's events.
-const JUDGED: Duration = Duration::from_millis(400);
 /// Callers of a node that stops come back within that time, each at another moment.
 const SPREAD_MILLIS: u64 = 5_000;
 /// A proxy must pass events on as they come.
@@ -179,21 +175,12 @@ pub(crate) async fn ticket(State(room): RoomState, path: Params<String>, request
     let place = place(&room, &Caller::of(&request));
     drop(request);
     let begun = async {
-        let place = place?;
-        let id = tickets::id(path)?;
-        let look = Look::at_ticket(&room, context.clone(), &id);
-        let watched = WatchedTicket {
-            shown: look.read().await?,
-            room: Arc::clone(&room),
-            proof,
-            subject: context.actor.subject.clone(),
-            look,
-            _place: place,
-        };
-        Ok(watched)
+        let (place, id) = (place?, tickets::id(path)?);
+        let (of, context) = (Arc::clone(&room), context.clone());
+        Ok((WatchedTicket::begin(of, &id, context, proof).await?, place))
     };
     match begun.await {
-        Ok(watched) => with_event_id(events(moves(watched)), &event_id),
+        Ok((watched, place)) => with_event_id(events(moves(watched, place)), &event_id),
         Err(error) => {
             report_refused(&room, &context, Operation::Fetch, (Some(TICKETS), None), &error);
             ProblemDocument::new(error, event_id).into_response()
@@ -201,80 +188,23 @@ pub(crate) async fn ticket(State(room): RoomState, path: Params<String>, request
     }
 }
 
-/// A ticket whose moves are told.
-struct WatchedTicket {
-    room: Arc<Room>,
-    proof: Arc<KeptProof>,
-    subject: String,
-    look: Look,
-    /// As it was told last.
-    shown: Ticket,
-    _place: LivePlace,
-}
-
-enum TicketPhase {
-    First(WatchedTicket),
-    Next(WatchedTicket),
-    Ended,
-    Closed,
-}
-
-fn moves(watched: WatchedTicket) -> impl Stream<Item = Event> + Send + 'static {
-    stream::unfold(TicketPhase::First(watched), async |phase| match phase {
-        TicketPhase::First(watched) => Some((moved(&watched.shown), after(watched))),
-        TicketPhase::Next(mut watched) => Some(match watched.next().await {
-            Ok(()) => (moved(&watched.shown), after(watched)),
-            Err(ending) => (end(ending), TicketPhase::Closed),
-        }),
-        TicketPhase::Ended => {
-            let data = json!({"reason": "ended", "text": "the ticket has ended"}).to_string();
-            Some((Event::default().event("end").data(data), TicketPhase::Closed))
-        }
-        TicketPhase::Closed => None,
-    })
-}
-
-fn after(watched: WatchedTicket) -> TicketPhase {
-    if watched.shown.state.is_active() { TicketPhase::Next(watched) } else { TicketPhase::Ended }
-}
-
-fn moved(ticket: &Ticket) -> Event {
-    Event::default().event("ticket").data(json!(ticket.shown()).to_string())
-}
-
-impl WatchedTicket {
-    /// Waits until the ticket is another than was told.
-    async fn next(&mut self) -> std::result::Result<(), Ending> {
-        let stop = self.room.lent.probes.stop.clone();
-        loop {
-            // Begins to listen before it looks: word of a move in between is not missed.
-            let word = self.room.lent.client.watch(&Ticket::notice(&self.shown.id));
-            let is_other = |ticket: &Ticket| json!(ticket.shown()) != json!(self.shown.shown());
-            match self.look.read().await {
-                Ok(ticket) if is_other(&ticket) => {
-                    self.shown = ticket;
-                    return Ok(());
-                }
-                Ok(_) => {}
-                Err(error) if error.kind.is_retryable() => {}
-                Err(_) => return Err(Ending::Lost),
+/// The events of a ticket: as it is, each move, and that it has ended.
+fn moves(watched: WatchedTicket, place: LivePlace) -> impl Stream<Item = Event> + Send + 'static {
+    let first = moved(&watched);
+    let rest = stream::unfold(Some((watched, place)), async |state| {
+        let (mut watched, place) = state?;
+        Some(match watched.next().await {
+            Ok(true) => (moved(&watched), Some((watched, place))),
+            Ok(false) => {
+                let data = json!({"reason": "ended", "text": "the ticket has ended"}).to_string();
+                (Event::default().event("end").data(data), None)
             }
-            let mut judged = tokio::time::interval(JUDGED);
-            let look_again = tokio::time::sleep(LOOK_AGAIN);
-            tokio::pin!(look_again);
-            loop {
-                tokio::select! {
-                    () = word.given_up() => break,
-                    () = &mut look_again => break,
-                    () = stop.cancelled() => return Err(Ending::Stopping),
-                    _ = judged.tick() => {
-                        let caller = self.proof.caller();
-                        if caller.is_none_or(|caller| caller.subject != self.subject) {
-                            return Err(Ending::Credential);
-                        }
-                    }
-                }
-            }
-        }
-    }
+            Err(ending) => (end(ending), None),
+        })
+    });
+    stream::StreamExt::chain(stream::iter([first]), rest)
+}
+
+fn moved(watched: &WatchedTicket) -> Event {
+    Event::default().event("ticket").data(watched.json().to_string())
 }
