@@ -308,6 +308,7 @@ async fn five_hundred_injections_as_every_parameter_never_change_a_statement() -
         "CALL `beds_inbox_begin`(",
         "CALL `beds_inbox_commit`(",
         "CALL `beds_inbox_abort`(",
+        "CALL `beds_changes_take`(",
         "CALL `beds_catalog`(",
         "CALL `beds_granted`(",
         "CALL `beds_catalog_version`(",

@@ -44,6 +44,7 @@ mod secrets;
 mod services;
 mod sessions;
 mod several_nodes;
+mod sockets;
 mod start;
 mod subject;
 mod supervision;

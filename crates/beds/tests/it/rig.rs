@@ -36,6 +36,7 @@ mod maria;
 mod mongo;
 mod nodes;
 pub(crate) mod rabbit;
+pub(crate) mod socket;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use super::number;
 use crate::live::tell;
@@ -42,13 +43,13 @@ async fn no_change_is_lost_doubled_or_out_of_order_whatever_is_killed() -> Resul
     let begun = Instant::now();
     let mut workers = vec![worker(&world, "w1", "").await?, worker(&world, "w2", "").await?];
     let mut streams = Vec::new();
-    let mut writers = Vec::new();
+    let (mut writers, tasks) = (Vec::new(), TaskTracker::new());
     for template in ["LiveThings", "LivePapers"] {
         let (events, _) = Events::of(&live.api, &format!("template={template}"), None).await?;
         streams.push(events);
         for record in 0..RECORDS {
             let api = Api { url: live.api.url.clone(), http: live.api.http.clone() };
-            writers.push(tokio::spawn(async move {
+            writers.push(tasks.spawn(async move {
                 let path = format!("/v1/records/{template}");
                 let name = format!("r{record}");
                 let id = written(&api, "POST", &path, &format!("{template} {name}"), &name).await?;
@@ -63,7 +64,7 @@ async fn no_change_is_lost_doubled_or_out_of_order_whatever_is_killed() -> Resul
     let all = RECORDS * (updates + 1);
     let mut readers = Vec::new();
     for mut events in streams {
-        readers.push(tokio::spawn(async move {
+        readers.push(tasks.spawn(async move {
             let (mut ids, mut last) = (HashSet::new(), HashMap::new());
             let mut of_record: HashMap<String, usize> = HashMap::new();
             while ids.len() < all {
