@@ -35,6 +35,8 @@ use subscription::Source;
 
 /// Callers that read old changes at once.
 const REPLAYS: usize = 8;
+/// Sockets without a caller at once: anyone can open one, and keep it for 5 s.
+const UNKNOWN: usize = 256;
 
 /// The part of the gateway that tells changes.
 pub(crate) struct Live {
@@ -43,6 +45,8 @@ pub(crate) struct Live {
     places: Arc<Semaphore>,
     /// The same by caller.
     shares: Arc<Shares>,
+    /// Sockets whose callers have shown no credential yet.
+    pub(crate) unknown: Arc<Semaphore>,
 }
 
 /// A place among the connections that are told, for as long as the value lives.
@@ -57,9 +61,14 @@ impl Live {
             hub: Hub::default(),
             client: client.clone(),
             templates: Arc::clone(templates),
-            turns: Arc::new(Semaphore::new(REPLAYS)),
+            turns: replay::Turns::new(REPLAYS),
         };
-        Self { source, places: Arc::new(Semaphore::new(most)), shares: Arc::default() }
+        Self {
+            source,
+            places: Arc::new(Semaphore::new(most)),
+            shares: Arc::default(),
+            unknown: Arc::new(Semaphore::new(UNKNOWN)),
+        }
     }
 
     /// The work that reads the stream.

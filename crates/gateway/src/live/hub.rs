@@ -321,3 +321,104 @@ pub(crate) fn json(change: &Change, hidden: &[&str]) -> Bytes {
     // A struct of texts and numbers is always written.
     serde_json::to_vec(&shown).map(Bytes::from).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use beds_core::ChangeKind;
+
+    use super::*;
+
+    /// A caller that is believed for as long as it is here.
+    struct Believed(Mutex<Option<Arc<Actor>>>);
+
+    impl Proof for Believed {
+        fn caller(&self) -> Option<Arc<Actor>> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    fn templates(on: bool) -> Templates {
+        let text = format!(
+            "name = 'T'\nstore = 'rel'\ndatabase = 'main'\nid = 'id'\n[access]\nchanges = ['clerk']\n[changes]\non = {on}\n"
+        );
+        Templates::parse(&[("t.toml".to_owned(), text)]).0
+    }
+
+    fn change(number: u64) -> (Cursor, Change) {
+        let change = Change {
+            v: 1,
+            id: number.to_string(),
+            seq: number,
+            template: "T".into(),
+            operation: ChangeKind::Update,
+            record: Some("7".into()),
+            fields: Vec::new(),
+            scope: Default::default(),
+            at: jiff::Timestamp::UNIX_EPOCH,
+            event_id: String::new(),
+            root_id: String::new(),
+        };
+        (Cursor::of(number, b""), change)
+    }
+
+    fn subscribed(hub: &Hub, id: Option<&str>) -> (Registered, Arc<Believed>) {
+        let actor = Arc::new(Actor { roles: vec!["clerk".into()], ..Actor::of("ana") });
+        let proof = Arc::new(Believed(Mutex::new(Some(Arc::clone(&actor)))));
+        let topic = Topic { template: "T".into(), id: id.map(str::to_owned) };
+        let of: Arc<dyn Proof> = Arc::<Believed>::clone(&proof);
+        (hub.register(&topic, (actor, of), None).unwrap().0, proof)
+    }
+
+    #[test]
+    fn a_reader_that_takes_nothing_is_ended_and_the_others_lose_nothing() {
+        let hub = Hub::default();
+        hub.pass(Cursor::of(0, b""));
+        let ((mut slow, _), (mut good, _), (mut other, _)) =
+            (subscribed(&hub, None), subscribed(&hub, Some("7")), subscribed(&hub, Some("8")));
+        for number in 1..=2 * WAITING as u64 {
+            let (cursor, change) = change(number);
+            hub.tell(cursor, &change, &templates(true));
+            assert!(good.frames.try_recv().is_ok(), "{number}");
+        }
+        assert!(other.frames.try_recv().is_err() && other.ending.get().is_none());
+        assert_eq!(slow.ending.get(), Some(&Ending::Slow));
+        // Those that wait for it are still there, so that its last cursor is a true one.
+        assert_eq!(std::iter::from_fn(|| slow.frames.try_recv().ok()).count(), WAITING);
+        assert_eq!(hub.lock().subscribers.len(), 2);
+        drop((good, other));
+        assert!(hub.lock().subscribers.is_empty() && hub.lock().of.is_empty());
+    }
+
+    #[test]
+    fn a_caller_is_judged_again_by_its_credential_and_by_the_rights_of_today() {
+        let hub = Hub::default();
+        hub.pass(Cursor::of(0, b""));
+        let ((gone, proof), (rightless, other)) = (subscribed(&hub, None), subscribed(&hub, None));
+        hub.judge(&templates(true));
+        assert!(gone.ending.get().is_none() && rightless.ending.get().is_none());
+        *proof.0.lock().unwrap() = None;
+        *other.0.lock().unwrap() = Some(Arc::new(Actor::of("ana")));
+        hub.judge(&templates(true));
+        assert_eq!(gone.ending.get(), Some(&Ending::Credential));
+        assert_eq!(rightless.ending.get(), Some(&Ending::Right));
+        let (off, _) = subscribed(&hub, None);
+        hub.judge(&templates(false));
+        assert_eq!(off.ending.get(), Some(&Ending::Right));
+    }
+
+    #[test]
+    fn one_that_comes_from_behind_joins_where_nothing_is_missing() {
+        let hub = Hub::default();
+        let actor = Arc::new(Actor::of("ana"));
+        let caller = || {
+            let proof: Arc<dyn Proof> = Arc::new(Believed(Mutex::default()));
+            (Arc::clone(&actor), proof)
+        };
+        let topic = Topic { template: "T".into(), id: None };
+        assert!(hub.register(&topic, caller(), None).is_none(), "nothing was read yet");
+        hub.pass(Cursor::of(5, b""));
+        assert!(hub.register(&topic, caller(), Some(4)).is_none(), "the fifth would be missing");
+        assert!(hub.register(&topic, caller(), Some(5)).is_some());
+        assert!(hub.register(&topic, caller(), Some(6)).is_some());
+    }
+}

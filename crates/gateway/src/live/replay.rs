@@ -4,7 +4,7 @@
 //! Not here: which of the changes a caller gets (subscription.rs).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use beds_core::{BedsError, ErrorKind, Result};
 use beds_transport::{ChangeLog, Client, LogStart, Logged};
@@ -12,9 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::cursor::Cursor;
 use super::hub::Hub;
+use crate::shares::{Share, Shares};
 
 /// How long a replay waits for its turn, and for the place of its cursor.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a replay has its turn: a caller that takes its frames slowly must not keep it from others.
+const LONGEST: Duration = Duration::from_mins(5);
+/// Turns of one caller at once.
+const TURNS_OF_ONE: usize = 2;
 /// The same where the hub has not read so far.
 const AHEAD: Duration = Duration::from_secs(2);
 
@@ -22,7 +27,22 @@ pub(super) struct Replay {
     log: ChangeLog,
     /// The last message that was read.
     place: Cursor,
+    begun: Instant,
     _turn: OwnedSemaphorePermit,
+    _of_caller: Share,
+}
+
+/// The turns of replays, of all callers and of each. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Turns {
+    of_all: Arc<Semaphore>,
+    of_callers: Arc<Shares>,
+}
+
+impl Turns {
+    pub(super) fn new(most: usize) -> Self {
+        Self { of_all: Arc::new(Semaphore::new(most)), of_callers: Arc::default() }
+    }
 }
 
 /// A step of a replay.
@@ -40,10 +60,15 @@ impl Replay {
     pub(super) async fn begin(
         client: &Client,
         hub: &Hub,
-        turns: &Arc<Semaphore>,
-        cursor: Cursor,
+        turns: &Turns,
+        (subject, cursor): (&str, Cursor),
     ) -> Result<Self> {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(turns).acquire_owned()).await;
+        let of_caller = turns.of_callers.take(subject, 1, TURNS_OF_ONE).ok_or_else(|| {
+            let text = format!("this caller reads old changes {TURNS_OF_ONE} times at once; try again when one has caught up");
+            BedsError::new(ErrorKind::TooMany, text).with_retry_after(1)
+        })?;
+        let of_all = Arc::clone(&turns.of_all).acquire_owned();
+        let turn = tokio::time::timeout(PATIENCE, of_all).await;
         let Ok(Ok(turn)) = turn else {
             return Err(unavailable("too many callers read old changes at once"));
         };
@@ -58,7 +83,8 @@ impl Replay {
         match tokio::time::timeout(patience, log.next()).await {
             Err(_) if is_ahead() => Err(gone()),
             Ok(Some(first)) if Cursor::of(first.offset, &first.body) == cursor => {
-                Ok(Self { log, place: cursor, _turn: turn })
+                let begun = Instant::now();
+                Ok(Self { log, place: cursor, begun, _turn: turn, _of_caller: of_caller })
             }
             Ok(Some(_)) => Err(gone()),
             Ok(None) | Err(_) => Err(unavailable("the stream of changes cannot be read")),
@@ -70,8 +96,11 @@ impl Replay {
         &self.place
     }
 
-    /// The next step; none where the channel has ended.
+    /// The next step; none where the channel or the turn has ended.
     pub(super) async fn next(&mut self) -> Option<Step> {
+        if self.begun.elapsed() > LONGEST {
+            return None;
+        }
         let message = self.log.next().await?;
         let cursor = Cursor::of(message.offset, &message.body);
         let is_next = cursor.offset == self.place.offset + 1;

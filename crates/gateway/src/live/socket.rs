@@ -16,6 +16,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response as Http};
 use beds_core::{Actor, BedsError, ErrorKind, Operation, Result};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::hub::Proof;
 use super::{LivePlace, place};
@@ -96,8 +97,8 @@ pub(crate) async fn open(
     }
 }
 
-/// The proof of the caller, or the place of the credential that is to come.
-type Handshake = std::result::Result<Arc<KeptProof>, Address>;
+/// The proof of the caller, or a place among those whose credential is to come.
+type Handshake = std::result::Result<Arc<KeptProof>, OwnedSemaphorePermit>;
 
 fn begun(
     room: &Arc<Room>,
@@ -132,7 +133,11 @@ fn begun(
         return Ok((upgrade, (Ok(KeptProof::of(room, request)), address), Some(place)));
     }
     crate::limits::is_open(room)?;
-    Ok((upgrade, (Err(address), address), None))
+    let unknown = Arc::clone(&room.live.unknown).try_acquire_owned().map_err(|_| {
+        let text = "too many WebSockets wait for their callers' credentials; send it in the header, or try again later";
+        BedsError::new(ErrorKind::Unavailable, text)
+    })?;
+    Ok((upgrade, (Err(unknown), address), None))
 }
 
 /// A connection, from its handshake on.
@@ -147,10 +152,13 @@ impl Opened {
     async fn serve(self, mut socket: WebSocket, (shown, address): (Handshake, Address)) {
         let kept = match shown {
             Ok(kept) => Ok((kept, self.place)),
-            Err(place_of) => match introduced(&self.room, &mut socket, &place_of).await {
-                Ok((kept, caller)) => place(&self.room, &caller).map(|place| (kept, Some(place))),
-                Err(error) => Err(error),
-            },
+            Err(unknown) => {
+                let introduced = introduced(&self.room, &mut socket, &address).await;
+                drop(unknown);
+                introduced.and_then(|(kept, caller)| {
+                    place(&self.room, &caller).map(|place| (kept, Some(place)))
+                })
+            }
         };
         match kept {
             Ok((kept, place)) => {

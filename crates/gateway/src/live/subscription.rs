@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use beds_core::{Actor, BedsError, ErrorKind, Operation, Result, Rights, Templates};
 use beds_transport::Client;
-use tokio::sync::Semaphore;
 
 use super::cursor::Cursor;
 use super::hub::{self, Ending, Frame, Hub, Proof, Registered, Topic};
 use super::reader::{Message, read_message};
-use super::replay::{Replay, Step};
+use super::replay::{Replay, Step, Turns};
 use super::seen::Seen;
 
 /// How long a caller waits until the hub reads.
@@ -31,7 +30,7 @@ pub(crate) struct Source {
     pub(crate) client: Client,
     pub(crate) templates: Arc<ArcSwap<Templates>>,
     /// Replays at once.
-    pub(crate) turns: Arc<Semaphore>,
+    pub(crate) turns: Turns,
 }
 
 /// The next thing for a caller.
@@ -76,8 +75,8 @@ impl Subscription {
         waiting.map_err(|_| unavailable())?;
         let (phase, place, seen) = match after {
             Some(cursor) => {
-                let replay =
-                    Replay::begin(&source.client, &source.hub, &source.turns, cursor.clone());
+                let asked = (&*actor.subject, cursor.clone());
+                let replay = Replay::begin(&source.client, &source.hub, &source.turns, asked);
                 (Phase::Replay(Box::new(replay.await?)), cursor, Some(Seen::default()))
             }
             None => {

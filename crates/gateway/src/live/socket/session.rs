@@ -105,7 +105,8 @@ impl Session {
                     if self.proof.prove().is_none() {
                         break Some((code::CREDENTIAL, Ending::Credential.text().to_owned()));
                     }
-                    if heard.elapsed() > SILENCE {
+                    // Where all places are taken the connection is not read, so its pongs are not heard either.
+                    if heard.elapsed() > SILENCE && under_way.available_permits() > 0 {
                         break Some((code::SILENT, "not a sign of life for 60 s".to_owned()));
                     }
                 }
