@@ -27,8 +27,8 @@ pub(super) const INBOX: &str = "beds_inbox";
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long the driver looks for a server that can. It does so twice for a read.
 const SELECTED_WITHIN: Duration = Duration::from_secs(2);
-/// Connections beyond those of the broker tasks: for pings, catalogs and work whose task has gone on.
-const SPARE: usize = 4;
+/// Connections beyond those of the broker tasks: for pings, catalogs, changes and work whose task has gone on.
+const SPARE: usize = 5;
 
 /// One database. The driver warns against dropping its futures, so every call runs as a task of its own; only looks for reads
 /// that were given up are dropped, when they take too long.
