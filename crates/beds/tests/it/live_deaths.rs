@@ -71,6 +71,11 @@ async fn a_relay_that_dies_before_it_could_say_done_leads_to_no_second_change() 
         // The second node publishes it again, and then this one.
         let id = create_in_the_end(&live, template, "two").await?;
         assert_eq!(events.change().await?.moved(), ("create", id.as_str()));
+        // The next first node must find nothing to publish before its own change.
+        eventually("all is published", async || {
+            Ok(world.sql("SELECT COUNT(*) FROM beds_changes")? == "0")
+        })
+        .await?;
         drop(second);
     }
     Ok(())
